@@ -1,0 +1,279 @@
+//! Starts, pools, restarts and stops the function processes, as Lambda does with execution environments.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+
+use crate::runtime_api::{Invocation, RuntimeApi};
+use crate::template::{ACCOUNT_ID, Function, REGION};
+use crate::{Error, Logs};
+
+/// How long a process may take until it asks for its first invocation
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an invocation has no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvokeError {
+    #[error("the function's process cannot be run: {0}")]
+    Process(io::Error),
+    #[error("the function failed: {0}")]
+    Function(String),
+    #[error("the function's process ended ({0}) before it answered")]
+    Crashed(ExitStatus),
+    #[error("the function did not answer in time")]
+    TimedOut,
+    #[error("the service is stopping")]
+    Stopped,
+}
+
+/// Every function of the service.
+pub(crate) struct Functions {
+    pools: BTreeMap<String, Arc<Pool>>,
+}
+
+impl Functions {
+    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes start when they are
+    /// needed, at most `instances` of each function, and are over soon after `stop`'s sender is dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`] when an executable is missing.
+    pub(crate) fn new(
+        functions: &BTreeMap<String, Function>,
+        directory: &Path,
+        instances: u16,
+        environment: &[(&'static str, String)],
+        logs: &Logs,
+        stop: &watch::Receiver<()>,
+    ) -> Result<Self, Error> {
+        let pool = |function: &Function| {
+            let executable = directory.join(&function.executable);
+            if !executable.is_file() {
+                return Err(Error::NotBuilt { executable });
+            }
+            let mut variables = lambda_environment(function, directory);
+            variables.extend(function.variables.clone());
+            variables.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            Ok(Arc::new(Pool {
+                function: function.clone(),
+                executable,
+                variables,
+                logs: Arc::clone(logs),
+                instances,
+                permits: Arc::new(Semaphore::new(instances.into())),
+                idle: Mutex::default(),
+                stop: stop.clone(),
+            }))
+        };
+        let pools =
+            functions.iter().map(|(id, function)| Ok((id.clone(), pool(function)?))).collect::<Result<_, Error>>()?;
+        Ok(Self { pools })
+    }
+
+    /// Invokes the function with this logical id, and waits in line while all its instances are busy. Dropping the future
+    /// gives up the place in line, but does not end an invocation that has begun.
+    ///
+    /// # Panics
+    /// When there is no such function.
+    pub(crate) async fn invoke(&self, function: &str, invocation: Invocation) -> Result<Bytes, InvokeError> {
+        let pool = Arc::clone(&self.pools[function]);
+        let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
+            return Err(InvokeError::Stopped);
+        };
+        // A task of its own, so that the process finishes its work also when the client has gone away.
+        let invocation = tokio::spawn(async move {
+            let response = pool.invoke(&invocation).await;
+            drop(permit);
+            response
+        });
+        invocation.await.unwrap_or(Err(InvokeError::Stopped))
+    }
+
+    /// Writes a line to the log of the function with this logical id.
+    pub(crate) fn log(&self, function: &str, line: &str) {
+        let pool = &self.pools[function];
+        (pool.logs)(&pool.function.executable, line);
+    }
+
+    /// Waits until every process is over. `stop`'s sender has to be dropped before.
+    pub(crate) async fn stop(&self) {
+        for pool in self.pools.values() {
+            // All permits are free once each busy instance has been ended.
+            let _ = pool.permits.acquire_many(pool.instances.into()).await;
+            let idle = std::mem::take(&mut *pool.idle());
+            for mut instance in idle {
+                instance.kill().await;
+            }
+        }
+    }
+}
+
+/// One function and its instances.
+struct Pool {
+    function: Function,
+    executable: PathBuf,
+    variables: BTreeMap<String, String>,
+    logs: Logs,
+    instances: u16,
+    /// One for each instance that may be at work. The waiting are served in order.
+    permits: Arc<Semaphore>,
+    /// The most recently used one is last.
+    idle: Mutex<Vec<Instance>>,
+    stop: watch::Receiver<()>,
+}
+
+impl Pool {
+    async fn invoke(&self, invocation: &Invocation) -> Result<Bytes, InvokeError> {
+        while let Some(mut instance) = self.take_idle() {
+            match instance.invoke(invocation, self.function.timeout).await {
+                // It ended before it saw the invocation, which another one can still serve.
+                Err(InvokeError::Crashed(_)) if instance.api.unfetched() => {}
+                response => return self.keep(instance, response),
+            }
+        }
+        let mut instance = self.start().await?;
+        let response = instance.invoke(invocation, self.function.timeout).await;
+        self.keep(instance, response)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// The idle instance that was used last and still runs.
+    fn take_idle(&self) -> Option<Instance> {
+        let mut idle = self.idle();
+        while let Some(mut instance) = idle.pop() {
+            if matches!(instance.process.try_wait(), Ok(None)) {
+                return Some(instance);
+            }
+        }
+        None
+    }
+
+    /// Makes the instance idle if its process still runs, which is when the response is its own.
+    fn keep(&self, instance: Instance, response: Result<Bytes, InvokeError>) -> Result<Bytes, InvokeError> {
+        if matches!(response, Ok(_) | Err(InvokeError::Function(_))) {
+            self.idle().push(instance);
+        }
+        response
+    }
+
+    async fn start(&self) -> Result<Instance, InvokeError> {
+        let name = &self.function.name;
+        let api = RuntimeApi::start(format!("arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"))
+            .await
+            .map_err(InvokeError::Process)?;
+        let mut process = Command::new(&self.executable)
+            .env_clear()
+            .envs(&self.variables)
+            .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the service.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(InvokeError::Process)?;
+        if let Some(output) = process.stdout.take() {
+            self.forward(output);
+        }
+        if let Some(output) = process.stderr.take() {
+            self.forward(output);
+        }
+        let mut instance = Instance { process, api, stop: self.stop.clone() };
+        let initialised = instance.api.initialised();
+        match instance.unless_ended(initialised, INIT_TIMEOUT).await? {
+            Ok(()) => Ok(instance),
+            Err(error) => Err(InvokeError::Function(error)),
+        }
+    }
+
+    /// Writes what a process prints to the log, until it closes `output`.
+    fn forward(&self, output: impl AsyncRead + Unpin + Send + 'static) {
+        let (name, logs) = (self.function.executable.clone(), Arc::clone(&self.logs));
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).split(b'\n');
+            while let Ok(Some(line)) = lines.next_segment().await {
+                logs(&name, &String::from_utf8_lossy(&line));
+            }
+        });
+    }
+}
+
+/// A running process, ended when dropped.
+struct Instance {
+    process: Child,
+    api: RuntimeApi,
+    stop: watch::Receiver<()>,
+}
+
+impl Instance {
+    async fn invoke(&mut self, invocation: &Invocation, timeout: Duration) -> Result<Bytes, InvokeError> {
+        let answer = self.api.offer(invocation, SystemTime::now() + timeout);
+        let answer = async {
+            match answer.await {
+                Ok(answer) => answer,
+                // The process broke off within its answer: it is ending.
+                Err(_) => pending().await,
+            }
+        };
+        self.unless_ended(answer, timeout).await?.map_err(InvokeError::Function)
+    }
+
+    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then the process is over.
+    async fn unless_ended<T>(&mut self, work: impl Future<Output = T>, limit: Duration) -> Result<T, InvokeError> {
+        let error = tokio::select! {
+            biased;
+            result = work => return Ok(result),
+            status = self.process.wait() => return Err(status.map_or_else(InvokeError::Process, InvokeError::Crashed)),
+            () = sleep(limit) => InvokeError::TimedOut,
+            _ = self.stop.changed() => InvokeError::Stopped,
+        };
+        self.kill().await;
+        Err(error)
+    }
+
+    /// Ends the process and waits until it is over.
+    async fn kill(&mut self) {
+        // It fails only when the process is over already.
+        let _ = self.process.kill().await;
+    }
+}
+
+/// The variables that Lambda sets
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), and those of
+/// the caller that tell how much a function logs.
+fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
+    let passed_through = ["AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "PATH", "RUST_BACKTRACE"]
+        .into_iter()
+        .filter_map(|name| Some((name, env::var(name).ok()?)));
+    [
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),
+        ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", function.name)),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "local".to_owned()),
+        ("LAMBDA_TASK_ROOT", directory.display().to_string()),
+        ("LANG", "en_US.UTF-8".to_owned()),
+        ("TZ", ":UTC".to_owned()),
+        ("_HANDLER", function.executable.clone()),
+    ]
+    .into_iter()
+    .chain(passed_through)
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}

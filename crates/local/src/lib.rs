@@ -1,0 +1,191 @@
+//! The whole User Profile API on one machine, for development and tests: what API Gateway, Lambda and DynamoDB do for it
+//! on AWS.
+//!
+//! A request goes from the gateway (API Gateway's REST proxy events and responses) to the pool of a function's processes,
+//! which are the executables that are deployed and are spoken to as Lambda does, over its Runtime API. They use an embedded
+//! DynamoDB. Routes, functions and the table come from the SAM template.
+
+mod dynamodb;
+mod functions;
+mod gateway;
+mod runtime_api;
+mod template;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub use dynamodb::{Database, create_table};
+pub use template::{Function, Route, Table, Template};
+
+use dynamodb::DynamoDb;
+use functions::Functions;
+use gateway::Gateway;
+
+/// How long clients that keep connections busy can hold up the end of the service.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Takes each line that a function prints, or that the service has to say about it: the name of the function's executable,
+/// then the line.
+pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// How a service is run.
+pub struct Options {
+    /// What the service consists of.
+    pub template: Template,
+    /// The directory of the function executables.
+    pub functions: PathBuf,
+    /// Where the users are kept.
+    pub database: Database,
+    /// The address to listen on. Port 0 stands for any free port.
+    pub address: SocketAddr,
+    /// The most processes that run for one function. Further requests wait in line.
+    pub instances: u16,
+    /// Where the functions' logs go.
+    pub logs: Logs,
+}
+
+impl Options {
+    /// A service for tests: data in memory, a free port on loopback, at most 10 processes for each function, no logs.
+    #[must_use]
+    pub fn new(template: Template, functions: PathBuf) -> Self {
+        Self {
+            template,
+            functions,
+            database: Database::Memory,
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            instances: 10,
+            logs: Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// Why a service could not be started. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The template cannot be read, or lacks what the service needs.
+    #[error("cannot use the template: {0}")]
+    Template(String),
+    /// A function's executable is missing.
+    #[error(
+        "the function {} is not built: run `make run`, or first `cargo build --workspace --bins`",
+        executable.display()
+    )]
+    NotBuilt {
+        /// Where it should be.
+        executable: PathBuf,
+    },
+    /// Another program listens on the port.
+    #[error("port {port} is in use: choose another with `make run PORT={}`", port.wrapping_add(1))]
+    PortInUse {
+        /// The port.
+        port: u16,
+    },
+    /// The address cannot be listened on for another reason.
+    #[error("cannot listen on this address, choose another: {0}")]
+    Listen(io::Error),
+    /// Another local service uses the data file.
+    #[error("{} is in use by another local service: stop that one, or choose another file with --data", path.display())]
+    DataInUse {
+        /// The data file.
+        path: PathBuf,
+    },
+    /// The data file cannot be used.
+    #[error("cannot use the data in {}: {problem}; choose another file with --data, or --memory", path.display())]
+    Data {
+        /// The data file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The DynamoDB at an endpoint cannot be used.
+    #[error("cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset DYNAMO_ENDPOINT")]
+    DynamoDb {
+        /// Its URL.
+        endpoint: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// A running service. Dropping it ends it too, but does not wait for the end.
+pub struct Service {
+    url: String,
+    table: String,
+    dynamodb: DynamoDb,
+    functions: Arc<Functions>,
+    server: JoinHandle<()>,
+    /// Everything that runs holds a receiver, and ends when this is dropped.
+    stop: watch::Sender<()>,
+}
+
+impl Service {
+    /// Starts a service, with its table. It answers when this returns; function processes start with the first requests.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let Options { template, functions, database, address, instances, logs } = options;
+        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => Error::PortInUse { port: address.port() },
+            _ => Error::Listen(error),
+        })?;
+        let mut address = listener.local_addr().map_err(Error::Listen)?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let url = format!("http://{address}/{}", template.stage);
+
+        let (stop, stopped) = watch::channel(());
+        let dynamodb = DynamoDb::start(&database, stopped.clone()).await?;
+        let functions = Arc::new(Functions::new(
+            &template.functions,
+            &functions,
+            instances,
+            &dynamodb.environment,
+            &logs,
+            &stopped,
+        )?);
+        create_table(&dynamodb.endpoint, &template.table, &template.table.name).await?;
+        let gateway = Gateway::new(template.stage, template.routes, Arc::clone(&functions), address.port());
+        let server = tokio::spawn(gateway.serve(listener, stopped));
+        Ok(Self { url, table: template.table.name, dynamodb, functions, server, stop })
+    }
+
+    /// Where the API is, stage included: `http://127.0.0.1:3000/test`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The URL of the DynamoDB that holds the table.
+    #[must_use]
+    pub fn dynamodb_endpoint(&self) -> &str {
+        &self.dynamodb.endpoint
+    }
+
+    /// The name of the table.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Stops the service: ends every function process, whatever it is doing, and closes the database. Returns when all of
+    /// it is over.
+    pub async fn stop(self) {
+        let Self { dynamodb, functions, mut server, stop, .. } = self;
+        drop(stop);
+        functions.stop().await;
+        if timeout(STOP_TIMEOUT, &mut server).await.is_err() {
+            server.abort();
+        }
+        dynamodb.stop().await;
+    }
+}

@@ -1,0 +1,330 @@
+//! The service with functions that are shell scripts: how processes are started, shared, replaced and ended.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use local::{Database, Error, Options, Service, Template, create_table};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// A service with one route, `GET` and `POST /run`, to the script `function`.
+fn options(function: &str, gate: &str) -> Options {
+    let integration = "x-amazon-apigateway-integration:
+                type: aws_proxy
+                uri: !Sub arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/${Function.Arn}/invocations";
+    let template = format!(
+        "
+Resources:
+  Api:
+    Type: AWS::Serverless::Api
+    Properties:
+      StageName: test
+      DefinitionBody:
+        paths:
+          /run:
+            get:
+              {integration}
+            post:
+              {integration}
+  Function:
+    Type: AWS::Serverless::Function
+    Metadata: {{ BuildProperties: {{ Binary: {function} }} }}
+    Properties:
+      FunctionName: {function}
+      Timeout: 20
+      Environment: {{ Variables: {{ GATE: '{gate}' }} }}
+  Table:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: users
+      AttributeDefinitions: [{{ AttributeName: id, AttributeType: S }}]
+      KeySchema: [{{ AttributeName: id, KeyType: HASH }}]
+"
+    );
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions");
+    Options::new(Template::parse(&template).expect("the template is complete"), functions)
+}
+
+async fn start(options: Options) -> Service {
+    Service::start(options).await.expect("the service starts")
+}
+
+/// Status and body of the response to `GET /run`, or to `POST /run` with `body`.
+async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let request = Request::builder().method(method).uri(format!("{url}/run"));
+    let request = request.body(Body::from(body.unwrap_or_default())).expect("the request is valid");
+    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let response = client.request(request).await.expect("the service answers");
+    let status = response.status().as_u16();
+    let body = to_bytes(Body::new(response.into_body()), usize::MAX).await.expect("the body is complete");
+    (status, String::from_utf8(body.to_vec()).expect("the body is text"))
+}
+
+async fn get(url: &str) -> (u16, String) {
+    request(url, None).await
+}
+
+/// Where functions wait until they may go on.
+struct Gate {
+    listener: TcpListener,
+    url: String,
+}
+
+/// A function that waits; it goes on when this is dropped.
+struct Waiting {
+    pid: String,
+    connection: TcpStream,
+}
+
+impl Gate {
+    async fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
+        let url = format!("http://{}", listener.local_addr().expect("the listener has an address"));
+        Self { listener, url }
+    }
+
+    /// Waits for the next function to come.
+    async fn next(&self) -> Waiting {
+        let (mut connection, _) = self.listener.accept().await.expect("a function connects");
+        let mut line = Vec::new();
+        while !line.ends_with(b" HTTP") {
+            line.push(connection.read_u8().await.expect("the function sends a request"));
+        }
+        let line = String::from_utf8(line).expect("the request is text");
+        let pid = line.trim_start_matches("GET /").trim_end_matches(" HTTP").to_owned();
+        Waiting { pid, connection }
+    }
+}
+
+impl Waiting {
+    /// Waits until the function's process is over.
+    async fn ended(mut self) {
+        // Its connection is closed, or reset.
+        let _ = self.connection.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+fn kill(pid: &str, signal: &str) -> bool {
+    Command::new("kill").args([signal, pid]).output().expect("kill runs").status.success()
+}
+
+const BAD_GATEWAY: (u16, &str) = (502, r#"{"message": "Internal server error"}"#);
+const TIMED_OUT: (u16, &str) = (504, r#"{"message": "Endpoint request timed out"}"#);
+
+fn text((status, body): &(u16, String)) -> (u16, &str) {
+    (*status, body)
+}
+
+#[tokio::test]
+async fn one_process_serves_requests_that_follow_one_another() {
+    let service = start(options("answers", "")).await;
+    let first = get(service.url()).await;
+    assert_eq!(first.0, 200);
+    for _ in 0..5 {
+        assert_eq!(get(service.url()).await, first);
+    }
+    service.stop().await;
+    assert!(!kill(&first.1, "-0"), "the process is over");
+}
+
+#[tokio::test]
+async fn requests_that_overlap_have_processes_of_their_own_up_to_the_limit_and_then_wait() {
+    let gate = Gate::new().await;
+    let service = start(Options { instances: 2, ..options("answers", &gate.url) }).await;
+    let url = service.url();
+    let requests = async { tokio::join!(get(url), get(url), get(url)) };
+    let functions = async {
+        let (first, second) = (gate.next().await, gate.next().await);
+        let started = BTreeSet::from([first.pid.clone(), second.pid.clone()]);
+        assert_eq!(started.len(), 2);
+        drop(first);
+        let third = gate.next().await;
+        assert!(started.contains(&third.pid), "the third request waited for one of the two processes");
+        started
+    };
+    let (responses, started) = tokio::join!(requests, functions);
+    let responses = [responses.0, responses.1, responses.2];
+    assert!(responses.iter().all(|(status, pid)| *status == 200 && started.contains(pid)), "{responses:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_within_a_request_fails_that_request_and_is_replaced() {
+    let gate = Gate::new().await;
+    let service = start(options("answers", &gate.url)).await;
+    let crash = async {
+        let waiting = gate.next().await;
+        assert!(kill(&waiting.pid, "-9"));
+        waiting.pid
+    };
+    let (response, crashed) = tokio::join!(get(service.url()), crash);
+    assert_eq!(text(&response), BAD_GATEWAY);
+    let (response, fresh) = tokio::join!(get(service.url()), async { gate.next().await.pid });
+    assert_eq!(response, (200, fresh.clone()));
+    assert_ne!(fresh, crashed);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_after_its_answer_is_replaced_without_failing_a_request() {
+    let service = start(options("answers-once", "")).await;
+    let mut pids = BTreeSet::new();
+    for _ in 0..5 {
+        let (status, pid) = get(service.url()).await;
+        assert_eq!(status, 200, "{pid}");
+        assert!(pids.insert(pid));
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_fails_each_request_and_its_words_are_logged() {
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let logs = Arc::new(move |function: &str, line: &str| {
+        let _ = sender.send(format!("{function} | {line}"));
+    });
+    let service = start(Options { logs, ..options("exits", "") }).await;
+    assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
+    assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
+    service.stop().await;
+    let words = "exits | cannot go on";
+    let reason = "exits | the function's process ended (exit status: 3) before it answered";
+    let mut logged = Vec::new();
+    while let Some(line) = lines.recv().await {
+        logged.push(line);
+    }
+    logged.sort();
+    assert_eq!(logged, [words, words, reason, reason]);
+}
+
+#[tokio::test]
+async fn a_function_that_hangs_is_ended_at_its_timeout() {
+    let gate = Gate::new().await;
+    let mut options = options("hangs", &gate.url);
+    for function in options.template.functions.values_mut() {
+        function.timeout = Duration::from_secs(1);
+    }
+    let service = start(options).await;
+    let (response, waiting) = tokio::join!(get(service.url()), gate.next());
+    assert_eq!(text(&response), TIMED_OUT);
+    assert!(!kill(&waiting.pid, "-0"), "the process is over");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
+    let gate = Gate::new().await;
+    let service = start(Options { instances: 1, ..options("answers", &gate.url) }).await;
+    let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
+    let mut client = TcpStream::connect(address).await.expect("the service listens");
+    client.write_all(b"GET /test/run HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the service reads");
+    let abandoned = gate.next().await;
+    drop(client);
+    let pid = abandoned.pid.clone();
+    drop(abandoned);
+    let (response, next) = tokio::join!(get(service.url()), async { gate.next().await.pid });
+    assert_eq!(next, pid);
+    assert_eq!(response, (200, pid));
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_a_process_within_a_request() {
+    let gate = Gate::new().await;
+    let service = start(options("hangs", &gate.url)).await;
+    let url = service.url().to_owned();
+    let (response, ()) = tokio::join!(get(&url), async {
+        let waiting = gate.next().await;
+        service.stop().await;
+        assert!(!kill(&waiting.pid, "-0"), "the process is over");
+    });
+    assert_eq!(text(&response), BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn dropping_the_service_ends_its_processes() {
+    let gate = Gate::new().await;
+    let service = start(options("hangs", &gate.url)).await;
+    let url = service.url().to_owned();
+    let (response, ()) = tokio::join!(get(&url), async {
+        let waiting = gate.next().await;
+        drop(service);
+        waiting.ended().await;
+    });
+    assert_eq!(text(&response), BAD_GATEWAY);
+}
+
+#[tokio::test]
+async fn bodies_and_events_that_are_too_large_are_refused() {
+    let service = start(options("answers", "")).await;
+    let too_long = (413, r#"{"message":"Request Too Long"}"#);
+    assert_eq!(text(&request(service.url(), Some(vec![b'x'; 10 * 1024 * 1024 + 1])).await), too_long);
+    assert_eq!(text(&request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024])).await), too_long);
+    assert_eq!(request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024 - 4096])).await.0, 200);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_in_use_is_named() {
+    let service = start(options("answers", "")).await;
+    let address: SocketAddr =
+        service.url().trim_start_matches("http://").trim_end_matches("/test").parse().expect("the URL has an address");
+    let error = Service::start(Options { address, ..options("answers", "") }).await.err().expect("the port is in use");
+    let message =
+        format!("port {} is in use: choose another with `make run PORT={}`", address.port(), address.port() + 1);
+    assert_eq!(error.to_string(), message);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_function_that_is_not_built_is_named() {
+    let error = Service::start(options("missing", "")).await.err().expect("there is no such function");
+    assert!(error.to_string().contains("tests/functions/missing is not built: run `make run`"), "{error}");
+}
+
+#[tokio::test]
+async fn one_service_at_a_time_keeps_its_table_in_a_file() {
+    let directory = tempfile::tempdir().expect("there is a directory for temporary files");
+    let path: PathBuf = directory.path().join("new/users.db");
+    let on_file = || Options { database: Database::File(path.clone()), ..options("answers", "") };
+    let service = start(on_file()).await;
+    let error = Service::start(on_file()).await.err().expect("the file is in use");
+    assert!(matches!(error, Error::DataInUse { .. }), "{error}");
+    service.stop().await;
+    start(on_file()).await.stop().await;
+}
+
+#[tokio::test]
+async fn tables_are_made_once_under_any_name() {
+    let options = options("answers", "");
+    let table = options.template.table.clone();
+    let service = start(options).await;
+    for _ in 0..2 {
+        create_table(service.dynamodb_endpoint(), &table, "another").await.expect("the table is made");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_dynamodb_that_does_not_answer_is_named() {
+    for listening in [true, false] {
+        let gate = Gate::new().await;
+        let endpoint = gate.url.clone();
+        // A listener that accepts nothing hangs; one that is gone refuses.
+        let _held = listening.then_some(gate);
+        let database = Database::Endpoint(endpoint.clone());
+        let error =
+            Service::start(Options { database, ..options("answers", "") }).await.err().expect("nothing answers");
+        assert!(error.to_string().starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")), "{error}");
+    }
+}

@@ -1,0 +1,18 @@
+//! What the six functions of the User Profile API share: users, their table, the handlers, and what happens once per
+//! process.
+
+mod client;
+mod error;
+mod function;
+pub mod handlers;
+mod list;
+mod number;
+mod response;
+mod store;
+mod user;
+
+pub use client::{client, endpoint_from_env};
+pub use error::Error;
+pub use function::{TABLE_VARIABLE, run};
+pub use store::{EMAIL_INDEX, Pages, Store};
+pub use user::{EMAIL, ID, MAX_KEY_BYTES, User};

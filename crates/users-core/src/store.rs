@@ -1,0 +1,367 @@
+//! Users in their DynamoDB table: the only file that builds DynamoDB requests.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{Config, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
+};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::error::Error;
+use crate::user::{EMAIL, ID, Item, User, is_key, too_large};
+
+/// The global secondary index whose partition key is `email`, with all attributes projected.
+pub const EMAIL_INDEX: &str = "email-index";
+
+/// The most keys that one `BatchWriteItem` takes.
+///
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>
+const BATCH: usize = 25;
+
+/// How many batches of deletes are on their way at once.
+const BATCHES_AT_ONCE: usize = 16;
+
+/// How many segments of the table are read at once for their users to be deleted.
+const SEGMENTS: i32 = 4;
+
+/// How long before its deadline [`Store::delete_all`] begins nothing new, so that what it began is done in time.
+const WIND_UP: Duration = Duration::from_secs(2);
+
+/// How long to wait before keys that DynamoDB left unprocessed are sent again: at most this long at first, and twice as
+/// long each time up to the second, with full jitter
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.BatchOperations>).
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The users of one table.
+///
+/// It is cheap to clone. All methods answer within 20 seconds a DynamoDB call, retries included, with
+/// [`Error::Unavailable`] where DynamoDB throttles, fails, hangs or cannot be reached, and with [`Error::Internal`] where it
+/// refuses the service itself, such as for a missing table or permission.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: Arc<str>,
+}
+
+impl Store {
+    /// The users of the table of this name: partition key `id`, index [`EMAIL_INDEX`].
+    #[must_use]
+    pub fn new(client: Client, table: &str) -> Self {
+        Self { client, table: table.into() }
+    }
+
+    /// Opens the connection that the first call will use, so that the first call does not wait for it, and gives up after
+    /// a second. It needs no permission and costs nothing: DynamoDB answers `GET /` with a word about its health. Whether
+    /// that works is left to the first call to find out.
+    pub async fn connect(&self) {
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let request = self.client.get_item().table_name(&*self.table).key(ID, AttributeValue::S(ID.to_owned()));
+        let health = request.customize().config_override(once).mutate_request(|request| {
+            // The only error is that of a method that is not one.
+            let _ = request.set_method("GET");
+            *request.body_mut() = String::new().into();
+            request.headers_mut().remove("content-length");
+        });
+        // An error is expected: a word about health is no item.
+        let _ = timeout(Duration::from_secs(1), health.send()).await;
+    }
+
+    /// The user with this id, as of all writes that were answered before: the read is strongly consistent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserNotFound`].
+    pub async fn get(&self, id: &str) -> Result<User, Error> {
+        let key = key_of_existing(id)?;
+        let request = self.client.get_item().table_name(&*self.table).set_key(Some(key)).consistent_read(true);
+        let item = request.send().await.map_err(fault)?.item;
+        item.map(User::from_item).ok_or_else(|| not_found(id))
+    }
+
+    /// Stores a user whose id is not taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserAlreadyExists`], and the existing user stays as it is; [`Error::InvalidUser`] if DynamoDB finds the user
+    /// too large.
+    pub async fn create(&self, user: User) -> Result<(), Error> {
+        let id = user.id().to_owned();
+        let attempts = Attempts::default();
+        let request = self
+            .put(user.clone())
+            .condition_expression("attribute_not_exists(#id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = request.customize().interceptor(attempts.clone()).send().await else { return Ok(()) };
+        match error.as_service_error() {
+            // An attempt whose answer was lost may have stored the user, and the next one then finds it.
+            Some(PutItemError::ConditionalCheckFailedException(failed))
+                if attempts.0.load(Relaxed) > 1 && failed.item == Some(user.into_item()) =>
+            {
+                Ok(())
+            }
+            Some(PutItemError::ConditionalCheckFailedException(_)) => Err(Error::UserAlreadyExists { id }),
+            _ => Err(put_fault(error)),
+        }
+    }
+
+    /// Replaces the whole user that has this user's id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserNotFound`], and nothing is stored; [`Error::InvalidUser`] if DynamoDB finds the user too large.
+    pub async fn replace(&self, user: User) -> Result<(), Error> {
+        let id = user.id().to_owned();
+        match self.put(user).condition_expression("attribute_exists(#id)").send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+                Err(not_found(&id))
+            }
+            Err(error) => Err(put_fault(error)),
+        }
+    }
+
+    fn put(&self, user: User) -> PutItemFluentBuilder {
+        self.client
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(user.into_item()))
+            .expression_attribute_names("#id", ID)
+    }
+
+    /// Deletes the user with this id, and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserNotFound`].
+    pub async fn delete(&self, id: &str) -> Result<User, Error> {
+        if !is_key(id) {
+            return Err(not_found(id));
+        }
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&*self.table)
+            .set_key(Some(key(id)))
+            .return_values(ReturnValue::AllOld);
+        let item = request.send().await.map_err(fault)?.attributes;
+        item.map(User::from_item).ok_or_else(|| not_found(id))
+    }
+
+    /// The users, page by page: all, or those of an email address; after the user with the id `after`, or from the start.
+    ///
+    /// The whole table is read strongly consistently. The index that is read for an email address cannot be, and may lag
+    /// behind a write for a moment.
+    #[must_use]
+    pub fn list(&self, email: Option<String>, after: Option<&str>) -> Pages {
+        // No user has an email address that cannot be a key, and DynamoDB would not let us ask.
+        let nobody = email.as_deref().is_some_and(|email| !is_key(email));
+        let start = after.map(|id| {
+            let mut key = key(id);
+            key.extend(email.iter().map(|email| (EMAIL.to_owned(), AttributeValue::S(email.clone()))));
+            key
+        });
+        let next = if nobody { Next::Nothing } else { Next::From(start) };
+        Pages { store: self.clone(), scope: email.map_or(Scope::Table, Scope::Email), next }
+    }
+
+    /// Deletes all users that exist when it begins, in no order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeleteIncomplete`] if `deadline` came first.
+    pub async fn delete_all(&self, deadline: Instant) -> Result<(), Error> {
+        let stop = deadline - WIND_UP;
+        let deleted = AtomicUsize::new(0);
+        let stopped = AtomicBool::new(false);
+        let done = stream::select_all((0..SEGMENTS).map(|segment| self.ids(segment)))
+            .try_chunks(BATCH)
+            .map_err(|error| error.1)
+            .take_until(async {
+                sleep_until(stop).await;
+                stopped.store(true, Relaxed);
+            })
+            .try_for_each_concurrent(BATCHES_AT_ONCE, async |ids| {
+                if !self.delete_batch(ids, stop, &deleted).await? {
+                    stopped.store(true, Relaxed);
+                }
+                Ok(())
+            });
+        match timeout_at(deadline, done).await {
+            Ok(Ok(())) if !stopped.load(Relaxed) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            _ => Err(Error::DeleteIncomplete { deleted: deleted.load(Relaxed) }),
+        }
+    }
+
+    /// The ids of the users in one segment of the table.
+    fn ids(&self, segment: i32) -> BoxStream<'static, Result<String, Error>> {
+        let pages = Pages { store: self.clone(), scope: Scope::IdsOfSegment(segment), next: Next::From(None) };
+        stream::try_unfold(pages, async |mut pages| Ok(pages.next(None).await?.map(|users| (users, pages))))
+            .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
+            .try_flatten()
+            .boxed()
+    }
+
+    /// Deletes the users with these ids, of which there are at most [`BATCH`], and counts them in `deleted`. Whether all
+    /// are deleted: some may not be when `stop` has come.
+    async fn delete_batch(&self, ids: Vec<String>, stop: Instant, deleted: &AtomicUsize) -> Result<bool, Error> {
+        let mut left = ids.iter().map(|id| delete_request(id)).collect::<Result<Vec<_>, _>>()?;
+        let mut backoff = BACKOFF.0;
+        loop {
+            let sent = left.len();
+            let output =
+                self.client.batch_write_item().request_items(&*self.table, left).send().await.map_err(fault)?;
+            left = output.unprocessed_items.and_then(|mut tables| tables.remove(&*self.table)).unwrap_or_default();
+            deleted.fetch_add(sent.saturating_sub(left.len()), Relaxed);
+            if left.is_empty() {
+                return Ok(true);
+            }
+            if Instant::now() + backoff > stop {
+                return Ok(false);
+            }
+            sleep(backoff.mul_f64(fastrand::f64())).await;
+            backoff = BACKOFF.1.min(backoff * 2);
+        }
+    }
+}
+
+/// A list of users, read page by page. See [`Store::list`].
+#[derive(Debug)]
+pub struct Pages {
+    store: Store,
+    scope: Scope,
+    next: Next,
+}
+
+/// Which users are read.
+#[derive(Debug)]
+enum Scope {
+    /// All.
+    Table,
+    /// Those of an email address.
+    Email(String),
+    /// Those of one of [`SEGMENTS`] segments of the table, with no attribute but their id.
+    IdsOfSegment(i32),
+}
+
+/// What the next page is.
+#[derive(Debug)]
+enum Next {
+    /// The one after this key, or the first.
+    From(Option<Item>),
+    /// There is none.
+    Nothing,
+}
+
+impl Pages {
+    /// The next page: at most 1 MB of users and at most `limit`, maybe none. `None` when there are no more pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] or [`Error::Internal`].
+    pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
+        let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else { return Ok(None) };
+        let Store { client, table } = &self.store;
+        let (items, last) = if let Scope::Email(email) = &self.scope {
+            let query = client.query().table_name(&**table).index_name(EMAIL_INDEX);
+            let query = query.key_condition_expression("#email = :email");
+            let query = query.expression_attribute_names("#email", EMAIL);
+            let query = query.expression_attribute_values(":email", AttributeValue::S(email.clone()));
+            let output = query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+            (output.items, output.last_evaluated_key)
+        } else {
+            let mut scan = client.scan().table_name(&**table).consistent_read(true);
+            if let Scope::IdsOfSegment(segment) = self.scope {
+                scan = scan.segment(segment).total_segments(SEGMENTS);
+                scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
+            }
+            let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+            (output.items, output.last_evaluated_key)
+        };
+        self.next = last.map_or(Next::Nothing, |key| Next::From(Some(key)));
+        Ok(Some(items.unwrap_or_default().into_iter().map(User::from_item).collect()))
+    }
+}
+
+/// The table's key of the user with this id.
+fn key(id: &str) -> Item {
+    HashMap::from([(ID.to_owned(), AttributeValue::S(id.to_owned()))])
+}
+
+/// The table's key of the user with this id, unless no user can have it.
+fn key_of_existing(id: &str) -> Result<Item, Error> {
+    if is_key(id) { Ok(key(id)) } else { Err(not_found(id)) }
+}
+
+fn delete_request(id: &str) -> Result<WriteRequest, Error> {
+    let request =
+        DeleteRequest::builder().set_key(Some(key(id))).build().map_err(|error| Error::Internal(error.into()))?;
+    Ok(WriteRequest::builder().delete_request(request).build())
+}
+
+fn not_found(id: &str) -> Error {
+    Error::UserNotFound { id: id.to_owned() }
+}
+
+/// The fault that a call of DynamoDB ended with.
+fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError<E>) -> Error {
+    let unavailable = match &error {
+        SdkError::ServiceError(refusal) => {
+            let status = refusal.raw().status();
+            status.is_server_error() || status.as_u16() == 429 || refusal.err().code().is_none_or(is_throttling)
+        }
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::DispatchFailure(failure) => !failure.is_user(),
+        _ => true,
+    };
+    if unavailable { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
+}
+
+/// Whether DynamoDB says by this code that it is asked too much.
+///
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+fn is_throttling(code: &str) -> bool {
+    ["LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"]
+        .contains(&code)
+}
+
+/// The fault that a `PutItem` ended with. Only DynamoDB itself knows for sure how large an item is.
+fn put_fault(error: SdkError<PutItemError>) -> Error {
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    if message.contains("Item size") && message.contains("exceeded") {
+        too_large("more than DynamoDB takes")
+    } else {
+        fault(error)
+    }
+}
+
+/// Counts the attempts of one call: the first and its retries.
+#[derive(Clone, Debug, Default)]
+struct Attempts(Arc<AtomicU32>);
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+}

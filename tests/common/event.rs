@@ -1,0 +1,101 @@
+//! REST proxy events, as API Gateway makes them for Lambda.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lambda_http::{Context, Request, RequestExt, request};
+use serde_json::{Value, json};
+
+/// A request to the API, as the event that API Gateway makes of it.
+///
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format>
+#[derive(Clone, Debug)]
+pub struct Event {
+    method: &'static str,
+    resource: &'static str,
+    id: Option<String>,
+    query: BTreeMap<String, Vec<String>>,
+    body: Option<String>,
+    base64: bool,
+}
+
+impl Event {
+    /// A request of a method for a resource of the API, such as `/users/{id}`.
+    #[must_use]
+    pub fn new(method: &'static str, resource: &'static str) -> Self {
+        Self { method, resource, id: None, query: BTreeMap::new(), body: None, base64: false }
+    }
+
+    /// The `{id}` of the path, as it stands in the URL.
+    #[must_use]
+    pub fn id(mut self, encoded: &str) -> Self {
+        self.id = Some(encoded.to_owned());
+        self
+    }
+
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.query.entry(name.to_owned()).or_default().push(value.to_owned());
+        self
+    }
+
+    /// The text of the body.
+    #[must_use]
+    pub fn body(mut self, text: &str) -> Self {
+        self.body = Some(text.to_owned());
+        self
+    }
+
+    /// The body, in base64.
+    #[must_use]
+    pub fn base64_body(self, base64: &str) -> Self {
+        Self { base64: true, ..self.body(base64) }
+    }
+
+    /// The event as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let path = self.resource.replace("{id}", self.id.as_deref().unwrap_or_default());
+        let last: BTreeMap<_, _> = self.query.iter().map(|(name, values)| (name, values.last())).collect();
+        json!({
+            "resource": self.resource,
+            "path": path,
+            "httpMethod": self.method,
+            "headers": {"Host": "example.com", "X-Forwarded-Proto": "https"},
+            "multiValueHeaders": {"Host": ["example.com"], "X-Forwarded-Proto": ["https"]},
+            "queryStringParameters": if self.query.is_empty() { Value::Null } else { json!(last) },
+            "multiValueQueryStringParameters": if self.query.is_empty() { Value::Null } else { json!(self.query) },
+            "pathParameters": self.id.as_ref().map(|id| json!({"id": id})),
+            "stageVariables": null,
+            "requestContext": {
+                "accountId": "123456789012",
+                "apiId": "api",
+                "httpMethod": self.method,
+                "identity": {"sourceIp": "127.0.0.1"},
+                "path": format!("/test{path}"),
+                "protocol": "HTTP/1.1",
+                "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+                "requestTimeEpoch": 1_428_582_896_000_i64,
+                "resourcePath": self.resource,
+                "stage": "test"
+            },
+            "body": self.body,
+            "isBase64Encoded": self.base64
+        })
+    }
+
+    /// The request that a handler gets for the event, with 28 seconds to answer.
+    ///
+    /// # Panics
+    ///
+    /// If the event is not one that `lambda_http` takes.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        let mut context = Context::default();
+        let deadline =
+            SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970") + Duration::from_secs(28);
+        context.deadline = u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
+        request::from_str(&self.json().to_string()).expect("an event").with_lambda_context(context)
+    }
+}

@@ -1,0 +1,29 @@
+//! The executables of the workspace, built before a test uses them: `cargo test` alone builds no executables of packages
+//! other than the test's own.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The directory of the executables, which are built as this test is, in the development or the release profile.
+///
+/// # Panics
+///
+/// If they cannot be built.
+pub fn executables() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        // A test runs as `target/PROFILE/deps/NAME-HASH`.
+        let test = env::current_exe().expect("the path of this test");
+        let directory = test.ancestors().nth(2).expect("a directory two levels up").to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
+        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        if directory.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the executables cannot be built");
+        directory
+    })
+}

@@ -1,0 +1,15 @@
+//! What the suites share: a DynamoDB with a table for each test, events as API Gateway makes them, and what is answered.
+
+mod api;
+mod event;
+mod executables;
+mod reply;
+mod scripted;
+mod table;
+
+pub use api::Api;
+pub use event::Event;
+pub use executables::executables;
+pub use reply::Reply;
+pub use scripted::{Answer, Scripted, empty_table};
+pub use table::{TEMPLATE, Table};

@@ -1,0 +1,118 @@
+//! What the API answered.
+
+use lambda_http::http::HeaderMap;
+use lambda_http::{Body, Response};
+use serde_json::{Value, json};
+
+/// A response, read to its end. Every response is asserted to be JSON.
+#[derive(Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The text of the body.
+    pub text: String,
+    headers: HeaderMap,
+}
+
+impl Reply {
+    /// A response over HTTP.
+    ///
+    /// # Panics
+    ///
+    /// If it is not JSON, or does not say so.
+    #[must_use]
+    pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
+        let reply = Self { status, text, headers };
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{}", reply.text);
+        let _ = reply.json();
+        reply
+    }
+
+    /// What a handler answered.
+    ///
+    /// # Panics
+    ///
+    /// If it is not JSON, or does not say so.
+    #[must_use]
+    pub fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let Body::Text(text) = body else { panic!("the body is {body:?}") };
+        Self::new(parts.status.as_u16(), parts.headers, text)
+    }
+
+    /// The body.
+    ///
+    /// # Panics
+    ///
+    /// If it is not JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Asserts the status and the body.
+    ///
+    /// # Panics
+    ///
+    /// If they are others.
+    pub fn is(&self, status: u16, body: &Value) {
+        assert_eq!((self.status, &self.json()), (status, body));
+    }
+
+    /// Asserts that this is the error with this status and code, whose body has the contract's form.
+    ///
+    /// # Panics
+    ///
+    /// If it is not.
+    pub fn is_error(&self, status: u16, code: &str) {
+        let body = self.json();
+        assert_eq!((self.status, &body), (status, &json!({"code": code, "message": body["message"]})));
+        assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", self.text);
+        assert_eq!(self.header("retry-after").is_some(), status == 503, "{}", self.text);
+    }
+
+    /// The message of an error.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The URL of the next page, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// If there is another link.
+    #[must_use]
+    pub fn next_url(&self) -> Option<String> {
+        let link = self.header("link")?;
+        let url = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        Some(url.unwrap_or_else(|| panic!("not a link to a next page: {link}")).to_owned())
+    }
+
+    /// The query of the next page, decoded, if there is one.
+    #[must_use]
+    pub fn next_query(&self) -> Option<Vec<(String, String)>> {
+        let url = self.next_url()?;
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// The bytes of the response as a function sends it to Lambda: JSON with the body as a string in it.
+    #[must_use]
+    pub fn bytes_on_lambda(&self) -> usize {
+        let headers: serde_json::Map<_, _> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), json!([value.to_str().unwrap_or_default()])))
+            .collect();
+        json!({"statusCode": self.status, "headers": {}, "multiValueHeaders": headers, "body": self.text, "isBase64Encoded": false})
+            .to_string()
+            .len()
+    }
+}

@@ -1,0 +1,168 @@
+//! A table for each test, on a real engine.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use local::Template;
+use serde_json::Value;
+use users_core::Store;
+use uuid::Uuid;
+
+/// The repository's `template.yaml`.
+pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
+
+/// A table of the test's own, with the schema that `template.yaml` gives it. It is deleted when it is dropped.
+#[derive(Debug)]
+pub struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    /// Creates a table in the DynamoDB that the environment names in `DYNAMO_ENDPOINT`, else in one embedded in this process.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be done.
+    pub async fn new() -> Self {
+        let table = Self::missing();
+        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        local::create_table(endpoint(), &template.table, &table.name).await.expect("a table");
+        table
+    }
+
+    /// A table that does not exist.
+    #[must_use]
+    pub fn missing() -> Self {
+        Self { client: users_core::client(Some(endpoint())), name: format!("user-profiles-{}", Uuid::new_v4()) }
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The store of the users in the table.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(self.client.clone(), &self.name)
+    }
+
+    /// Puts a user in the table.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be done.
+    pub async fn put(&self, user: &Value) {
+        self.put_item(item(user)).await;
+    }
+
+    /// Puts an item in the table.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be done.
+    pub async fn put_item(&self, item: HashMap<String, AttributeValue>) {
+        self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.expect("an item stored");
+    }
+
+    /// Puts users in the table.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be done.
+    pub async fn put_all(&self, users: &[Value]) {
+        for batch in users.chunks(25) {
+            let requests = batch.iter().map(|user| {
+                let put = PutRequest::builder().set_item(Some(item(user))).build().expect("a request with an item");
+                WriteRequest::builder().put_request(put).build()
+            });
+            let sent = self.client.batch_write_item().request_items(&self.name, requests.collect()).send().await;
+            assert_eq!(sent.expect("items stored").unprocessed_items.map_or(0, |items| items.len()), 0);
+        }
+    }
+
+    /// The user in the table with this id.
+    ///
+    /// # Panics
+    ///
+    /// If the table cannot be read.
+    pub async fn stored(&self, id: &str) -> Option<Value> {
+        let get = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .key("id", AttributeValue::S(id.to_owned()))
+            .consistent_read(true);
+        let item = get.send().await.expect("the table read").item?;
+        Some(json(&AttributeValue::M(item)))
+    }
+}
+
+impl Drop for Table {
+    /// Leaves nothing behind in a DynamoDB that outlives the tests.
+    fn drop(&mut self) {
+        let name = self.name.clone();
+        // A runtime and a connection of its own: those of the test stand still until this returns.
+        let delete = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let request = users_core::client(Some(endpoint())).delete_table().table_name(name);
+            runtime.block_on(request.send()).is_ok()
+        };
+        let _ = thread::spawn(delete).join();
+    }
+}
+
+/// The URL of the DynamoDB that all tables of this process are in.
+fn endpoint() -> &'static str {
+    static ENDPOINT: OnceLock<String> = OnceLock::new();
+    ENDPOINT.get_or_init(|| users_core::endpoint_from_env().unwrap_or_else(embedded))
+}
+
+/// Starts a DynamoDB in memory that runs as long as this process, and gives its URL.
+fn embedded() -> String {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.set_nonblocking(true).expect("a listener for tokio");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+            dynoxide::server::serve_on(listener, dynoxide::Database::memory().expect("a database")).await;
+        });
+    });
+    url
+}
+
+/// An item of a user, made without the code under test. Numbers are those that a float keeps.
+fn item(user: &Value) -> HashMap<String, AttributeValue> {
+    user.as_object().expect("an object").iter().map(|(name, value)| (name.clone(), attribute(value))).collect()
+}
+
+fn attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(value) => AttributeValue::Bool(*value),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(elements) => AttributeValue::L(elements.iter().map(attribute).collect()),
+        Value::Object(_) => AttributeValue::M(item(value)),
+    }
+}
+
+fn json(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::Bool(value) => Value::Bool(*value),
+        AttributeValue::N(number) => number.parse().expect("a number"),
+        AttributeValue::S(text) => Value::String(text.clone()),
+        AttributeValue::L(elements) => elements.iter().map(json).collect(),
+        AttributeValue::M(members) => members.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        other => panic!("not from JSON: {other:?}"),
+    }
+}

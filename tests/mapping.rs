@@ -1,0 +1,108 @@
+//! Values: what JSON goes in is the JSON that comes out, whatever it is.
+
+use std::collections::BTreeMap;
+
+use bigdecimal::BigDecimal;
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+use users_core::User;
+
+/// JSON with exact numbers.
+#[derive(Clone, Debug, PartialEq)]
+enum Json {
+    Null,
+    Bool(bool),
+    Number(BigDecimal),
+    String(String),
+    Array(Vec<Json>),
+    Object(BTreeMap<String, Json>),
+}
+
+impl Json {
+    fn parse(text: &str) -> Self {
+        let parse = |raw: Box<RawValue>| Self::parse(raw.get());
+        match text.as_bytes()[0] {
+            b'n' => Self::Null,
+            b't' => Self::Bool(true),
+            b'f' => Self::Bool(false),
+            b'"' => Self::String(serde_json::from_str(text).expect("a string")),
+            b'[' => {
+                Self::Array(serde_json::from_str::<Vec<_>>(text).expect("an array").into_iter().map(parse).collect())
+            }
+            b'{' => {
+                let members = serde_json::from_str::<BTreeMap<_, _>>(text).expect("an object");
+                Self::Object(members.into_iter().map(|(name, raw)| (name, parse(raw))).collect())
+            }
+            _ => Self::Number(text.parse().expect("a number")),
+        }
+    }
+}
+
+/// The text of a number that DynamoDB keeps, in one of the ways it can be written.
+fn number() -> impl Strategy<Value = String> {
+    let digits = "[1-9][0-9]{0,37}";
+    prop_oneof![
+        Just("0".to_owned()),
+        "-?(0|[1-9][0-9]{0,18})\\.[0-9]{1,18}",
+        (any::<bool>(), digits, -130..=88_i32, "[eE]").prop_map(|(negative, digits, exponent, e)| {
+            format!("{}{digits}{e}{exponent}", if negative { "-" } else { "" })
+        }),
+    ]
+}
+
+/// The text of any JSON value that a user can have.
+fn value() -> impl Strategy<Value = String> {
+    let quoted = |text: String| serde_json::to_string(&text).expect("text is JSON");
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        number(),
+        any::<String>().prop_map(quoted),
+    ];
+    leaf.prop_recursive(8, 64, 8, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..8).prop_map(|elements| format!("[{}]", elements.join(", "))),
+            btree_map("\\PC{1,8}", inner, 0..8).prop_map(move |members| {
+                let members: Vec<_> =
+                    members.into_iter().map(|(name, value)| format!("{}:\t{value}", quoted(name))).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+#[test]
+fn members_that_json_libraries_use_for_their_own_ends_are_kept_as_they_are() {
+    let json = r#"{"a":{"$serde_json::private::Number":"1.5"},"b":{"$serde_json::private::RawValue":"[1]"},"id":"1"}"#;
+    let user = User::from_json(json).expect("a user");
+    assert_eq!(serde_json::to_string(&user).expect("a user is JSON"), json);
+}
+
+proptest! {
+    #[test]
+    fn a_user_comes_back_equal(value in value(), id in "\\PC{1,40}") {
+        let json = format!("{{\"value\": {value}}}");
+        let user = User::from_json_with_id(&json, &id).expect("a user");
+        let back = serde_json::to_string(&user).expect("a user is JSON");
+        let expected = BTreeMap::from([("id".to_owned(), Json::String(id)), ("value".to_owned(), Json::parse(&value))]);
+        prop_assert_eq!(Json::parse(&back), Json::Object(expected));
+    }
+
+    #[test]
+    fn what_comes_back_is_in_its_final_form(value in value()) {
+        let once = serde_json::to_string(&User::from_json(&format!("{{\"id\": \"1\", \"value\": {value}}}")).expect("a user")).expect("JSON");
+        let twice = serde_json::to_string(&User::from_json(&once).expect("a user")).expect("JSON");
+        prop_assert_eq!(once, twice);
+    }
+
+    #[test]
+    fn any_text_is_a_user_or_refused(text in any::<String>()) {
+        let _ = User::from_json(&text);
+    }
+
+    #[test]
+    fn text_that_is_nearly_a_user_is_a_user_or_refused(text in "\\{(\"(id|email|a)?\":([\\[{\"]{0,40}|-?[0-9.eE+-]{1,50}|\"\\\\u[dD][89a-f][0-9]{2}\"),?){0,3}\\}?") {
+        let _ = User::from_json(&text);
+    }
+}
