@@ -68,10 +68,10 @@ impl Api {
         Self { url: service.url().to_owned(), client: client(), service: Some(service), _turn: None }
     }
 
-    /// Whether the API is a local service.
+    /// The local service, if it is one.
     #[must_use]
-    pub fn is_local(&self) -> bool {
-        self.service.is_some()
+    pub fn service(&self) -> Option<&Service> {
+        self.service.as_ref()
     }
 
     async fn refuse_to_lose_users(&self) {

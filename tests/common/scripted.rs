@@ -1,5 +1,6 @@
 //! A server in the place of DynamoDB that fails as no engine does on demand.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -14,8 +15,8 @@ pub enum Answer {
     Json(u16, Value),
     /// With an error of DynamoDB's: this status and code.
     Error(u16, &'static str),
-    /// With status 200 and this text, whatever it is.
-    Text(&'static str),
+    /// With this status and text, whatever it is.
+    Text(u16, &'static str),
     /// With the beginning of an answer, and then the connection is closed.
     Partial,
     /// With the beginning of an answer, and then nothing.
@@ -32,12 +33,18 @@ type Script = Box<dyn FnMut(&str, &Value) -> Answer + Send>;
 /// A scripted server on a port of its own. It ends when it is dropped.
 pub struct Scripted {
     endpoint: String,
-    script: Arc<Mutex<Script>>,
+    shared: Arc<Shared>,
     server: JoinHandle<()>,
 }
 
+struct Shared {
+    script: Mutex<Script>,
+    processes: AtomicUsize,
+}
+
 impl Scripted {
-    /// Starts a server that answers by this script. Requests that make or describe a table succeed before any script.
+    /// Starts a server that answers by this script. Requests for the server's health, and those that
+    /// make or describe a table, succeed whatever the script.
     ///
     /// # Panics
     ///
@@ -45,9 +52,9 @@ impl Scripted {
     pub async fn start(script: impl FnMut(&str, &Value) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
-        let server = tokio::spawn(serve(listener, Arc::clone(&script)));
-        Self { endpoint, script, server }
+        let shared = Arc::new(Shared { script: Mutex::new(Box::new(script)), processes: AtomicUsize::new(0) });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Self { endpoint, shared, server }
     }
 
     /// The URL of the server.
@@ -62,7 +69,13 @@ impl Scripted {
     ///
     /// If the script before panicked.
     pub fn now(&self, script: impl FnMut(&str, &Value) -> Answer + Send + 'static) {
-        *self.script.lock().expect("a script") = Box::new(script);
+        *self.shared.script.lock().expect("a script") = Box::new(script);
+    }
+
+    /// How many function processes have started: each asks for the server's health when it does.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.shared.processes.load(Relaxed)
     }
 }
 
@@ -85,22 +98,26 @@ pub fn empty_table(operation: &str, _: &Value) -> Answer {
     )
 }
 
-async fn serve(listener: TcpListener, script: Arc<Mutex<Script>>) {
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let script = Arc::clone(&script);
-        connections.spawn(async move { converse(BufReader::new(stream), &script).await });
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move { converse(BufReader::new(stream), &shared).await });
     }
 }
 
 /// Answers the requests of one connection, until either side is through with it.
-async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> Option<()> {
+async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
         let (operation, body) = request(&mut stream).await?;
         let answer = match operation.as_str() {
+            "health" => {
+                shared.processes.fetch_add(1, Relaxed);
+                Answer::Text(200, "healthy")
+            }
             "CreateTable" => Answer::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}})),
             "DescribeTable" => Answer::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}})),
-            _ => script.lock().expect("a script")(&operation, &body),
+            _ => shared.script.lock().expect("a script")(&operation, &body),
         };
         let (status, text) = match answer {
             Answer::Json(status, body) => (status, body.to_string()),
@@ -108,7 +125,7 @@ async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> O
                 let body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "scripted"});
                 (status, body.to_string())
             }
-            Answer::Text(text) => (200, text.to_owned()),
+            Answer::Text(status, text) => (status, text.to_owned()),
             Answer::Partial => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
                 return None;
@@ -131,20 +148,19 @@ async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> O
     }
 }
 
-/// The next request's operation and JSON. A request for no operation has no JSON: a function opens its connection with one.
+/// The next request's operation and JSON. A `GET` asks for the server's health.
 async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
-    let (mut operation, mut length) = (String::new(), 0);
+    let (mut get, mut operation, mut length) = (false, String::new(), 0);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
             return None;
         }
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            if line == "\r\n" {
-                break;
-            }
-            continue;
-        };
+        if line == "\r\n" {
+            break;
+        }
+        get |= line.starts_with("GET ");
+        let (name, value) = line.trim_end().split_once(": ").unwrap_or_default();
         match name.to_ascii_lowercase().as_str() {
             "x-amz-target" => operation = value.rsplit('.').next()?.to_owned(),
             "content-length" => length = value.parse().ok()?,
@@ -153,5 +169,6 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
+    let operation = if get { "health".to_owned() } else { operation };
     Some((operation, serde_json::from_slice(&body).unwrap_or_default()))
 }

@@ -25,15 +25,20 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InvokeError {
+pub enum InvokeError {
+    /// The function's process cannot be started.
     #[error("the function's process cannot be run: {0}")]
     Process(io::Error),
+    /// The function reported this error in the place of a response. Its process goes on.
     #[error("the function failed: {0}")]
     Function(String),
+    /// The function's process ended.
     #[error("the function's process ended ({0}) before it answered")]
     Crashed(ExitStatus),
+    /// The function's time ran out, and its process was ended.
     #[error("the function did not answer in time")]
     TimedOut,
+    /// The service is stopped.
     #[error("the service is stopping")]
     Stopped,
 }

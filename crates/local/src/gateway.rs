@@ -320,7 +320,7 @@ fn text(value: &HeaderValue) -> String {
 }
 
 /// As X-Ray makes them: a version, the time in seconds and 96 random bits, in hexadecimal.
-fn new_trace_id() -> String {
+pub(crate) fn new_trace_id() -> String {
     let seconds = DateTime::from(SystemTime::now()).secs();
     let random = Uuid::new_v4().simple().to_string();
     format!("Root=1-{seconds:08x}-{}", &random[..24])

@@ -23,11 +23,13 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use dynamodb::{Database, create_table};
+pub use functions::InvokeError;
 pub use template::{Function, Route, Table, Template};
 
 use dynamodb::DynamoDb;
 use functions::Functions;
 use gateway::Gateway;
+use runtime_api::Invocation;
 
 /// How long clients that keep connections busy can hold up the end of the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -175,6 +177,20 @@ impl Service {
     #[must_use]
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with any JSON as its event.
+    /// Gives the JSON that it answers.
+    ///
+    /// # Errors
+    /// Any [`InvokeError`].
+    ///
+    /// # Panics
+    /// When there is no such function.
+    pub async fn invoke(&self, function: &str, event: String) -> Result<String, InvokeError> {
+        let invocation = Invocation { event: event.into(), trace_id: gateway::new_trace_id() };
+        let response = self.functions.invoke(function, invocation).await?;
+        Ok(String::from_utf8_lossy(&response).into_owned())
     }
 
     /// Stops the service: ends every function process, whatever it is doing, and closes the database. Returns when all of

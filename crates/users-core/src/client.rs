@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 /// A DynamoDB client that is configured by the environment alone, as Lambda sets it: region and credentials.
@@ -31,6 +33,7 @@ pub fn client(endpoint: Option<&str>) -> Client {
         .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .interceptor(RefuseEmptyAnswers)
         .region(env::var("AWS_REGION").ok().map(Region::new))
         .credentials_provider(EnvironmentVariableCredentialsProvider::new());
     if let Some(endpoint) = endpoint {
@@ -58,4 +61,28 @@ pub fn endpoint_from_env() -> Option<String> {
     ["DYNAMO_ENDPOINT", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
         .iter()
         .find_map(|name| env::var(name).ok().filter(|endpoint| !endpoint.is_empty()))
+}
+
+/// Takes an answer without a body for the fault that it is. DynamoDB answers everything with a JSON object, but to the SDK no
+/// body is an empty object, and so an item that does not exist, or a success.
+#[derive(Debug)]
+struct RefuseEmptyAnswers;
+
+impl Intercept for RefuseEmptyAnswers {
+    fn name(&self) -> &'static str {
+        "RefuseEmptyAnswers"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().body().bytes().is_some_and(<[u8]>::is_empty) {
+            Err("an answer without a body".into())
+        } else {
+            Ok(())
+        }
+    }
 }

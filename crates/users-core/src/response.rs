@@ -4,11 +4,14 @@ use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
+use crate::error::Error;
+
 /// The response with this status whose body is this value as JSON.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     match serde_json::to_string(body) {
         Ok(text) => json_text(status, text),
-        Err(error) => crate::Error::Internal(error.into()).into_response(),
+        // Only a value that DynamoDB answered with can have no form in JSON, such as a number that is none.
+        Err(error) => Error::Unavailable(error.into()).into_response(),
     }
 }
 
