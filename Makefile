@@ -20,7 +20,7 @@ run: build ## serve the API on this machine: PORT=3000, STAGE=test, DATA=FILE or
 
 .PHONY: test
 test: ## run every test that needs neither network nor AWS
-	@cargo test --workspace
+	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace
 
 .PHONY: test-handlers
 test-handlers: ## test the handlers on DynamoDB Local in Docker, or embedded: DYNAMODB=docker|embedded forces one
@@ -35,3 +35,94 @@ lint: ## check formatting, clippy's lints and the documentation; warnings are er
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+
+# --- Deploying. STAGE names a section of samconfig.toml: `test`, the default, or `prod`. PARAMS='Name=Value ...' gives parameters of
+# template.yaml; a deployed stage keeps the values it was given until it is given others.
+
+TOOLS := aws-sam-cli==1.170.0 awscli==1.46.3 cargo-lambda==1.9.2 cfn-lint==1.58.0 ziglang==0.17.1
+# In a virtual environment of its own: it pins other versions of what SAM needs.
+CHECKOV := checkov==3.3.30
+
+FUNCTIONS := get-all post delete-all get put delete
+ARCH := arm64
+
+SECTION := $(or $(filter-out test,$(STAGE)),default)
+samconfig = $(shell sed -n '/^\[$(SECTION)\./,/^$$/s/^$(1) = "\(.*\)"/\1/p' samconfig.toml)
+STACK = $(or $(call samconfig,stack_name),$(error samconfig.toml has no section for the stage '$(STAGE)'))
+# Of a parameter given twice, sam takes the last; an empty value it takes only in quotes.
+PARAMETERS = $(patsubst %=,%='""',$(call samconfig,parameter_overrides) $(PARAMS))
+TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(PARAMETERS))))
+
+# $(call need,TOOL ...) fails where one is missing, and says how to get it.
+need = for tool in $(1); do command -v $$tool >/dev/null || \
+	{ echo "$$tool is missing: 'make tools' installs it in .venv, or put one on the PATH" >&2; exit 1; }; done
+# $(call stack,QUERY) prints a fact about the stack; nothing where there is no stack.
+stack = aws cloudformation describe-stacks --stack-name $(STACK) --output text --query "$(1)" 2>/dev/null
+
+tools package deploy api-key validate logs traces destroy: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+tools package deploy api-key validate logs traces destroy: export SAM_CLI_TELEMETRY := 0
+
+.PHONY: tools
+tools: ## install what the verbs below need in .venv: the SAM and AWS CLIs, cargo-lambda, cfn-lint, checkov
+	@python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check $(TOOLS)
+	@python3 -m venv .venv/checkov && .venv/checkov/bin/pip install --quiet --disable-pip-version-check $(CHECKOV)
+	@ln -sf ../checkov/bin/checkov .venv/bin/checkov
+	@rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+
+.PHONY: package
+package: ## build the six deployable zips, target/lambda/*/bootstrap.zip: ARCH=arm64|x86_64
+	@$(call need,cargo-lambda)
+	@cargo lambda build --release --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=--bin %)
+
+.PHONY: deploy
+deploy: ## deploy a stage and write its URL to api.txt: STAGE=test|prod, PARAMS='Name=Value ...'
+	@$(call need,sam aws cargo-lambda)
+	@aws sts get-caller-identity >/dev/null
+	@if [ "$$($(call stack,Stacks[0].StackStatus))" = ROLLBACK_COMPLETE ]; then \
+		echo 'The first deployment of $(STACK) failed, and nothing is left of it: deleting the stack before deploying it again'; \
+		aws cloudformation delete-stack --stack-name $(STACK); \
+		aws cloudformation wait stack-delete-complete --stack-name $(STACK); fi
+	@if [ -z "$$($(call stack,Stacks[0].StackStatus))" ] && aws dynamodb describe-table --table-name $(TABLE) >/dev/null 2>&1; then \
+		echo "The table $(TABLE) is there already: a stack that is destroyed leaves its table, so that no user is lost." >&2; \
+		echo "To deploy with a new, empty table, delete this one: aws dynamodb delete-table --table-name $(TABLE)" >&2; \
+		echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi
+	@# The build has to know the architecture of a stage that is deployed already; a new one gets logs that its account can write.
+	@architecture="$$($(call stack,Stacks[0].Parameters[?ParameterKey=='Architecture'].ParameterValue))"; \
+	if [ -n "$$architecture" ]; then parameters="Architecture=$$architecture"; else \
+		case "$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" in \
+			arn:*) parameters=ApiLogs=ExistingRole;; *) parameters=ApiLogs=NewRole;; esac; fi; \
+	sam build --config-env $(SECTION) --parameter-overrides $$parameters $(PARAMETERS) && \
+	sam deploy --config-env $(SECTION) --parameter-overrides $$parameters $(PARAMETERS)
+	@$(call stack,Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue) > api.txt
+	@echo "$(STACK) is at $$(cat api.txt), as api.txt says"
+
+.PHONY: api-key
+api-key: ## print the key of a stage that was deployed with AuthType=API_KEY: STAGE=test|prod
+	@$(call need,aws)
+	@id="$$($(call stack,Stacks[0].Outputs[?OutputKey=='ApiKeyId'].OutputValue))"; [ -z "$$id" ] || \
+		aws apigateway get-api-key --api-key "$$id" --include-value --query value --output text
+
+.PHONY: validate
+validate: ## check template.yaml with SAM's own lint, cfn-lint and checkov
+	@$(call need,sam cfn-lint checkov)
+	@sam validate --lint --region us-east-1
+	@cfn-lint template.yaml
+	@checkov
+
+.PHONY: logs
+logs: ## show the functions' logs as they are written: STAGE=test|prod
+	@$(call need,sam)
+	@sam logs --stack-name $(STACK) --tail
+
+.PHONY: traces
+traces: ## show the traces of X-Ray as they come: STAGE=test|prod
+	@$(call need,sam)
+	@sam traces --tail
+
+.PHONY: destroy
+destroy: ## delete a stage's stack, after asking; its table stays: STAGE=test|prod, YES=1 asks nothing
+	@$(call need,sam)
+	@[ -n '$(YES)' ] || { printf 'This deletes the stack $(STACK); its table stays. Type the name of the stack to go on: '; \
+		read -r answer; [ "$$answer" = '$(STACK)' ]; } || { echo 'Nothing was deleted'; exit 1; }
+	@sam delete --stack-name $(STACK) --no-prompts
+	@rm -f api.txt

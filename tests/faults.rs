@@ -74,23 +74,9 @@ async fn rubbish_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_broken_off_answer_is_unavailability() {
-    each_function_answers(Answer::Partial, 503, "ServiceUnavailable").await;
-}
-
-#[tokio::test]
-async fn an_answer_that_stalls_is_unavailability() {
-    each_function_answers(Answer::Stalled, 503, "ServiceUnavailable").await;
-}
-
-#[tokio::test]
-async fn silence_is_unavailability() {
-    each_function_answers(Answer::Silence, 503, "ServiceUnavailable").await;
-}
-
-#[tokio::test]
-async fn a_reset_connection_is_unavailability() {
-    each_function_answers(Answer::Reset, 503, "ServiceUnavailable").await;
+async fn an_answer_that_never_comes_or_breaks_off_is_unavailability() {
+    let faults = [Answer::Partial, Answer::Stalled, Answer::Silence, Answer::Reset];
+    join_all(faults.map(|fault| each_function_answers(fault, 503, "ServiceUnavailable"))).await;
 }
 
 #[tokio::test]

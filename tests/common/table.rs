@@ -1,6 +1,7 @@
 //! A table for each test, on a real engine.
 
 use std::collections::HashMap;
+use std::env;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
@@ -121,7 +122,7 @@ impl Drop for Table {
 /// The URL of the DynamoDB that all tables of this process are in.
 fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
-    ENDPOINT.get_or_init(|| users_core::endpoint_from_env().unwrap_or_else(embedded))
+    ENDPOINT.get_or_init(|| env::var("DYNAMO_ENDPOINT").ok().filter(|url| !url.is_empty()).unwrap_or_else(embedded))
 }
 
 /// Starts a DynamoDB in memory that runs as long as this process, and gives its URL.
