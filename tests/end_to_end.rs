@@ -1,10 +1,13 @@
 //! The API over HTTP, as its clients know it: at `API_ENDPOINT`, else a local service with the six executables.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use lambda_http::http::Method;
+use local::{Database, Options, Template};
 use serde_json::{Value, json};
-use tests::Api;
+use tests::{Api, TEMPLATE, executables};
+use users_core::ORIGIN_VARIABLE;
 
 #[tokio::test]
 async fn users_are_created_read_replaced_and_deleted() {
@@ -151,10 +154,39 @@ async fn what_the_api_does_not_have_is_refused_by_the_gateway() {
         [(Method::GET, "/"), (Method::PATCH, "/users"), (Method::POST, "/users/1"), (Method::GET, "/users/1/2")]
     {
         let reply = api.send(method, path, "").await;
-        assert_eq!((reply.status, reply.message().as_str()), (403, "Missing Authentication Token"));
+        assert_eq!(reply.status, 403, "{}", reply.text);
+        if api.service().is_some() {
+            assert_eq!(reply.text, r#"{"message":"Missing Authentication Token"}"#);
+        }
     }
     if api.service().is_some() {
         let reply = api.post("/users", &"x".repeat(10 * 1024 * 1024 + 1)).await;
         assert_eq!((reply.status, reply.message().as_str()), (413, "Request Too Long"));
     }
+}
+
+#[tokio::test]
+async fn pages_of_the_origin_that_is_allowed_can_read_answers_and_their_links() {
+    let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+    for function in template.functions.values_mut() {
+        function.variables.insert(ORIGIN_VARIABLE.to_owned(), "https://app.example.com".to_owned());
+    }
+    let api = Api::start(Options::new(template, executables().to_owned())).await;
+    for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users").await] {
+        assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
+        assert_eq!(reply.header("access-control-expose-headers"), Some("Link, Retry-After"));
+    }
+    let closed = Api::local(Database::Memory).await;
+    assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
+}
+
+#[tokio::test]
+async fn users_in_a_file_are_there_again_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = Database::File(directory.path().join("data/users.db"));
+    let api = Api::local(file.clone()).await;
+    let user = json!({"id": "1"});
+    api.post("/users", &user.to_string()).await.is(200, &user);
+    api.stop().await;
+    Api::local(file).await.get("/users").await.is(200, &json!([user]));
 }

@@ -190,6 +190,21 @@ async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
 }
 
 #[tokio::test]
+async fn the_next_link_keeps_the_order_of_repeated_parameters() {
+    let table = Table::new().await;
+    table
+        .put_all(&[
+            json!({"id": "1", "email": "a@x"}),
+            json!({"id": "2", "email": "a@x"}),
+            json!({"id": "3", "email": "b@x"}),
+        ])
+        .await;
+    let reply = list(&table, &[("email", "b@x"), ("email", "a@x"), ("limit", "1")]).await;
+    let query = reply.next_query().expect("a next page");
+    assert_eq!(query[..2], [("email".to_owned(), "b@x".to_owned()), ("email".to_owned(), "a@x".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_cursor_goes_on_even_if_its_user_is_gone() {
     let table = Table::new().await;
     let users: Vec<_> = (0..3).map(|i| json!({"id": i.to_string()})).collect();
@@ -364,6 +379,17 @@ async fn values_come_back_equal() {
     assert_eq!(get(&table, "v").await.text, r#"{"id":"v","same":[1,100,100000000000000000000,0,0.01]}"#);
 }
 
+#[tokio::test]
+async fn a_user_of_numbers_with_many_zeros_fits_a_response() {
+    let table = Table::new().await;
+    let user = format!(r#"{{"id":"1","n":[{}]}}"#, vec!["1e125"; 30_000].join(","));
+    post(&table, &user).await.is(200, &serde_json::from_str(&user).expect("JSON"));
+    for reply in [list(&table, &[("limit", "1")]).await, get(&table, "1").await, delete(&table, "1").await] {
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(reply.bytes_on_lambda() < 1_000_000, "{}", reply.bytes_on_lambda());
+    }
+}
+
 // A user.
 
 #[tokio::test]
@@ -433,10 +459,12 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
 }
 
 #[tokio::test]
-async fn an_id_in_a_path_that_is_not_utf8_is_refused() {
+async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_refused() {
     let table = Table::new().await;
-    for reply in [get(&table, "%FF").await, put(&table, "%FF", "{}").await, delete(&table, "%C3").await] {
-        reply.is_error(400, "InvalidRequest");
+    for id in ["%FF", "%C3", "%", "100%", "%zz", "%2", "%%41", "a%2x"] {
+        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await] {
+            reply.is_error(400, "InvalidRequest");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The API over HTTP: a deployed one, or a local service for the test alone.
 
-use std::env;
+use std::io::{self, Write};
 use std::path::Path;
+use std::{env, process};
 
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -12,6 +13,7 @@ use lambda_http::http::{Method, Request, Uri};
 use local::{Database, Options, Service, Template};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+use crate::auth::authenticate;
 use crate::{Reply, TEMPLATE, executables};
 
 /// A deployed API has one table, which the tests of a process use in turn. Whoever runs them sees to it that there is one
@@ -74,6 +76,13 @@ impl Api {
         self.service.as_ref()
     }
 
+    /// Stops the local service, if it is one.
+    pub async fn stop(self) {
+        if let Some(service) = self.service {
+            service.stop().await;
+        }
+    }
+
     async fn refuse_to_lose_users(&self) {
         let host =
             self.url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).expect("API_ENDPOINT is a URL");
@@ -87,13 +96,11 @@ impl Api {
             users += page.json().as_array().map_or(0, Vec::len);
             next = page.next_url().map(|url| self.path_of(&url).to_owned());
         }
-        // Not a panic: that would end one test, and the next would go on.
+        // Not a panic, which would end one test and let the next go on; and not eprintln, which is captured.
         if users > 0 {
-            eprintln!(
-                "{} has {users} users, and these tests delete all users: use WIPE=1 if that is what you want",
-                self.url
-            );
-            std::process::exit(1);
+            let advice = "these tests delete all users: use WIPE=1 if that is what you want";
+            let _ = writeln!(io::stderr(), "{} has {users} users, and {advice}", self.url);
+            process::exit(1);
         }
     }
 
@@ -138,10 +145,10 @@ impl Api {
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
-        if let Ok(key) = env::var("API_KEY") {
-            request = request.header("x-api-key", key);
+        let mut request = request.body(Body::from(body)).expect("a request");
+        if self.service.is_none() {
+            authenticate(&mut request);
         }
-        let request = request.body(Body::from(body)).expect("a request");
         let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("the whole response").to_bytes();

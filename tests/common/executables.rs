@@ -26,6 +26,7 @@ pub fn executables() -> &'static Path {
                 build.env_remove(name);
             }
         }
+        build.arg("--target-dir").arg(directory.parent().expect("the target directory"));
         if directory.ends_with("release") {
             build.arg("--release");
         }

@@ -1,6 +1,7 @@
 //! What the suites share: a DynamoDB with a table for each test, events as API Gateway makes them, and what is answered.
 
 mod api;
+mod auth;
 mod event;
 mod executables;
 mod reply;

@@ -39,7 +39,7 @@ impl Table {
     /// A table that does not exist.
     #[must_use]
     pub fn missing() -> Self {
-        Self { client: users_core::client(Some(endpoint())), name: format!("user-profiles-{}", Uuid::new_v4()) }
+        Self { client: client(), name: format!("user-profiles-{}", Uuid::new_v4()) }
     }
 
     /// The table's name.
@@ -112,11 +112,15 @@ impl Drop for Table {
         // A runtime and a connection of its own: those of the test stand still until this returns.
         let delete = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let request = users_core::client(Some(endpoint())).delete_table().table_name(name);
+            let request = client().delete_table().table_name(name);
             runtime.block_on(request.send()).is_ok()
         };
         let _ = thread::spawn(delete).join();
     }
+}
+
+fn client() -> Client {
+    users_core::client(Some(endpoint())).expect("a client")
 }
 
 /// The URL of the DynamoDB that all tables of this process are in.

@@ -1,9 +1,8 @@
 //! The DynamoDB that the functions use: an embedded one, or the endpoint given.
 
 use std::env;
-use std::error::Error as StdError;
 use std::fs::{self, File, TryLockError};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{BillingMode, TableStatus};
-use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
+use users_core::Chain;
 
 use crate::template::{REGION, Table};
 use crate::{Error, STOP_TIMEOUT};
@@ -45,7 +45,7 @@ pub(crate) struct DynamoDb {
 
 impl DynamoDb {
     /// Opens the database. An embedded one runs until `stop`'s sender is dropped.
-    pub(crate) async fn start(database: &Database, mut stop: watch::Receiver<()>) -> Result<Self, Error> {
+    pub(crate) fn start(database: &Database, stop: watch::Receiver<()>) -> Result<Self, Error> {
         let (opened, lock) = match database {
             Database::Endpoint(endpoint) => {
                 return Ok(Self { endpoint: endpoint.clone(), environment: given_environment(endpoint), server: None });
@@ -56,13 +56,13 @@ impl DynamoDb {
                 (open(path)?, Some(lock))
             }
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Error::Listen)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Listen)?;
+        listener.set_nonblocking(true).map_err(Error::Listen)?;
         let endpoint = format!("http://{}", listener.local_addr().map_err(Error::Listen)?);
-        let server = tokio::spawn(async move {
-            let stopped = async move {
-                let _ = stop.changed().await;
-            };
-            let _ = dynoxide::server::serve_with_shutdown(listener, opened, stopped).await;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
+        // On a thread of its own: a database at work blocks its thread, and the gateway has to go on.
+        let server = spawn_blocking(move || {
+            runtime.block_on(serve(listener, opened, stop));
             drop(lock);
         });
         let environment = vec![
@@ -77,18 +77,35 @@ impl DynamoDb {
 
     /// Waits until an embedded database is closed. `stop`'s sender has to be dropped before.
     pub(crate) async fn stop(self) {
-        if let Some(mut server) = self.server {
-            // A client that keeps a request open must not keep the service from stopping.
-            if timeout(STOP_TIMEOUT, &mut server).await.is_err() {
-                server.abort();
-            }
+        if let Some(server) = self.server {
+            let _ = server.await;
         }
     }
 }
 
+/// Serves the database until `stop`'s sender is dropped, and a moment longer to clients that keep a request open.
+async fn serve(listener: TcpListener, database: dynoxide::Database, mut stop: watch::Receiver<()>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let mut stopped = stop.clone();
+    let stopped = async move {
+        let _ = stopped.changed().await;
+    };
+    tokio::select! {
+        _ = dynoxide::server::serve_with_shutdown(listener, database, stopped) => {}
+        () = async {
+            let _ = stop.changed().await;
+            sleep(STOP_TIMEOUT).await;
+        } => {}
+    }
+}
+
 fn open(path: &Path) -> Result<dynoxide::Database, Error> {
-    dynoxide::Database::new(&path.to_string_lossy())
-        .map_err(|error| Error::Data { path: path.to_owned(), problem: error.to_string() })
+    let failed = |problem| Error::Data { path: path.to_owned(), problem };
+    // SQLite itself would take another file for an encrypted database (https://www.sqlite.org/fileformat.html#magic_header_string).
+    if fs::read(path).is_ok_and(|bytes| !bytes.is_empty() && !bytes.starts_with(b"SQLite format 3\0")) {
+        return Err(failed("it is not a database".to_owned()));
+    }
+    dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| failed(error.to_string()))
 }
 
 /// Creates the directory of the file `path`, and locks the file against other services until the lock is dropped.
@@ -114,7 +131,7 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     let caller = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
         .into_iter()
         .filter_map(|name| Some((name, env::var(name).ok()?)));
-    let region = env::var("AWS_REGION").unwrap_or_else(|_| REGION.to_owned());
+    let region = env::var("AWS_REGION").ok().filter(|region| !region.is_empty()).unwrap_or_else(|| REGION.to_owned());
     [("AWS_REGION", region.clone()), ("AWS_DEFAULT_REGION", region), ("DYNAMO_ENDPOINT", endpoint.to_owned())]
         .into_iter()
         .chain(caller)
@@ -131,8 +148,8 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
 /// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more than a minute for the
 /// table.
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
-    let client = users_core::client(Some(endpoint));
     let failed = |problem: String| Error::DynamoDb { endpoint: endpoint.to_owned(), problem };
+    let client = users_core::client(Some(endpoint)).map_err(|error| failed(error.to_string()))?;
     let active = async {
         loop {
             let answer = timeout(ANSWER_TIMEOUT, client.describe_table().table_name(name).send())
@@ -148,7 +165,7 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
                 {
                     create(&client, table, name).await.map_err(failed)?;
                 }
-                Err(error) => return Err(failed(chain(&error))),
+                Err(error) => return Err(failed(Chain(&error).to_string())),
             }
         }
     };
@@ -171,12 +188,6 @@ async fn create(client: &Client, table: &Table, name: &str) -> Result<(), String
         Ok(_) => Ok(()),
         // Another one made it in the meantime.
         Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(Chain(&error).to_string()),
     }
-}
-
-/// An error's message with those of its sources. The SDK's own messages leave their sources out.
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let sources = std::iter::successors(Some(error), |&error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -72,6 +72,9 @@ impl Options {
 /// Why a service could not be started. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A stage of this name cannot be.
+    #[error("'{0}' cannot be a stage: use letters, digits, '_' and '-', at most 128 of them")]
+    Stage(String),
     /// The template cannot be read, or lacks what the service needs.
     #[error("cannot use the template: {0}")]
     Template(String),
@@ -135,6 +138,10 @@ impl Service {
     /// Any [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
         let Options { template, functions, database, address, instances, logs } = options;
+        let is_stage_character = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+        if !(1..=128).contains(&template.stage.len()) || !template.stage.chars().all(is_stage_character) {
+            return Err(Error::Stage(template.stage));
+        }
         let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::PortInUse { port: address.port() },
             _ => Error::Listen(error),
@@ -146,7 +153,7 @@ impl Service {
         let url = format!("http://{address}/{}", template.stage);
 
         let (stop, stopped) = watch::channel(());
-        let dynamodb = DynamoDb::start(&database, stopped.clone()).await?;
+        let dynamodb = DynamoDb::start(&database, stopped.clone())?;
         let functions = Arc::new(Functions::new(
             &template.functions,
             &functions,

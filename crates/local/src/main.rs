@@ -19,10 +19,10 @@ struct Arguments {
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
     /// The port to listen on
-    #[arg(long, env = "PORT", default_value_t = 3000)]
+    #[arg(long, default_value_t = 3000)]
     port: u16,
     /// The API's stage, the first segment of every path [default: the template's]
-    #[arg(long, env = "STAGE")]
+    #[arg(long)]
     stage: Option<String>,
     /// The SAM template that describes the service
     #[arg(long, default_value = "template.yaml")]

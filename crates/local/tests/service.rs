@@ -115,7 +115,13 @@ impl Waiting {
 }
 
 fn kill(pid: &str, signal: &str) -> bool {
-    Command::new("kill").args([signal, pid]).output().expect("kill runs").status.success()
+    // The shell's own: there may be no other.
+    Command::new("/bin/sh")
+        .args(["-c", "kill \"$1\" \"$2\"", "sh", signal, pid])
+        .output()
+        .expect("kill runs")
+        .status
+        .success()
 }
 
 const BAD_GATEWAY: (u16, &str) = (502, r#"{"message": "Internal server error"}"#);

@@ -11,6 +11,24 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use lambda_http::http::Uri;
+
+/// The environment variable with the URL of a DynamoDB to use in place of AWS's.
+pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
+
+/// What the environment lacks or has wrong for there to be a client.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The endpoint is not a URL that a client can use.
+    #[error("'{0}' is not the URL of a DynamoDB: it has to be like http://localhost:8000")]
+    Endpoint(String),
+    /// There is no region.
+    #[error("AWS_REGION is not set")]
+    Region,
+    /// There are no credentials.
+    #[error("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")]
+    Credentials,
+}
 
 /// A DynamoDB client that is configured by the environment alone, as Lambda sets it: region and credentials.
 /// No file is read and no other service is asked.
@@ -20,8 +38,11 @@ use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 ///
 /// One call ends within 20 seconds, retries included, so that an answer is given within the 29 seconds that API Gateway
 /// waits (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
-#[must_use]
-pub fn client(endpoint: Option<&str>) -> Client {
+///
+/// # Errors
+///
+/// If a call could never succeed.
+pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(6))
@@ -33,34 +54,45 @@ pub fn client(endpoint: Option<&str>) -> Client {
         .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .interceptor(RefuseEmptyAnswers)
-        .region(env::var("AWS_REGION").ok().map(Region::new))
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new());
+        .interceptor(RefuseEmptyAnswers);
+
     if let Some(endpoint) = endpoint {
+        let uri = endpoint.parse::<Uri>().ok();
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+            return Err(ConfigurationError::Endpoint(endpoint.to_owned()));
+        }
         config = config.endpoint_url(endpoint);
-        if env::var_os("AWS_REGION").is_none() {
-            config = config.region(Region::from_static("us-east-1"));
-        }
-        if env::var_os("AWS_ACCESS_KEY_ID").is_none() {
-            config = config.credentials_provider(
-                Credentials::builder()
-                    .access_key_id("local")
-                    .secret_access_key("local")
-                    .provider_name("placeholder")
-                    .build(),
-            );
-        }
     }
-    Client::from_conf(config.build())
+    let region = match (variable("AWS_REGION"), endpoint) {
+        (Some(region), _) => Region::new(region),
+        (None, Some(_)) => Region::from_static("us-east-1"),
+        (None, None) => return Err(ConfigurationError::Region),
+    };
+    let has_credentials = variable("AWS_ACCESS_KEY_ID").is_some() && variable("AWS_SECRET_ACCESS_KEY").is_some();
+    config = match (has_credentials, endpoint) {
+        (true, _) => config.credentials_provider(EnvironmentVariableCredentialsProvider::new()),
+        (false, Some(_)) => config.credentials_provider(
+            Credentials::builder()
+                .access_key_id("local")
+                .secret_access_key("local")
+                .provider_name("placeholder")
+                .build(),
+        ),
+        (false, None) => return Err(ConfigurationError::Credentials),
+    };
+    Ok(Client::from_conf(config.region(region).build()))
 }
 
-/// The DynamoDB endpoint that the environment asks for in place of AWS's: `DYNAMO_ENDPOINT`, else the SDK's own variables
+/// The value of an environment variable, unless it is blank.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// The DynamoDB endpoint that the environment asks for in place of AWS's: [`ENDPOINT_VARIABLE`], else the SDK's own variables
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). An empty one counts as none.
 #[must_use]
 pub fn endpoint_from_env() -> Option<String> {
-    ["DYNAMO_ENDPOINT", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
-        .iter()
-        .find_map(|name| env::var(name).ok().filter(|endpoint| !endpoint.is_empty()))
+    [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"].iter().find_map(|name| variable(name))
 }
 
 /// Takes an answer without a body for the fault that it is. DynamoDB answers everything with a JSON object, but to the SDK no
@@ -84,5 +116,22 @@ impl Intercept for RefuseEmptyAnswers {
         } else {
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_has_to_be_a_url_that_a_client_can_use() {
+        for endpoint in ["localhost:8000", "not a url", "/path", "ftp://localhost", "http://", "http://ho st"] {
+            let error = client(Some(endpoint)).expect_err(endpoint);
+            assert!(
+                matches!(error, ConfigurationError::Endpoint(_)) && error.to_string().contains(endpoint),
+                "{error}"
+            );
+        }
+        client(Some("http://localhost:8000")).expect("a client without region and credentials");
     }
 }

@@ -103,9 +103,10 @@ impl Error {
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/burst-adaptive-capacity.html>).
 const RETRY_AFTER_SECONDS: u16 = 1;
 
-/// An error with all its sources. Their `Debug` texts, which the SDK's own `DisplayErrorContext` adds, would put bodies of
+/// An error with all its sources, to be displayed. Their `Debug` texts, which the SDK's own `DisplayErrorContext` adds, would put bodies of
 /// responses, and so users, in the log.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 
 impl Display for Chain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -28,7 +28,7 @@ pub const TABLE_VARIABLE: &str = "USERS_TABLE";
 const DEFAULT_TABLE: &str = "user-profiles";
 
 /// The environment variable with the origin whose pages may use the API from a browser; none where it is empty.
-const ORIGIN_VARIABLE: &str = "CORS_ALLOW_ORIGIN";
+pub const ORIGIN_VARIABLE: &str = "CORS_ALLOW_ORIGIN";
 
 /// Answers invocations with this handler for as long as Lambda wants.
 ///
@@ -47,16 +47,25 @@ where
 {
     log();
     let table = env::var(TABLE_VARIABLE).unwrap_or_else(|_| DEFAULT_TABLE.to_owned());
-    let store = Store::new(client(endpoint_from_env().as_deref()), &table);
-    store.connect().await;
+    let store = client(endpoint_from_env().as_deref()).map(|client| Store::new(client, &table));
+    if let Ok(store) = &store {
+        store.connect().await;
+    }
 
     let origin = env::var(ORIGIN_VARIABLE)
         .ok()
         .and_then(|origin| HeaderValue::try_from(origin).ok())
         .filter(|origin| !origin.is_empty());
     let service = service_fn(move |request: Request| {
-        let (response, origin) = (handler(store.clone(), request), origin.clone());
-        async { Ok::<_, Error>(allow(response.await, origin)) }
+        let response = store.clone().map(|store| handler(store, request));
+        let origin = origin.clone();
+        async {
+            let response = match response {
+                Ok(response) => response.await,
+                Err(error) => crate::Error::Internal(error.into()).into_response(),
+            };
+            Ok::<_, Error>(allow(response, origin))
+        }
     });
     lambda_runtime::run(Adapter::from(service).map_request(without_hazards)).await
 }

@@ -21,7 +21,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// `GET /users`: all users, or those of an email address, in one answer or in pages.
 pub async fn get_all(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async {
+    answer(deadline(&request), async {
         let list = ListRequest::new(&request)?.read(&store).await?;
         let mut response = json_text(StatusCode::OK, list.json);
         if let Some(url) = list.next_url {
@@ -36,7 +36,7 @@ pub async fn get_all(store: Store, request: Request) -> Response<Body> {
 
 /// `POST /users`: stores a new user.
 pub async fn post(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async {
+    answer(deadline(&request), async {
         let user = User::from_json(body(&request)?)?;
         let response = json(StatusCode::OK, &user);
         store.create(user).await?;
@@ -47,8 +47,9 @@ pub async fn post(store: Store, request: Request) -> Response<Body> {
 
 /// `DELETE /users`: deletes all users.
 pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async {
-        store.delete_all(deadline(&request)).await?;
+    let deadline = deadline(&request);
+    answer(deadline, async {
+        store.delete_all(deadline).await?;
         Ok(json(StatusCode::OK, &()))
     })
     .await
@@ -56,12 +57,12 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
 
 /// `GET /users/{id}`: a user.
 pub async fn get(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async { Ok(json(StatusCode::OK, &store.get(&id(&request)?).await?)) }).await
+    answer(deadline(&request), async { Ok(json(StatusCode::OK, &store.get(&id(&request)?).await?)) }).await
 }
 
 /// `PUT /users/{id}`: replaces a user.
 pub async fn put(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async {
+    answer(deadline(&request), async {
         let user = User::from_json_with_id(body(&request)?, &id(&request)?)?;
         let response = json(StatusCode::OK, &user);
         store.replace(user).await?;
@@ -72,12 +73,12 @@ pub async fn put(store: Store, request: Request) -> Response<Body> {
 
 /// `DELETE /users/{id}`: deletes a user.
 pub async fn delete(store: Store, request: Request) -> Response<Body> {
-    answer(&request, async { Ok(json(StatusCode::OK, &store.delete(&id(&request)?).await?)) }).await
+    answer(deadline(&request), async { Ok(json(StatusCode::OK, &store.delete(&id(&request)?).await?)) }).await
 }
 
 /// The response of an operation, or the one that says why there is none.
-async fn answer(request: &Request, operation: impl Future<Output = Result<Response<Body>, Error>>) -> Response<Body> {
-    match timeout_at(deadline(request), operation).await {
+async fn answer(deadline: Instant, operation: impl Future<Output = Result<Response<Body>, Error>>) -> Response<Body> {
+    match timeout_at(deadline, operation).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => error.into_response(),
         Err(_) => Error::OutOfTime.into_response(),
@@ -94,9 +95,12 @@ fn deadline(request: &Request) -> Instant {
 /// The `{id}` of the path. API Gateway passes it on as the client sent it, percent-encoded.
 fn id(request: &Request) -> Result<Cow<'_, str>, Error> {
     let encoded = request.path_parameters_ref().and_then(|parameters| parameters.first(ID)).unwrap_or_default();
-    percent_decode_str(encoded)
-        .decode_utf8()
-        .map_err(|_| Error::InvalidRequest("the id in the path is not percent-encoded UTF-8".to_owned()))
+    let is_escape =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let decoded = percent_decode_str(encoded).decode_utf8().ok();
+    decoded.filter(|_| encoded.split('%').skip(1).all(is_escape)).ok_or_else(|| {
+        Error::InvalidRequest("the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'".to_owned())
+    })
 }
 
 /// The text of the body.

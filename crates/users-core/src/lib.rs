@@ -11,8 +11,8 @@ mod response;
 mod store;
 mod user;
 
-pub use client::{client, endpoint_from_env};
-pub use error::Error;
-pub use function::{TABLE_VARIABLE, run};
+pub use client::{ConfigurationError, ENDPOINT_VARIABLE, client, endpoint_from_env};
+pub use error::{Chain, Error};
+pub use function::{ORIGIN_VARIABLE, TABLE_VARIABLE, run};
 pub use store::{EMAIL_INDEX, Pages, Store};
 pub use user::{EMAIL, ID, MAX_KEY_BYTES, User};

@@ -130,7 +130,8 @@ fn next_url(request: &Request) -> String {
         _ => String::new(),
     };
     let mut query: Vec<_> = request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()).collect();
-    query.sort_unstable();
+    // The order of the values of one name stays: the last one counts.
+    query.sort_by_key(|(name, _)| *name);
     url.push('?');
     for (name, value) in query {
         if name != CURSOR {

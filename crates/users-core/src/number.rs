@@ -10,6 +10,10 @@ const MAX_DIGITS: usize = 38;
 /// The powers of ten that a number's first significant digit may stand for; same source.
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
+/// The most zeros that a number is filled up with, so that `1e20` is written out. Every number in its plain notation could
+/// make a user of 400 KB too large for a response: DynamoDB keeps `1e125` in two bytes.
+const PLAIN_ZEROS: usize = 20;
+
 /// Why DynamoDB cannot keep a number.
 #[derive(Debug, Error, PartialEq)]
 pub(crate) enum NumberError {
@@ -35,9 +39,8 @@ impl Decimal {
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
         // An exponent beyond 64 bits is beyond every limit, too: only its sign matters.
         let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
-        let negative = mantissa.starts_with('-');
-        let (integer, fraction) =
-            mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa.trim_start_matches('-'), ""));
+        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
+        let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
 
         let digits = [integer, fraction].concat();
         let leading_zeros = digits.len() - digits.trim_start_matches('0').len();
@@ -50,7 +53,8 @@ impl Decimal {
     }
 }
 
-/// The same number in plain decimal notation without superfluous zeros, which is what DynamoDB gives back for it.
+/// The same number in the one way that this service writes it: without superfluous zeros, and in plain decimal notation
+/// unless that takes more zeros than [`PLAIN_ZEROS`].
 ///
 /// # Errors
 ///
@@ -63,19 +67,24 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
     if digits.len() > MAX_DIGITS {
         return Err(NumberError::TooPrecise(digits.len()));
     }
-    if !MAGNITUDES.contains(&point.saturating_sub(1)) {
+    let exponent = point.saturating_sub(1);
+    if !MAGNITUDES.contains(&exponent) {
         return Err(NumberError::OutOfRange);
     }
 
     let sign = if negative { "-" } else { "" };
-    let leading_zeros = "0".repeat(usize::try_from(-point).unwrap_or(0));
-    let point = usize::try_from(point).unwrap_or(0);
-    Ok(if point == 0 {
-        format!("{sign}0.{leading_zeros}{digits}")
-    } else if point < digits.len() {
-        format!("{sign}{}.{}", &digits[..point], &digits[point..])
+    let leading_zeros = usize::try_from(-point).unwrap_or(0);
+    let integer = usize::try_from(point).unwrap_or(0);
+    Ok(if leading_zeros.max(integer.saturating_sub(digits.len())) > PLAIN_ZEROS {
+        let (first, rest) = digits.split_at(1);
+        let dot = if rest.is_empty() { "" } else { "." };
+        format!("{sign}{first}{dot}{rest}e{exponent}")
+    } else if integer == 0 {
+        format!("{sign}0.{:0<leading_zeros$}{digits}", "")
+    } else if integer < digits.len() {
+        format!("{sign}{}.{}", &digits[..integer], &digits[integer..])
     } else {
-        format!("{sign}{digits:0<point$}")
+        format!("{sign}{digits:0<integer$}")
     })
 }
 
@@ -97,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_becomes_plain_decimal_text_of_the_same_value() {
+    fn a_number_has_one_text_whose_value_is_the_same() {
         for (json, plain) in [
             ("0", "0"),
             ("-0", "0"),
@@ -115,6 +124,10 @@ mod tests {
             ("12.34e-3", "0.01234"),
             ("12345678901234567890.5", "12345678901234567890.5"),
             ("0.00001e5", "1"),
+            ("1e21", "1e21"),
+            ("-1200e22", "-1.2e25"),
+            ("0.1e-20", "0.000000000000000000001"),
+            ("0.12e-21", "1.2e-22"),
             ("99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
         ] {
             assert_eq!(canonical(json).as_deref(), Ok(plain), "{json}");
@@ -124,9 +137,9 @@ mod tests {
     #[test]
     fn the_limits_are_those_of_dynamodb() {
         let nines = "9".repeat(38);
-        assert_eq!(canonical(&format!("{nines}e88")), Ok(format!("{nines}{}", "0".repeat(88))));
-        assert_eq!(canonical("1e-130"), Ok(format!("0.{}1", "0".repeat(129))));
-        assert_eq!(canonical(&format!("1{}", "0".repeat(125))), Ok(format!("1{}", "0".repeat(125))));
+        assert_eq!(canonical(&format!("{nines}e88")), Ok(format!("9.{}e125", "9".repeat(37))));
+        assert_eq!(canonical(&format!("0.{}1", "0".repeat(129))), Ok("1e-130".to_owned()));
+        assert_eq!(canonical(&format!("1{}", "0".repeat(125))), Ok("1e125".to_owned()));
 
         assert_eq!(canonical(&format!("{nines}9")), Err(NumberError::TooPrecise(39)));
         assert_eq!(canonical(&format!("{nines}.5")), Err(NumberError::TooPrecise(39)));

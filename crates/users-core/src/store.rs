@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -106,7 +107,8 @@ impl Store {
         match error.as_service_error() {
             // An attempt whose answer was lost may have stored the user, and the next one then finds it.
             Some(PutItemError::ConditionalCheckFailedException(failed))
-                if attempts.0.load(Relaxed) > 1 && failed.item == Some(user.into_item()) =>
+                if attempts.0.load(Relaxed) > 1
+                    && failed.item.clone().is_some_and(|item| User::from_item(item).is_same_as(&user)) =>
             {
                 Ok(())
             }
@@ -145,15 +147,9 @@ impl Store {
     ///
     /// [`Error::UserNotFound`].
     pub async fn delete(&self, id: &str) -> Result<User, Error> {
-        if !is_key(id) {
-            return Err(not_found(id));
-        }
-        let request = self
-            .client
-            .delete_item()
-            .table_name(&*self.table)
-            .set_key(Some(key(id)))
-            .return_values(ReturnValue::AllOld);
+        let key = key_of_existing(id)?;
+        let request = self.client.delete_item().table_name(&*self.table).set_key(Some(key));
+        let request = request.return_values(ReturnValue::AllOld);
         let item = request.send().await.map_err(fault)?.attributes;
         item.map(User::from_item).ok_or_else(|| not_found(id))
     }
@@ -289,7 +285,7 @@ impl Pages {
             let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
             (output.items, output.last_evaluated_key)
         };
-        self.next = last.map_or(Next::Nothing, |key| Next::From(Some(key)));
+        self.next = last.filter(|key| !key.is_empty()).map_or(Next::Nothing, |key| Next::From(Some(key)));
         Ok(Some(items.unwrap_or_default().into_iter().map(User::from_item).collect()))
     }
 }
@@ -319,7 +315,7 @@ fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(er
     let unavailable = match &error {
         SdkError::ServiceError(refusal) => {
             let status = refusal.raw().status();
-            status.is_server_error() || status.as_u16() == 429 || refusal.err().code().is_none_or(is_throttling)
+            status.is_server_error() || status.as_u16() == 429 || refusal.err().code().is_none_or(is_passing)
         }
         SdkError::ConstructionFailure(_) => false,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
@@ -328,12 +324,14 @@ fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(er
     if unavailable { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
 }
 
-/// Whether DynamoDB says by this code that it is asked too much.
+/// Whether a code says that the same request may succeed later: those of AWS's throttling and passing faults, and of writes
+/// that got in each other's way.
 ///
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-fn is_throttling(code: &str) -> bool {
-    ["LimitExceededException", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"]
-        .contains(&code)
+fn is_passing(code: &str) -> bool {
+    THROTTLING_ERRORS.contains(&code)
+        || TRANSIENT_ERRORS.contains(&code)
+        || ["ReplicatedWriteConflictException", "TransactionConflictException"].contains(&code)
 }
 
 /// The fault that a `PutItem` ended with. Only DynamoDB itself knows for sure how large an item is.

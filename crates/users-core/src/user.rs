@@ -1,6 +1,6 @@
 //! A user: its rules, and its exact mapping from JSON to DynamoDB's attribute values and back. No I/O.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display, Formatter};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -80,7 +80,7 @@ impl User {
         Self::new(AttributeValue::S(id.to_owned()), members)
     }
 
-    fn new(id: AttributeValue, members: HashMap<String, &RawValue>) -> Result<Self, Error> {
+    fn new(id: AttributeValue, members: BTreeMap<String, &RawValue>) -> Result<Self, Error> {
         let mut item = map(members, None, 1)?;
         item.insert(ID.to_owned(), id);
         for key in [ID, EMAIL] {
@@ -105,6 +105,11 @@ impl User {
         self.item
     }
 
+    /// Whether two users are the same in JSON. DynamoDB does not give numbers back as they were written.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        serde_json::to_string(self).ok() == serde_json::to_string(other).ok()
+    }
+
     /// The key of the table; empty only if the table holds a user that this service can not have written.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -124,11 +129,12 @@ pub(crate) fn too_large(size: &str) -> Error {
     ))
 }
 
-/// The members of a JSON object with their values as written. The last one of a name counts.
+/// The members of a JSON object with their values as written, in the order in which they are checked. The last one of a
+/// name counts.
 ///
 /// `serde_json`'s own `Value` would not do: without its feature `arbitrary_precision` it rounds numbers, and with it, it
 /// takes objects that have certain member names for numbers.
-fn members(json: &str) -> Result<HashMap<String, &RawValue>, Error> {
+fn members(json: &str) -> Result<BTreeMap<String, &RawValue>, Error> {
     let body: &RawValue = serde_json::from_str(json)
         .map_err(|error| Error::InvalidRequest(format!("the body is not valid JSON: {error}")))?;
     if !body.get().starts_with('{') {
@@ -175,7 +181,7 @@ fn attribute_value(json: &RawValue, path: &Path<'_>, level: usize) -> Result<Att
 }
 
 /// The values of an object's members, which are inside `level` lists and maps.
-fn map(members: HashMap<String, &RawValue>, parent: Option<&Path<'_>>, level: usize) -> Result<Item, Error> {
+fn map(members: BTreeMap<String, &RawValue>, parent: Option<&Path<'_>>, level: usize) -> Result<Item, Error> {
     members
         .into_iter()
         .map(|(name, json)| {
@@ -256,9 +262,10 @@ struct Number<'a>(&'a str);
 
 impl Serialize for Number<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json = RawValue::from_string(self.0.to_owned())
-            .map_err(|_| S::Error::custom("a number that is not one in JSON"))?;
-        json.serialize(serializer)
+        // DynamoDB gives numbers back in a notation of its own.
+        let number: &RawValue = serde_json::from_str(self.0).map_err(S::Error::custom)?;
+        let text = number::canonical(number.get()).map_err(S::Error::custom)?;
+        RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)
     }
 }
 
