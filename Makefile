@@ -13,10 +13,13 @@ help: ## list these verbs
 build: # the local service and the six functions, for this machine
 	@cargo build --workspace --bins
 
+# $(call given,NAME) is the value of a variable that this make was called with: the environment may have others of its name.
+given = $(if $(filter command,$(origin $(1))),$($(1)))
+
 .PHONY: run
 run: build ## serve the API on this machine: PORT=3000, STAGE=test, DATA=FILE or MEMORY=1, DYNAMO_ENDPOINT=URL
-	@exec $(TARGET)/debug/local $(if $(PORT),--port '$(PORT)') $(if $(HOST),--host '$(HOST)') $(if $(STAGE),--stage '$(STAGE)') \
-		$(if $(DATA),--data '$(DATA)') $(if $(MEMORY),--memory)
+	@exec $(TARGET)/debug/local $(if $(call given,PORT),--port '$(PORT)') $(if $(call given,HOST),--host '$(HOST)') \
+		$(if $(call given,STAGE),--stage '$(STAGE)') $(if $(call given,DATA),--data '$(DATA)') $(if $(call given,MEMORY),--memory)
 
 .PHONY: test
 test: ## run every test that needs neither network nor AWS
@@ -50,8 +53,9 @@ SECTION := $(or $(filter-out test,$(STAGE)),default)
 samconfig = $(shell sed -n '/^\[$(SECTION)\./,/^$$/s/^$(1) = "\(.*\)"/\1/p' samconfig.toml)
 STACK = $(or $(call samconfig,stack_name),$(error samconfig.toml has no section for the stage '$(STAGE)'))
 # Of a parameter given twice, sam takes the last; an empty value it takes only in quotes.
-PARAMETERS = $(patsubst %=,%='""',$(call samconfig,parameter_overrides) $(PARAMS))
-TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(PARAMETERS))))
+GIVEN = $(call samconfig,parameter_overrides) $(PARAMS)
+PARAMETERS = $(patsubst %=,%='""',$(GIVEN))
+TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(GIVEN))))
 
 # $(call need,TOOL ...) fails where one is missing, and says how to get it.
 need = for tool in $(1); do command -v $$tool >/dev/null || \
@@ -59,8 +63,8 @@ need = for tool in $(1); do command -v $$tool >/dev/null || \
 # $(call stack,QUERY) prints a fact about the stack; nothing where there is no stack.
 stack = aws cloudformation describe-stacks --stack-name $(STACK) --output text --query "$(1)" 2>/dev/null
 
-tools package deploy api-key validate logs traces destroy: export PATH := $(CURDIR)/.venv/bin:$(PATH)
-tools package deploy api-key validate logs traces destroy: export SAM_CLI_TELEMETRY := 0
+tools package deploy api-key auth-type validate logs traces destroy: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+tools package deploy api-key auth-type validate logs traces destroy: export SAM_CLI_TELEMETRY := 0
 
 .PHONY: tools
 tools: ## install what the verbs below need in .venv: the SAM and AWS CLIs, cargo-lambda, cfn-lint, checkov
@@ -76,24 +80,30 @@ package: ## build the six deployable zips, target/lambda/*/bootstrap.zip: ARCH=a
 
 .PHONY: deploy
 deploy: ## deploy a stage and write its URL to api.txt: STAGE=test|prod, PARAMS='Name=Value ...'
-	@$(call need,sam aws cargo-lambda)
-	@aws sts get-caller-identity >/dev/null
-	@if [ "$$($(call stack,Stacks[0].StackStatus))" = ROLLBACK_COMPLETE ]; then \
-		echo 'The first deployment of $(STACK) failed, and nothing is left of it: deleting the stack before deploying it again'; \
-		aws cloudformation delete-stack --stack-name $(STACK); \
-		aws cloudformation wait stack-delete-complete --stack-name $(STACK); fi
-	@if [ -z "$$($(call stack,Stacks[0].StackStatus))" ] && aws dynamodb describe-table --table-name $(TABLE) >/dev/null 2>&1; then \
-		echo "The table $(TABLE) is there already: a stack that is destroyed leaves its table, so that no user is lost." >&2; \
-		echo "To deploy with a new, empty table, delete this one: aws dynamodb delete-table --table-name $(TABLE)" >&2; \
-		echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi
-	@# The build has to know the architecture of a stage that is deployed already; a new one gets logs that its account can write.
-	@architecture="$$($(call stack,Stacks[0].Parameters[?ParameterKey=='Architecture'].ParameterValue))"; \
-	if [ -n "$$architecture" ]; then parameters="Architecture=$$architecture"; else \
-		case "$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" in \
-			arn:*) parameters=ApiLogs=ExistingRole;; *) parameters=ApiLogs=NewRole;; esac; fi; \
-	sam build --config-env $(SECTION) --parameter-overrides $$parameters $(PARAMETERS) && \
-	sam deploy --config-env $(SECTION) --parameter-overrides $$parameters $(PARAMETERS)
-	@$(call stack,Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue) > api.txt
+	@$(call need,sam cargo-lambda)
+	@parameters='$(PARAMETERS)'; \
+	if ! command -v aws >/dev/null; then \
+		echo "aws is missing, so it is not looked first whether something is in the way: 'make tools' installs it in .venv" >&2; \
+	else \
+		aws sts get-caller-identity >/dev/null || exit 1; \
+		if [ "$$($(call stack,Stacks[0].StackStatus))" = ROLLBACK_COMPLETE ]; then \
+			echo 'The first deployment of $(STACK) failed, and nothing is left of it: deleting the stack before deploying it again'; \
+			aws cloudformation delete-stack --stack-name $(STACK) && \
+			aws cloudformation wait stack-delete-complete --stack-name $(STACK) || exit 1; fi; \
+		if [ -z "$$($(call stack,Stacks[0].StackStatus))" ]; then \
+			if aws dynamodb describe-table --table-name $(TABLE) >/dev/null 2>&1; then \
+				echo "The table $(TABLE) is there already: a stack that is destroyed leaves its table, so that no user is lost." >&2; \
+				echo "To deploy with a new, empty table, delete this one: aws dynamodb delete-table --table-name $(TABLE)" >&2; \
+				echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi; \
+			case "$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" in \
+				arn:*) parameters="ApiLogs=ExistingRole $$parameters";; *) parameters="ApiLogs=NewRole $$parameters";; esac; \
+		else \
+			parameters="Architecture=$$($(call stack,Stacks[0].Parameters[?ParameterKey=='Architecture'].ParameterValue)) $$parameters"; fi; \
+	fi; \
+	sam build --config-env $(SECTION) --parameter-overrides $$parameters && \
+	sam deploy --config-env $(SECTION) --parameter-overrides $$parameters
+	@sam list stack-outputs --stack-name $(STACK) --output json | tr -d '\n' | \
+		sed 's/.*"OutputKey": "ApiUrl", *"OutputValue": "\([^"]*\)".*/\1\n/' > api.txt
 	@echo "$(STACK) is at $$(cat api.txt), as api.txt says"
 
 .PHONY: api-key
@@ -101,6 +111,11 @@ api-key: ## print the key of a stage that was deployed with AuthType=API_KEY: ST
 	@$(call need,aws)
 	@id="$$($(call stack,Stacks[0].Outputs[?OutputKey=='ApiKeyId'].OutputValue))"; [ -z "$$id" ] || \
 		aws apigateway get-api-key --api-key "$$id" --include-value --query value --output text
+
+.PHONY: auth-type
+auth-type: # print a stage's AuthType
+	@$(call need,aws)
+	@$(call stack,Stacks[0].Parameters[?ParameterKey=='AuthType'].ParameterValue)
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's own lint, cfn-lint and checkov
