@@ -54,14 +54,23 @@ samconfig = $(shell sed -n '/^\[$(SECTION)\./,/^$$/s/^$(1) = "\(.*\)"/\1/p' samc
 STACK = $(or $(call samconfig,stack_name),$(error samconfig.toml has no section for the stage '$(STAGE)'))
 # Of a parameter given twice, sam takes the last; an empty value it takes only in quotes.
 GIVEN = $(call samconfig,parameter_overrides) $(PARAMS)
-PARAMETERS = $(patsubst %=,%='""',$(GIVEN))
-TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(GIVEN))))
+PARAMETERS = $(patsubst %=,%="",$(GIVEN))
+KNOWN = $(shell sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$$/\1/p' template.yaml)
+# sam drops a parameter that it does not know: an API would be open because AuthType was mistyped.
+known_parameters = $(foreach given,$(GIVEN),$(if $(filter $(firstword $(subst =, ,$(given))),$(KNOWN)),,$(error template.yaml has no parameter '$(given)'. It has: $(KNOWN)))) \
+	$(if $(findstring ',$(GIVEN)),$(error a parameter cannot have quotes: $(GIVEN)))
+TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(PARAMETERS))))
 
 # $(call need,TOOL ...) fails where one is missing, and says how to get it.
 need = for tool in $(1); do command -v $$tool >/dev/null || \
 	{ echo "$$tool is missing: 'make tools' installs it in .venv, or put one on the PATH" >&2; exit 1; }; done
-# $(call stack,QUERY) prints a fact about the stack; nothing where there is no stack.
-stack = aws cloudformation describe-stacks --stack-name $(STACK) --output text --query "$(1)" 2>/dev/null
+# $(call stack,QUERY) sets fact to what is asked about the stack; to nothing where there is no stack.
+stack = fact="$$(aws cloudformation describe-stacks --stack-name $(STACK) --output text --query "$(1)" 2>&1)" || \
+	case "$$fact" in *'does not exist'*) fact=;; *) echo "$$fact" >&2; exit 1;; esac
+parameter = $(call stack,Stacks[].Parameters[?ParameterKey=='$(1)'].ParameterValue[])
+# The stack's URL; nothing where there is none.
+url = $$(sam list stack-outputs --stack-name $(STACK) --output json 2>/dev/null | tr -d '\n' | \
+	sed -n 's/.*"OutputKey": "ApiUrl", *"OutputValue": "\([^"]*\)".*/\1/p')
 
 tools package deploy api-key auth-type validate logs traces destroy: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 tools package deploy api-key auth-type validate logs traces destroy: export SAM_CLI_TELEMETRY := 0
@@ -80,42 +89,46 @@ package: ## build the six deployable zips, target/lambda/*/bootstrap.zip: ARCH=a
 
 .PHONY: deploy
 deploy: ## deploy a stage and write its URL to api.txt: STAGE=test|prod, PARAMS='Name=Value ...'
-	@$(call need,sam cargo-lambda)
+	@$(known_parameters)$(call need,sam cargo-lambda)
 	@parameters='$(PARAMETERS)'; \
 	if ! command -v aws >/dev/null; then \
 		echo "aws is missing, so it is not looked first whether something is in the way: 'make tools' installs it in .venv" >&2; \
 	else \
 		aws sts get-caller-identity >/dev/null || exit 1; \
-		if [ "$$($(call stack,Stacks[0].StackStatus))" = ROLLBACK_COMPLETE ]; then \
+		$(call stack,Stacks[].StackStatus); \
+		if [ "$$fact" = ROLLBACK_COMPLETE ]; then \
 			echo 'The first deployment of $(STACK) failed, and nothing is left of it: deleting the stack before deploying it again'; \
 			aws cloudformation delete-stack --stack-name $(STACK) && \
-			aws cloudformation wait stack-delete-complete --stack-name $(STACK) || exit 1; fi; \
-		if [ -z "$$($(call stack,Stacks[0].StackStatus))" ]; then \
+			aws cloudformation wait stack-delete-complete --stack-name $(STACK) && fact= || exit 1; fi; \
+		case "$$fact" in ''|REVIEW_IN_PROGRESS) \
 			if aws dynamodb describe-table --table-name $(TABLE) >/dev/null 2>&1; then \
 				echo "The table $(TABLE) is there already: a stack that is destroyed leaves its table, so that no user is lost." >&2; \
 				echo "To deploy with a new, empty table, delete this one: aws dynamodb delete-table --table-name $(TABLE)" >&2; \
-				echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi; \
-			case "$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" in \
-				arn:*) parameters="ApiLogs=ExistingRole $$parameters";; *) parameters="ApiLogs=NewRole $$parameters";; esac; \
-		else \
-			parameters="Architecture=$$($(call stack,Stacks[0].Parameters[?ParameterKey=='Architecture'].ParameterValue)) $$parameters"; fi; \
+				echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi;; \
+		esac; \
+		$(call parameter,Architecture); \
+		[ -z "$$fact" ] || parameters="Architecture=$$fact $$parameters"; \
+		$(call parameter,ApiLogs); \
+		if [ -z "$$fact" ]; then \
+			role="$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" || exit 1; \
+			case "$$role" in arn:*) parameters="ApiLogs=ExistingRole $$parameters";; *) parameters="ApiLogs=NewRole $$parameters";; esac; \
+		fi; \
 	fi; \
 	sam build --config-env $(SECTION) --parameter-overrides $$parameters && \
 	sam deploy --config-env $(SECTION) --parameter-overrides $$parameters
-	@sam list stack-outputs --stack-name $(STACK) --output json | tr -d '\n' | \
-		sed 's/.*"OutputKey": "ApiUrl", *"OutputValue": "\([^"]*\)".*/\1\n/' > api.txt
-	@echo "$(STACK) is at $$(cat api.txt), as api.txt says"
+	@url="$(url)"; [ -n "$$url" ] || { echo 'the stack $(STACK) has no output ApiUrl' >&2; exit 1; }; \
+	echo "$$url" > api.txt; echo "$(STACK) is at $$url, as api.txt says"
 
 .PHONY: api-key
 api-key: ## print the key of a stage that was deployed with AuthType=API_KEY: STAGE=test|prod
 	@$(call need,aws)
-	@id="$$($(call stack,Stacks[0].Outputs[?OutputKey=='ApiKeyId'].OutputValue))"; [ -z "$$id" ] || \
-		aws apigateway get-api-key --api-key "$$id" --include-value --query value --output text
+	@$(call stack,Stacks[].Outputs[?OutputKey=='ApiKeyId'].OutputValue[]); [ -z "$$fact" ] || \
+		aws apigateway get-api-key --api-key "$$fact" --include-value --query value --output text
 
 .PHONY: auth-type
 auth-type: # print a stage's AuthType
 	@$(call need,aws)
-	@$(call stack,Stacks[0].Parameters[?ParameterKey=='AuthType'].ParameterValue)
+	@$(call parameter,AuthType); echo "$$fact"
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's own lint, cfn-lint and checkov
@@ -139,5 +152,5 @@ destroy: ## delete a stage's stack, after asking; its table stays: STAGE=test|pr
 	@$(call need,sam)
 	@[ -n '$(YES)' ] || { printf 'This deletes the stack $(STACK); its table stays. Type the name of the stack to go on: '; \
 		read -r answer; [ "$$answer" = '$(STACK)' ]; } || { echo 'Nothing was deleted'; exit 1; }
-	@sam delete --stack-name $(STACK) --no-prompts
-	@rm -f api.txt
+	@url="$(url)"; sam delete --stack-name $(STACK) --no-prompts && \
+	if [ -n "$$url" ] && [ "$$(cat api.txt 2>/dev/null)" = "$$url" ]; then rm api.txt; fi
