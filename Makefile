@@ -39,6 +39,20 @@ lint: ## check formatting, clippy's lints and the documentation; warnings are er
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
 
+# --- Measuring. Each package is named, because Cargo gives a package the features that others in the same build ask for.
+
+.PHONY: release
+release: # the six functions as they are deployed, but for this machine, and one that does nothing
+	@cargo build --release $(addprefix --package ,$(FUNCTIONS) floor)
+
+.PHONY: bench
+bench: release ## measure cold and warm invocations, sizes, memory and bulk work: SAVE=1 writes docs/benchmarks.md
+	@cargo bench --package bench --bench functions -- $(if $(call given,SAVE),--save)
+
+.PHONY: budget
+budget: release ## check zip sizes and instructions against crates/bench/budget.toml, with valgrind: UPDATE=1 writes it
+	@cargo bench --package bench --bench budget -- $(if $(call given,UPDATE),--update)
+
 # --- Deploying. STAGE names a section of samconfig.toml: `test`, the default, or `prod`. PARAMS='Name=Value ...' gives parameters of
 # template.yaml; a deployed stage keeps the values it was given until it is given others.
 

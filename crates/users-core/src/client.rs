@@ -10,11 +10,15 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use lambda_http::http::Uri;
+
+use crate::https::Https;
 
 /// The environment variable with the URL of a DynamoDB to use in place of AWS's.
 pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
+
+/// How long it may take to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What the environment lacks or has wrong for there to be a client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,14 +48,12 @@ pub enum ConfigurationError {
 /// If a call could never succeed.
 pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(Duration::from_secs(6))
         .operation_timeout(Duration::from_secs(20))
         .build();
-    let tls = tls::Provider::Rustls(CryptoMode::Ring);
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+        .http_client(Https::new(CONNECT_TIMEOUT))
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .interceptor(RefuseEmptyAnswers);

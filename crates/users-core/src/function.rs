@@ -5,12 +5,10 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use lambda_http::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HOST, HeaderName, HeaderValue,
-};
-use lambda_http::request::LambdaRequest;
-use lambda_http::tower::ServiceExt;
-use lambda_http::{Adapter, Body, LambdaEvent, Request, Response, service_fn};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue};
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::{Body, LambdaEvent, Request, RequestExt, Response, service_fn};
 use lambda_runtime::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -56,18 +54,30 @@ where
         .ok()
         .and_then(|origin| HeaderValue::try_from(origin).ok())
         .filter(|origin| !origin.is_empty());
-    let service = service_fn(move |request: Request| {
-        let response = store.clone().map(|store| handler(store, request));
+    let service = service_fn(move |event: LambdaEvent<LambdaRequest>| {
+        let request = request(event);
+        let response = store.clone().map(|store| Box::pin(handler(store, request)));
         let origin = origin.clone();
         async {
             let response = match response {
                 Ok(response) => response.await,
                 Err(error) => crate::Error::Internal(error.into()).into_response(),
             };
-            Ok::<_, Error>(allow(response, origin))
+            Ok::<_, Error>(proxy_response(allow(response, origin)))
         }
     });
-    lambda_runtime::run(Adapter::from(service).map_request(without_hazards)).await
+    lambda_runtime::run(service).await
+}
+
+/// The response as API Gateway wants it. `lambda_http` would do that too, and bring the tables of all character encodings
+/// along.
+fn proxy_response(response: Response<Body>) -> ApiGatewayProxyResponse {
+    let (parts, body) = response.into_parts();
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = parts.status.as_u16().into();
+    response.multi_value_headers = parts.headers;
+    response.body = Some(body);
+    response
 }
 
 /// Lets scripts on pages of this origin, or of any for `*`, read the response (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
@@ -101,16 +111,27 @@ fn log() {
     tracing_subscriber::registry().with(layer.with_filter(levels)).init();
 }
 
-/// The same event without what `lambda_http` would panic over, none of which the handlers look at: a host and a protocol
-/// that make no URL, and a body that is not the base64 it is said to be, which counts as missing.
-fn without_hazards(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
-    if let LambdaRequest::ApiGatewayV1(request) = &mut event.payload {
-        request.headers.remove(HOST);
-        request.headers.remove(HeaderName::from_static("x-forwarded-proto"));
-        request.request_context.domain_name = None;
-        if request.is_base64_encoded && request.body.as_ref().is_some_and(|body| BASE64.decode(body).is_err()) {
-            request.body = None;
-        }
-    }
-    event
+/// The request of an event, with what the handlers look at: parameters, context and body. A body that is not the base64 it
+/// is said to be counts as missing.
+///
+/// `lambda_http`'s own conversion also makes a URL, and panics over a host or protocol that makes none.
+fn request(event: LambdaEvent<LambdaRequest>) -> Request {
+    let LambdaRequest::ApiGatewayV1(proxy) = event.payload else {
+        unreachable!("lambda_http is built for no other events")
+    };
+    let body = match proxy.body {
+        Some(body) if proxy.is_base64_encoded => BASE64.decode(body).map_or(Body::Empty, Body::Binary),
+        Some(body) => Body::Text(body),
+        None => Body::Empty,
+    };
+    let query = if proxy.multi_value_query_string_parameters.is_empty() {
+        proxy.query_string_parameters
+    } else {
+        proxy.multi_value_query_string_parameters
+    };
+    Request::new(body)
+        .with_path_parameters(proxy.path_parameters)
+        .with_query_string_parameters(query)
+        .with_request_context(RequestContext::ApiGatewayV1(proxy.request_context))
+        .with_lambda_context(event.context)
 }

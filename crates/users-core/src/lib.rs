@@ -5,6 +5,7 @@ mod client;
 mod error;
 mod function;
 pub mod handlers;
+mod https;
 mod list;
 mod number;
 mod response;

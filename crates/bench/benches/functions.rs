@@ -1,0 +1,199 @@
+//! `make bench`: what the six functions cost, beside a function that does nothing and beside Python with boto3.
+//!
+//! `cargo bench --package bench --bench functions -- [--save] [NAME ...]` measures the named rows, or all: `floor`, the
+//! functions' names, `python`, `bulk`. `--save` writes the page in `docs`.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::iter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use bench::dynamodb::{Backend, DynamoDb, Engine, Many};
+use bench::functions::{FUNCTIONS, event, executable, item, program};
+use bench::package::zip_size;
+use bench::process::{Function, Program};
+use bench::report::{Bulk, Report, Row, Times};
+use bench::share::{SHARE, Share};
+use serde_json::Value;
+
+/// How many processes of each function are started.
+const COLD_STARTS: usize = 15;
+
+/// How many warm invocations are measured.
+const WARM: usize = 300;
+
+/// How long a function rests between invocations, so that each has its whole share of the CPU.
+const REST: Duration = Duration::from_millis(20);
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
+    let python = python();
+    let share = Share::new();
+    let mut report = Report { conditions: conditions(&share, python.as_ref()), ..Report::default() };
+    let share = share.as_ref().ok();
+
+    let dynamodb = DynamoDb::start(Backend::OneUser(item(1)))?;
+    let floor = ("floor", "GET", "/users/{id}");
+    for (name, method, resource) in iter::once(floor).chain(FUNCTIONS) {
+        if wanted(name) {
+            let zip = zip_size(&executable(name)?)?;
+            let row = row(name, &program(name, &dynamodb)?, &event(method, resource), share)?;
+            report.rows.push(Row { zip: Some(zip), ..row });
+        }
+    }
+    if let Some(python) = python.as_ref().filter(|_| wanted("python")) {
+        let program = python_program(python, "get", &dynamodb);
+        report.rows.push(row("python", &program, &event("GET", "/users/{id}"), share)?);
+    }
+    if wanted("bulk") {
+        report.bulk = Some(bulk(python.as_ref(), share)?);
+    }
+    println!("{}", report.markdown());
+    if arguments.iter().any(|argument| argument == "--save") {
+        report.save(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs"))?;
+    }
+    Ok(())
+}
+
+/// What is measured on and with, and what is left out.
+fn conditions(share: &io::Result<Share>, python: Option<&Python>) -> Vec<String> {
+    let output = |program: &str, argument: &str| {
+        let output = Command::new(program).arg(argument).output().ok()?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        Some(
+            text.lines()
+                .find_map(|line| line.strip_prefix("model name"))?
+                .trim_start_matches(['\t', ' ', ':'])
+                .to_owned(),
+        )
+    });
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let facts = [
+        output("date", "+%Y-%m-%d"),
+        Some(format!("{cores} cores of {}", cpu.as_deref().unwrap_or("an unknown CPU"))),
+        output("uname", "-srm"),
+        output("rustc", "--version"),
+        python.map(|python| python.versions.clone()),
+    ];
+    let share = match share {
+        Ok(_) => format!(
+            "From its first invocation on, a function has {:.1} % of a CPU, as on Lambda at 128 MB.",
+            SHARE * 100.0
+        ),
+        Err(error) => {
+            format!(
+                "Functions have a whole CPU, not the share that Lambda gives: no control group can be made ({error})."
+            )
+        }
+    };
+    let mut conditions = vec![facts.into_iter().flatten().collect::<Vec<_>>().join(", ") + ".", share];
+    if python.is_none() {
+        conditions.push("Python is left out: there is no python3 that can import boto3.".to_owned());
+    }
+    conditions
+}
+
+/// Starts the function again and again, then invokes the last process again and again.
+fn row(name: &str, program: &Program, event: &Value, share: Option<&Share>) -> io::Result<Row> {
+    let (mut init, mut first) = (Times::default(), Times::default());
+    let mut last = None;
+    // The first start reads the executable from disk.
+    for start in 0..=COLD_STARTS {
+        drop(last.take());
+        let mut function = Function::start(program, share)?;
+        let answer = function.invoke(event)?;
+        if start > 0 {
+            init.add(function.init());
+            first.add(answer.took);
+        }
+        last = Some(function);
+    }
+    let mut function = last.ok_or_else(|| io::Error::other("nothing was started"))?;
+    let mut warm = Times::default();
+    for _ in 0..WARM {
+        sleep(REST);
+        warm.add(function.invoke(event)?.took);
+    }
+    Ok(Row { name: name.to_owned(), init, first, warm, zip: None, peak_memory: function.peak_memory() })
+}
+
+fn bulk(python: Option<&Python>, share: Option<&Share>) -> io::Result<Bulk> {
+    let engine = Engine::start()?;
+    let dynamodb = DynamoDb::start(Backend::Engine(engine.clone()))?;
+    let delete_all = event("DELETE", "/users");
+    let empty = |program: &Program| {
+        engine.put((0..Bulk::DELETED).map(item).collect())?;
+        let took = Function::start(program, None)?.invoke(&delete_all)?.took;
+        match engine.users()? {
+            0 => Ok(took),
+            left => Err(io::Error::other(format!("{left} users are left"))),
+        }
+    };
+    let delete_all_rust = empty(&program("delete-all", &dynamodb)?)?;
+    let delete_all_python = python.map(|python| empty(&python_program(python, "delete_all", &dynamodb))).transpose()?;
+
+    let many = Arc::new(Many::new(Bulk::MANY, Duration::from_millis(5)));
+    let slow = DynamoDb::start(Backend::Many(Arc::clone(&many)))?;
+    let mut function = Function::start(&program("delete-all", &slow)?, share)?;
+    let delete_many = function.invoke(&delete_all)?.took;
+    if many.left() > 0 {
+        return Err(io::Error::other(format!("{} users are left", many.left())));
+    }
+    let delete_many_memory = function.peak_memory();
+    drop(function);
+
+    engine.put((0..Bulk::LISTED).map(item).collect())?;
+    let get_all = program("get-all", &dynamodb)?;
+    let list = Function::start(&get_all, None)?.invoke(&event("GET", "/users"))?.took;
+    let mut function = Function::start(&get_all, share)?;
+    let answer = function.invoke(&event("GET", "/users"))?;
+    Ok(Bulk {
+        delete_all_rust,
+        delete_all_python,
+        delete_many,
+        delete_many_memory,
+        list,
+        list_with_share: share.map(|_| answer.took),
+        list_bytes: answer.bytes,
+        list_memory: function.peak_memory(),
+    })
+}
+
+fn python_program(python: &Python, module: &str, dynamodb: &DynamoDb) -> Program {
+    let bootstrap = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/bootstrap.py");
+    Program {
+        executable: python.interpreter.clone(),
+        arguments: vec![bootstrap.into_os_string(), OsString::from(module)],
+        quiet: false,
+        environment: dynamodb.environment(),
+    }
+}
+
+/// A Python that has boto3.
+struct Python {
+    interpreter: PathBuf,
+    versions: String,
+}
+
+/// The Python in `.venv`, else the one on the `PATH`.
+fn python() -> Option<Python> {
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python3");
+    let script =
+        "import sys, platform, boto3; print(sys.executable, platform.python_version(), boto3.__version__, sep='\\n')";
+    [local, PathBuf::from("python3")].into_iter().find_map(|python| {
+        let output = Command::new(python).args(["-c", script]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let [interpreter, python, boto3] = text.lines().collect::<Vec<_>>()[..] else { return None };
+        Some(Python { interpreter: interpreter.into(), versions: format!("Python {python}, boto3 {boto3}") })
+    })
+}

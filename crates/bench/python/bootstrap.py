@@ -1,0 +1,18 @@
+"""Lambda's runtime for Python, as far as a benchmark needs it: `bootstrap.py MODULE` answers with MODULE's `handler`."""
+
+import http.client
+import importlib
+import json
+import os
+import sys
+
+module = importlib.import_module(sys.argv[1])
+runtime = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+while True:
+    runtime.request("GET", "/2018-06-01/runtime/invocation/next")
+    invocation = runtime.getresponse()
+    event = json.loads(invocation.read())
+    response = module.handler(event, None)
+    request_id = invocation.getheader("Lambda-Runtime-Aws-Request-Id")
+    runtime.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", json.dumps(response))
+    runtime.getresponse().read()

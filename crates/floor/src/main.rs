@@ -1,0 +1,8 @@
+//! A Lambda function that does nothing: what `lambda_http` alone costs, for the benchmark to compare with.
+
+use lambda_http::{Body, Error, Request, Response, run, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    run(service_fn(|_: Request| async { Ok::<_, Error>(Response::new(Body::Text("null".to_owned()))) })).await
+}
