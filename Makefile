@@ -99,7 +99,7 @@ tools: ## install what the verbs below need in .venv: the SAM and AWS CLIs, carg
 .PHONY: package
 package: ## build the six deployable zips, target/lambda/*/bootstrap.zip: ARCH=arm64|x86_64
 	@$(call need,cargo-lambda)
-	@cargo lambda build --release --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=--bin %)
+	@cargo lambda build --release --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=--package %)
 
 .PHONY: deploy
 deploy: ## deploy a stage and write its URL to api.txt: STAGE=test|prod, PARAMS='Name=Value ...'

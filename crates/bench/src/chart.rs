@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::report::{Report, Row, milliseconds};
+use crate::report::{Report, Row, shown};
 
 const WIDTH: u32 = 760;
 /// Where bars begin.
@@ -74,7 +74,7 @@ fn bars(svg: &mut String, y: &mut u32, title: &str, rows: &[(&Row, &str)]) {
             LEFT - 8.0,
             LEFT + init,
             LEFT + init + first + 8.0,
-            milliseconds(row.cold()),
+            shown(row.cold()),
             text = *y + 14,
         );
         *y += STEP;

@@ -91,7 +91,7 @@ impl Bulk {
     /// How many users are deleted where each request takes 5 ms.
     pub const MANY: usize = 100_000;
     /// How many users are listed: as many as fit a response.
-    pub const LISTED: usize = 21_400;
+    pub const LISTED: usize = 22_600;
 }
 
 /// All that was measured.
@@ -145,12 +145,12 @@ impl Report {
                 text,
                 "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {} | {} |",
                 row.name,
-                milliseconds(row.init.median()),
-                milliseconds(row.first.median()),
-                milliseconds(row.cold()),
+                shown(row.init.median()),
+                shown(row.first.median()),
+                shown(row.cold()),
                 floor.map_or_else(String::new, |floor| format!("{:.1}", ratio(row.cold(), floor))),
-                milliseconds(row.warm.median()),
-                milliseconds(row.warm.p99()),
+                shown(row.warm.median()),
+                shown(row.warm.p99()),
                 ratio(row.first.median(), row.warm.median()),
                 row.zip.map_or_else(String::new, megabytes),
                 row.peak_memory.map_or_else(String::new, megabytes),
@@ -175,22 +175,23 @@ impl Bulk {
         text.push_str("\n| work on many users | time | peak memory |\n| --- | --: | --: |\n");
         let mut line = |work: String, time: Duration, memory: Option<u64>| {
             let memory = memory.map_or_else(String::new, megabytes);
-            let _ = writeln!(text, "| {work} | {} | {memory} |", milliseconds(time));
+            let _ = writeln!(text, "| {work} | {} | {memory} |", shown(time));
         };
-        line(format!("`DELETE /users` of {} users", Self::DELETED), self.delete_all_rust, None);
+        line(format!("`DELETE /users` of {} users", thousands(Self::DELETED)), self.delete_all_rust, None);
         if let Some(python) = self.delete_all_python {
             line("the same in Python, one `DeleteItem` after another".to_owned(), python, None);
         }
         line(
             format!(
-                "`DELETE /users` of {} users where each DynamoDB call takes 5 ms, with Lambda's CPU share",
-                Self::MANY
+                "`DELETE /users` of {} users where each DynamoDB call takes 5 ms{}",
+                thousands(Self::MANY),
+                if self.list_with_share.is_some() { ", with Lambda's CPU share" } else { "" }
             ),
             self.delete_many,
             self.delete_many_memory,
         );
         line(
-            format!("`GET /users` of {} users, a response of {}", Self::LISTED, megabytes(self.list_bytes)),
+            format!("`GET /users` of {} users, a response of {}", thousands(Self::LISTED), megabytes(self.list_bytes)),
             self.list,
             self.list_memory,
         );
@@ -211,10 +212,18 @@ fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }
 
-/// A time in milliseconds, with two digits at least.
-pub(crate) fn milliseconds(time: Duration) -> String {
-    let milliseconds = time.as_secs_f64() * 1000.0;
-    if milliseconds < 9.95 { format!("{milliseconds:.2} ms") } else { format!("{milliseconds:.0} ms") }
+/// A time in milliseconds or seconds, with two digits at least.
+pub(crate) fn shown(time: Duration) -> String {
+    match time.as_secs_f64() * 1000.0 {
+        milliseconds @ ..9.95 => format!("{milliseconds:.2} ms"),
+        milliseconds @ ..999.5 => format!("{milliseconds:.0} ms"),
+        milliseconds => format!("{:.1} s", milliseconds / 1000.0),
+    }
+}
+
+/// A number of thousands, with a comma.
+fn thousands(number: usize) -> String {
+    format!("{},{:03}", number / 1000, number % 1000)
 }
 
 /// A size in millions of bytes.

@@ -5,8 +5,8 @@
 
 use std::env;
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,11 @@ use tokio::time::{Instant, timeout};
 
 /// Where Lambda has the certificates to trust.
 const LAMBDAS_CERTIFICATES: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+
+/// How certificates begin and end in a file, and how long their lines are.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----\n";
+const END: &[u8] = b"-----END CERTIFICATE-----";
+const LINE: usize = "\n".len() + 64;
 
 /// How long a connection that nothing is sent on is kept.
 const KEPT: Duration = Duration::from_secs(90);
@@ -180,22 +185,25 @@ fn roots() -> RootCertStore {
     })
 }
 
-/// The certificates in a file, if all that look like one are (<https://www.rfc-editor.org/rfc/rfc7468>). Those that make no
-/// root are left out.
+/// The certificates in a file, if all that look like one have the form that OpenSSL writes: lines of 64 characters but for the last
+/// (<https://www.rfc-editor.org/rfc/rfc7468>). Those that make no root are left out.
 fn read_pem(file: &Path) -> Option<RootCertStore> {
-    let mut file = BufReader::new(File::open(file).ok()?);
-    let (mut roots, mut base64, mut line) = (RootCertStore::empty(), None, String::new());
-    while file.read_line(&mut line).ok()? > 0 {
-        match (line.trim_ascii_end(), &mut base64) {
-            ("-----BEGIN CERTIFICATE-----", _) => base64 = Some(String::new()),
-            ("-----END CERTIFICATE-----", Some(text)) => {
-                let _ = roots.add(BASE64.decode(text).ok()?.into());
-                base64 = None;
+    let file = fs::read(file).ok()?;
+    let (mut roots, mut base64, mut rest) = (RootCertStore::empty(), Vec::new(), &*file);
+    while let Some(end_of_line) = rest.iter().position(|byte| *byte == b'\n') {
+        let (line, lines) = rest.split_at(end_of_line + 1);
+        rest = lines;
+        if line == BEGIN {
+            base64.clear();
+            while let Some((line, lines)) = rest.split_at_checked(LINE).filter(|(line, _)| line.ends_with(b"\n")) {
+                base64.extend_from_slice(line.trim_ascii_end());
+                rest = lines;
             }
-            (line, Some(text)) => text.push_str(line),
-            (_, None) => {}
+            let end = rest.iter().position(|byte| *byte == b'-')?;
+            base64.extend_from_slice(rest[..end].trim_ascii_end());
+            rest = rest[end..].strip_prefix(END)?;
+            let _ = roots.add(BASE64.decode(&base64).ok()?.into());
         }
-        line.clear();
     }
     Some(roots)
 }
