@@ -180,19 +180,19 @@ impl Store {
         let stop = deadline - WIND_UP;
         let deleted = AtomicUsize::new(0);
         let stopped = AtomicBool::new(false);
-        let done = stream::select_all((0..SEGMENTS).map(|segment| self.ids(segment)))
-            .try_chunks(BATCH)
-            .map_err(|error| error.1)
-            .take_until(async {
-                sleep_until(stop).await;
-                stopped.store(true, Relaxed);
-            })
-            .try_for_each_concurrent(BATCHES_AT_ONCE, async |ids| {
-                if !self.delete_batch(ids, stop, &deleted).await? {
-                    stopped.store(true, Relaxed);
-                }
-                Ok(())
-            });
+        let done = async {
+            // Most tables are one page. To read segments at once takes a connection for each.
+            let mut pages = Pages { store: self.clone(), scope: Scope::Ids { segment: None }, next: Next::From(None) };
+            let first = pages.next(None).await?.unwrap_or_default();
+            let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
+            // These are gone before the segments are read, which would have them again.
+            self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
+            if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
+                let rest = stream::select_all((0..SEGMENTS).map(|segment| self.ids(segment)));
+                self.delete_each(rest.boxed(), stop, &deleted, &stopped).await?;
+            }
+            Ok(())
+        };
         match timeout_at(deadline, done).await {
             Ok(Ok(())) if !stopped.load(Relaxed) => Ok(()),
             Ok(Err(error)) => Err(error),
@@ -200,9 +200,31 @@ impl Store {
         }
     }
 
+    /// Deletes the users with these ids, many batches at once, and counts them in `deleted`. Sets `stopped` if `stop` comes
+    /// before all are deleted.
+    async fn delete_each(
+        &self,
+        ids: BoxStream<'static, Result<String, Error>>,
+        stop: Instant,
+        deleted: &AtomicUsize,
+        stopped: &AtomicBool,
+    ) -> Result<(), Error> {
+        let batches = ids.try_chunks(BATCH).map_err(|error| error.1).take_until(async {
+            sleep_until(stop).await;
+            stopped.store(true, Relaxed);
+        });
+        let delete = async |ids| {
+            if !self.delete_batch(ids, stop, deleted).await? {
+                stopped.store(true, Relaxed);
+            }
+            Ok(())
+        };
+        batches.try_for_each_concurrent(BATCHES_AT_ONCE, delete).await
+    }
+
     /// The ids of the users in one segment of the table.
     fn ids(&self, segment: i32) -> BoxStream<'static, Result<String, Error>> {
-        let pages = Pages { store: self.clone(), scope: Scope::IdsOfSegment(segment), next: Next::From(None) };
+        let pages = Pages { store: self.clone(), scope: Scope::Ids { segment: Some(segment) }, next: Next::From(None) };
         stream::try_unfold(pages, async |mut pages| Ok(pages.next(None).await?.map(|users| (users, pages))))
             .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
             .try_flatten()
@@ -247,8 +269,8 @@ enum Scope {
     Table,
     /// Those of an email address.
     Email(String),
-    /// Those of one of [`SEGMENTS`] segments of the table, with no attribute but their id.
-    IdsOfSegment(i32),
+    /// All, or those in one of [`SEGMENTS`] segments of the table, with no attribute but their id.
+    Ids { segment: Option<i32> },
 }
 
 /// What the next page is.
@@ -278,8 +300,8 @@ impl Pages {
             (output.items, output.last_evaluated_key)
         } else {
             let mut scan = client.scan().table_name(&**table).consistent_read(true);
-            if let Scope::IdsOfSegment(segment) = self.scope {
-                scan = scan.segment(segment).total_segments(SEGMENTS);
+            if let Scope::Ids { segment } = self.scope {
+                scan = scan.set_segment(segment).set_total_segments(segment.map(|_| SEGMENTS));
                 scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
             }
             let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
