@@ -3,8 +3,7 @@
 use std::env;
 use std::str::FromStr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64_simd::STANDARD as BASE64;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
 use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue};
 use lambda_http::request::{LambdaRequest, RequestContext};
@@ -120,7 +119,7 @@ fn request(event: LambdaEvent<LambdaRequest>) -> Request {
         unreachable!("lambda_http is built for no other events")
     };
     let body = match proxy.body {
-        Some(body) if proxy.is_base64_encoded => BASE64.decode(body).map_or(Body::Empty, Body::Binary),
+        Some(body) if proxy.is_base64_encoded => BASE64.decode_to_vec(body).map_or(Body::Empty, Body::Binary),
         Some(body) => Body::Text(body),
         None => Body::Empty,
     };

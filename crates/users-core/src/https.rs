@@ -21,8 +21,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64_simd::STANDARD as BASE64;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::HttpsConnector;
@@ -202,7 +201,7 @@ fn read_pem(file: &Path) -> Option<RootCertStore> {
             let end = rest.iter().position(|byte| *byte == b'-')?;
             base64.extend_from_slice(rest[..end].trim_ascii_end());
             rest = rest[end..].strip_prefix(END)?;
-            let _ = roots.add(BASE64.decode(&base64).ok()?.into());
+            let _ = roots.add(BASE64.decode_to_vec(&base64).ok()?.into());
         }
     }
     Some(roots)

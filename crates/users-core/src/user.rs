@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display, Formatter};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64_simd::STANDARD as BASE64;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -250,8 +249,8 @@ impl Serialize for Json<'_> {
             AttributeValue::M(members) => serialize_map(members, serializer),
             AttributeValue::Ss(texts) => serializer.collect_seq(texts),
             AttributeValue::Ns(texts) => serialize_seq(texts, |text| Number(text), serializer),
-            AttributeValue::B(bytes) => serializer.serialize_str(&BASE64.encode(bytes)),
-            AttributeValue::Bs(values) => serialize_seq(values, |bytes| BASE64.encode(bytes), serializer),
+            AttributeValue::B(bytes) => serializer.serialize_str(&BASE64.encode_to_string(bytes)),
+            AttributeValue::Bs(values) => serialize_seq(values, |bytes| BASE64.encode_to_string(bytes), serializer),
             _ => Err(S::Error::custom("an attribute of a type that is not known")),
         }
     }
