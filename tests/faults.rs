@@ -113,6 +113,52 @@ async fn a_passing_fault_goes_unnoticed() {
 }
 
 #[tokio::test]
+async fn the_first_requests_find_the_connection_that_the_start_of_their_process_opened() {
+    let dynamodb = Scripted::start(|operation, request| match operation {
+        "Scan" => Answer::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
+        _ => empty_table(operation, request),
+    })
+    .await;
+    let api = api(&dynamodb, |_| {}).await;
+    let before = dynamodb.connections();
+    ask_each_function(&api).await;
+    ask_each_function(&api).await;
+    assert_eq!((dynamodb.processes(), dynamodb.connections() - before), (6, 6));
+}
+
+#[tokio::test]
+async fn the_pages_of_a_list_come_on_one_connection() {
+    let mut pages = 5;
+    let dynamodb = Scripted::start(move |_, _| {
+        pages -= 1;
+        let user = json!({"id": {"S": pages.to_string()}, "text": {"S": "x".repeat(300_000)}});
+        let next = if pages > 0 { json!({"id": {"S": pages.to_string()}}) } else { json!({}) };
+        Answer::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
+    })
+    .await;
+    let api = api(&dynamodb, |_| {}).await;
+    let before = dynamodb.connections();
+    assert_eq!(api.get("/users").await.json().as_array().map(Vec::len), Some(5));
+    assert_eq!(dynamodb.connections() - before, 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_during_the_start_is_opened_again_then() {
+    let (sender, operations) = std::sync::mpsc::channel();
+    let dynamodb = Scripted::start(move |operation, request| {
+        sender.send(operation.to_owned()).expect("the test goes on");
+        empty_table(operation, request)
+    })
+    .await;
+    dynamodb.close_after_health();
+    let api = api(&dynamodb, |_| {}).await;
+    let before = dynamodb.connections();
+    api.delete("/users/1").await.is_error(400, "UserNotFound");
+    assert_eq!(operations.try_iter().collect::<Vec<_>>(), ["GetItem", "DeleteItem"]);
+    assert_eq!((dynamodb.processes(), dynamodb.connections() - before), (1, 2));
+}
+
+#[tokio::test]
 async fn an_item_that_is_rubbish_is_unavailability() {
     let rubbish = json!({"id": {"S": "1"}, "n": {"N": "one"}});
     let items = json!({"Items": [rubbish], "Item": rubbish, "Attributes": rubbish});

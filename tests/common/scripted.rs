@@ -1,6 +1,6 @@
 //! A server in the place of DynamoDB that fails as no engine does on demand.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ pub struct Scripted {
 struct Shared {
     script: Mutex<Script>,
     processes: AtomicUsize,
+    connections: AtomicUsize,
+    closes_after_health: AtomicBool,
 }
 
 impl Scripted {
@@ -52,7 +54,12 @@ impl Scripted {
     pub async fn start(script: impl FnMut(&str, &Value) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Shared { script: Mutex::new(Box::new(script)), processes: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared {
+            script: Mutex::new(Box::new(script)),
+            processes: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            closes_after_health: AtomicBool::new(false),
+        });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { endpoint, shared, server }
     }
@@ -70,6 +77,17 @@ impl Scripted {
     /// If the script before panicked.
     pub fn now(&self, script: impl FnMut(&str, &Value) -> Answer + Send + 'static) {
         *self.shared.script.lock().expect("a script") = Box::new(script);
+    }
+
+    /// Closes each connection after an answer about its health from now on.
+    pub fn close_after_health(&self) {
+        self.shared.closes_after_health.store(true, Relaxed);
+    }
+
+    /// How many connections were made.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Relaxed)
     }
 
     /// How many function processes have started: each asks for the server's health when it does.
@@ -102,6 +120,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
+        shared.connections.fetch_add(1, Relaxed);
         connections.spawn(async move { converse(BufReader::new(stream), &shared).await });
     }
 }
@@ -110,6 +129,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
         let (operation, body) = request(&mut stream).await?;
+        let close = operation == "health" && shared.closes_after_health.load(Relaxed);
         let answer = match operation.as_str() {
             "health" => {
                 shared.processes.fetch_add(1, Relaxed);
@@ -141,10 +161,15 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
         };
         let length = text.len();
+        let connection = if close { "close" } else { "keep-alive" };
         let head = format!(
-            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\r\n"
+            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\
+             Connection: {connection}\r\n\r\n"
         );
         stream.write_all((head + &text).as_bytes()).await.ok()?;
+        if close {
+            return None;
+        }
     }
 }
 

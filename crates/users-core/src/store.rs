@@ -63,19 +63,28 @@ impl Store {
     }
 
     /// Opens the connection that the first call will use, so that the first call does not wait for it, and gives up after
-    /// a second. It needs no permission and costs nothing: DynamoDB answers `GET /` with a word about its health. Whether
-    /// that works is left to the first call to find out.
+    /// a second. It needs no permission and costs nothing: DynamoDB answers `GET /` with a word about its health. A server
+    /// that closes the connection after that is asked for an item, for at most half a read unit. Whether any of it works
+    /// is left to the first call to find out.
     pub async fn connect(&self) {
         let once = Config::builder().retry_config(RetryConfig::disabled());
-        let request = self.client.get_item().table_name(&*self.table).key(ID, AttributeValue::S(ID.to_owned()));
-        let health = request.customize().config_override(once).mutate_request(|request| {
+        let item = self.client.get_item().table_name(&*self.table).key(ID, AttributeValue::S(ID.to_owned()));
+        let health = item.clone().customize().config_override(once.clone()).mutate_request(|request| {
             // The only error is that of a method that is not one.
             let _ = request.set_method("GET");
             *request.body_mut() = String::new().into();
             request.headers_mut().remove("content-length");
         });
-        // An error is expected: a word about health is no item.
-        let _ = timeout(Duration::from_secs(1), health.send()).await;
+        let connect = async {
+            // An error is expected: a word about health is no item.
+            let Err(answer) = health.send().await else { return };
+            let closed = answer.raw_response().is_none_or(|answer| answer.headers().get("connection") == Some("close"));
+            if closed {
+                // This may be refused, and leaves the connection open all the same.
+                let _ = item.customize().config_override(once).send().await;
+            }
+        };
+        let _ = timeout(Duration::from_secs(1), connect).await;
     }
 
     /// The user with this id, as of all writes that were answered before: the read is strongly consistent.
