@@ -5,11 +5,11 @@
 
 use std::env;
 use std::error::Error;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::RuntimeComponents;
@@ -24,23 +24,30 @@ use aws_smithy_types::retry::ErrorKind;
 use base64_simd::STANDARD as BASE64;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
+use hyper_util::rt::TokioIo;
 use lambda_http::http::header::{HOST, HeaderValue};
+use lambda_http::http::uri::Scheme;
 use lambda_http::http::{Request, Response, Uri};
 use lambda_http::tower::Service;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::Resumption;
+use rustls::crypto::ring::{self, kx_group};
+use rustls::pki_types::ServerName;
+use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
+use tokio::join;
+use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 /// Where Lambda has the certificates to trust.
 const LAMBDAS_CERTIFICATES: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
-/// How certificates begin and end in a file, and how long their lines are.
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----\n";
+/// The lines around a certificate in a file, and how long those in between are, but for the last.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
-const LINE: usize = "\n".len() + 64;
+const LINE: usize = 64 + "\n".len();
 
 /// How long a connection that nothing is sent on is kept.
 const KEPT: Duration = Duration::from_secs(90);
@@ -48,7 +55,9 @@ const KEPT: Duration = Duration::from_secs(90);
 /// Sends the SDK's requests, over as many connections as there are requests at once, and keeps the connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Https {
-    connector: HttpsConnector<TcpConnector>,
+    tcp: TcpConnector,
+    /// Made for the first connection.
+    tls: Arc<OnceLock<Arc<ClientConfig>>>,
     connect_timeout: Duration,
     connections: Arc<Mutex<Vec<Connection>>>,
 }
@@ -68,7 +77,7 @@ impl Https {
         let mut tcp = TcpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        Self { connector: HttpsConnector::from((tcp, tls())), connect_timeout, connections: Arc::default() }
+        Self { tcp, tls: Arc::default(), connect_timeout, connections: Arc::default() }
     }
 
     /// A connection on which the response to the last request has been read, if there is one.
@@ -83,11 +92,22 @@ impl Https {
     }
 
     async fn connect(&self, uri: Uri) -> Result<Connection, BoxError> {
-        let stream = timeout(self.connect_timeout, self.connector.clone().call(uri)).await??;
-        let (sender, connection) = http1::handshake(stream).await?;
+        let (sender, connection) = http1::handshake(timeout(self.connect_timeout, self.stream(uri)).await??).await?;
         // It tells the sender what it ends with.
         tokio::spawn(async { connection.await.unwrap_or_default() });
         Ok(Connection { sender, poisoned: Arc::default(), used: Instant::now() })
+    }
+
+    async fn stream(&self, uri: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
+        if uri.scheme() != Some(&Scheme::HTTPS) {
+            return Ok(self.tcp.clone().call(uri).await?.into());
+        }
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let host = ServerName::try_from(host)?.to_owned();
+        // The certificates are read while the network is waited for.
+        let config = async { Arc::clone(self.tls.get_or_init(|| tls(roots()))) };
+        let (stream, config) = join!(self.tcp.clone().call(uri), config);
+        Ok(TlsConnector::from(config).connect(host, TokioIo::new(stream?)).await?.into())
     }
 
     async fn send(self, mut request: Request<SdkBody>) -> Result<Response<Incoming>, ConnectorError> {
@@ -164,19 +184,30 @@ fn send_error(error: hyper::Error) -> ConnectorError {
     }
 }
 
-fn tls() -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+/// Of what is equally safe, the quickest comes first: ring agrees on keys with P-256 in half the time of X25519, and derives keys with
+/// SHA-256 in a fraction of that of SHA-384.
+fn tls(roots: RootCertStore) -> Arc<ClientConfig> {
+    let mut provider = ring::default_provider();
+    provider.kx_groups = vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1];
+    let quickest = |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+    if let Some(quickest) = provider.cipher_suites.iter().position(quickest) {
+        provider.cipher_suites.swap(0, quickest);
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("ring has what these versions of TLS need")
-        .with_root_certificates(roots())
-        .with_no_client_auth()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // There is one server.
+    config.resumption = Resumption::in_memory_sessions(1);
+    Arc::new(config)
 }
 
 /// The certificates that are trusted: those of the file that `SSL_CERT_FILE` names, else of Lambda's own file, else what
 /// `rustls_native_certs` finds. It reads those files too, but several times as slowly.
 fn roots() -> RootCertStore {
     let file = env::var_os("SSL_CERT_FILE").map_or_else(|| PathBuf::from(LAMBDAS_CERTIFICATES), PathBuf::from);
-    let roots = if env::var_os("SSL_CERT_DIR").is_none() { read_pem(&file) } else { None };
+    let roots = if env::var_os("SSL_CERT_DIR").is_none() { read_pem(&file).ok() } else { None };
     roots.filter(|roots| !roots.is_empty()).unwrap_or_else(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -184,25 +215,124 @@ fn roots() -> RootCertStore {
     })
 }
 
-/// The certificates in a file, if all that look like one have the form that OpenSSL writes: lines of 64 characters but for the last
-/// (<https://www.rfc-editor.org/rfc/rfc7468>). Those that make no root are left out.
-fn read_pem(file: &Path) -> Option<RootCertStore> {
-    let file = fs::read(file).ok()?;
-    let (mut roots, mut base64, mut rest) = (RootCertStore::empty(), Vec::new(), &*file);
-    while let Some(end_of_line) = rest.iter().position(|byte| *byte == b'\n') {
-        let (line, lines) = rest.split_at(end_of_line + 1);
-        rest = lines;
-        if line == BEGIN {
-            base64.clear();
-            while let Some((line, lines)) = rest.split_at_checked(LINE).filter(|(line, _)| line.ends_with(b"\n")) {
-                base64.extend_from_slice(line.trim_ascii_end());
-                rest = lines;
+/// The certificates in a file (<https://www.rfc-editor.org/rfc/rfc7468>). Those that make no root are left out.
+///
+/// The file is never in memory as a whole: at the start of a process, each new page of memory takes microseconds.
+fn read_pem(file: &Path) -> io::Result<RootCertStore> {
+    let (mut file, mut roots) = (BufReader::new(File::open(file)?), RootCertStore::empty());
+    let mut base64 = Vec::new();
+    loop {
+        // Most lines are of one length: their ends need no search. What only seems to be such a line is no base64.
+        if let Some((line, _)) = file.fill_buf()?.split_at_checked(LINE)
+            && line.ends_with(b"\n")
+        {
+            base64.extend_from_slice(line.trim_ascii_end());
+            file.consume(LINE);
+            continue;
+        }
+        let before = base64.len();
+        if file.read_until(b'\n', &mut base64)? == 0 {
+            return Ok(roots);
+        }
+        match base64[before..].trim_ascii_end() {
+            BEGIN => base64.clear(),
+            END => {
+                let certificate = BASE64.decode_to_vec(&base64[..before]).map_err(io::Error::other)?;
+                let _ = roots.add(certificate.into());
             }
-            let end = rest.iter().position(|byte| *byte == b'-')?;
-            base64.extend_from_slice(rest[..end].trim_ascii_end());
-            rest = rest[end..].strip_prefix(END)?;
-            let _ = roots.add(BASE64.decode_to_vec(&base64).ok()?.into());
+            line => base64.truncate(before + line.len()),
         }
     }
-    Some(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tempfile::NamedTempFile;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    fn issuer() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+    }
+
+    fn read(pem: &str) -> io::Result<RootCertStore> {
+        let mut file = NamedTempFile::new().expect("a file");
+        file.write_all(pem.as_bytes()).expect("a file written");
+        read_pem(file.path())
+    }
+
+    #[test]
+    fn certificates_are_read_whatever_is_around_them_and_however_their_lines_end() {
+        let (one, other) = (issuer().pem().replace("\r\n", "\n"), issuer().pem());
+        for (pem, certificates) in [
+            (String::new(), 0),
+            (one.clone(), 1),
+            (one.trim_end().to_owned(), 1),
+            (one.clone() + &other, 2),
+            (one.replace('\n', "\r\n"), 1),
+            (format!("# Issuer\n{:064}\n{one}\n\ntext\n{other}# end", 0), 2),
+            (format!("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n{one}"), 1),
+            (format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{one}"), 1),
+            (one.repeat(50), 50),
+        ] {
+            assert_eq!(read(&pem).expect(&pem).len(), certificates, "{pem}");
+        }
+        assert!(read("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").is_err());
+        assert!(read_pem(Path::new("/missing")).is_err());
+    }
+
+    /// Starts a server on `localhost` that answers every request with `{}`, and gives its URL.
+    async fn server(issuer: &CertifiedIssuer<'static, KeyPair>) -> Uri {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        let certificate = params.signed_by(&key, issuer).expect("a certificate").der().clone();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .expect("a server's configuration");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                // A client that does not trust the server goes away.
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                while stream.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.expect("an answer sent");
+                }
+            }
+        });
+        format!("https://localhost:{port}/").parse().expect("a URL")
+    }
+
+    async fn get(url: &Uri, trusted: RootCertStore) -> Result<u16, ConnectorError> {
+        let https = Https::new(Duration::from_secs(10));
+        https.tls.set(tls(trusted)).expect("no configuration yet");
+        let request = Request::get(url).body(SdkBody::empty()).expect("a request");
+        https.send(request).await.map(|response| response.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_server_is_trusted_only_if_a_trusted_certificate_issued_its_own() {
+        let (trusted, other) = (issuer(), issuer());
+        let url = server(&trusted).await;
+        let error = get(&url, read(&other.pem()).expect("certificates")).await.expect_err("no connection");
+        assert!(error.is_io(), "{error:?}");
+        assert_eq!(get(&url, read(&trusted.pem()).expect("certificates")).await.ok(), Some(200));
+        let by_address = url.to_string().replace("localhost", "127.0.0.1").parse().expect("a URL");
+        assert!(get(&by_address, read(&trusted.pem()).expect("certificates")).await.is_err());
+    }
 }
