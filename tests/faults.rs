@@ -1,7 +1,9 @@
 //! What the functions answer when DynamoDB fails, and that the same processes answer the next requests. The six
 //! executables run behind the local service, with a scripted server in the place of DynamoDB.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -142,9 +144,44 @@ async fn the_pages_of_a_list_come_on_one_connection() {
     assert_eq!(dynamodb.connections() - before, 1);
 }
 
+/// The answers of a DynamoDB whose table has as many users, with as many on a page. It tells of each scan which segment it is of.
+fn paged_table(users: u64, page: usize, scans: Sender<Option<u64>>) -> impl FnMut(&str, &Value) -> Answer + Send {
+    move |_, request| {
+        let (segment, segments) = (request["Segment"].as_u64(), request["TotalSegments"].as_u64().unwrap_or(1));
+        scans.send(segment).expect("the test goes on");
+        let after = request["ExclusiveStartKey"]["id"]["S"].as_str().map(|id| id.parse::<u64>().expect("a number"));
+        let ids = (0..users).filter(|id| Some(*id) > after && id % segments == segment.unwrap_or(0));
+        let items: Vec<_> = ids.clone().take(page).map(|id| json!({"id": {"S": id.to_string()}})).collect();
+        let last = if ids.count() > page { items[page - 1].clone() } else { json!({}) };
+        Answer::Json(200, json!({"Items": items, "LastEvaluatedKey": last}))
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_had_several_pages_is_read_in_segments_the_next_time() {
+    let (sender, scans) = channel();
+    let dynamodb = Scripted::start(paged_table(20, 8, sender.clone())).await;
+    let api = api(&dynamodb, |_| {}).await;
+    let list = async |expected: &[Option<u64>]| {
+        let list = api.get("/users").await.json();
+        let mut segments: Vec<_> = scans.try_iter().collect();
+        segments.sort_unstable();
+        assert_eq!(segments, expected);
+        let ids = list.as_array().expect("a list").iter().map(|user| user["id"].as_str().expect("an id").to_owned());
+        ids.collect::<BTreeSet<_>>().len()
+    };
+    let segments = [Some(0), Some(1), Some(2), Some(3)];
+    assert_eq!(list(&[None; 3]).await, 20);
+    assert_eq!(list(&segments).await, 20);
+    assert_eq!(list(&segments).await, 20);
+    dynamodb.now(paged_table(7, 8, sender));
+    assert_eq!(list(&segments).await, 7);
+    assert_eq!(list(&[None]).await, 7);
+}
+
 #[tokio::test]
 async fn a_connection_that_is_lost_during_the_start_is_opened_again_then() {
-    let (sender, operations) = std::sync::mpsc::channel();
+    let (sender, operations) = channel();
     let dynamodb = Scripted::start(move |operation, request| {
         sender.send(operation.to_owned()).expect("the test goes on");
         empty_table(operation, request)

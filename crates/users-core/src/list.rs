@@ -1,13 +1,14 @@
 //! Lists of users: what is asked for, how much of it fits a response, and where the rest is.
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
+use futures::stream::TryStreamExt;
 use lambda_http::request::RequestContext;
 use lambda_http::{Request, RequestExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
 use crate::store::Store;
-use crate::user::{EMAIL, User, is_key};
+use crate::user::{EMAIL, MAX_KEY_BYTES, User, is_key};
 
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";
@@ -69,26 +70,42 @@ impl ListRequest {
     ///
     /// [`Error::ResponseTooLarge`] if there is no limit and not all users fit; the store's errors.
     pub(crate) async fn read(self, store: &Store) -> Result<List, Error> {
-        let link_bytes = if self.limit.is_some() {
-            self.next_url.len() + cursor(&"x".repeat(crate::MAX_KEY_BYTES)).len()
-        } else {
-            0
+        match self.limit {
+            Some(limit) => self.read_page(store, limit).await,
+            None => self.read_all(store).await,
+        }
+    }
+
+    async fn read_all(self, store: &Store) -> Result<List, Error> {
+        let mut pages = match (self.email, self.after) {
+            (None, None) => store.all(),
+            (email, after) => store.list(email, after.as_deref()).stream(),
         };
+        let mut array = JsonArray::new(MAX_RESPONSE_BYTES - ENVELOPE_BYTES);
+        while let Some(users) = pages.try_next().await? {
+            for user in users {
+                if !array.push(&user)? {
+                    return Err(Error::ResponseTooLarge);
+                }
+            }
+        }
+        Ok(List { json: array.finish(), next_url: None })
+    }
+
+    async fn read_page(self, store: &Store, limit: usize) -> Result<List, Error> {
+        let link_bytes = self.next_url.len() + cursor(&"x".repeat(MAX_KEY_BYTES)).len();
         let mut array = JsonArray::new(MAX_RESPONSE_BYTES - ENVELOPE_BYTES - link_bytes);
         let mut count = 0;
         let mut after = String::new();
         let mut pages = store.list(self.email, self.after.as_deref());
         loop {
             // One more than asked for tells whether there are more.
-            let wanted = self.limit.and_then(|limit| i32::try_from(limit - count + 1).ok());
+            let wanted = i32::try_from(limit - count + 1).ok();
             let Some(users) = pages.next(wanted).await? else {
                 return Ok(List { json: array.finish(), next_url: None });
             };
             for user in users {
-                if self.limit == Some(count) || !array.push(&user)? {
-                    if self.limit.is_none() {
-                        return Err(Error::ResponseTooLarge);
-                    }
+                if count == limit || !array.push(&user)? {
                     return Ok(List { json: array.finish(), next_url: Some(self.next_url + &cursor(&after)) });
                 }
                 count += 1;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
@@ -33,7 +33,7 @@ const BATCH: usize = 25;
 /// How many batches of deletes are on their way at once.
 const BATCHES_AT_ONCE: usize = 16;
 
-/// How many segments of the table are read at once for their users to be deleted.
+/// How many segments of the table are read at once, where it is known or found to have more than one page.
 const SEGMENTS: i32 = 4;
 
 /// How long before its deadline [`Store::delete_all`] begins nothing new, so that what it began is done in time.
@@ -53,13 +53,15 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub struct Store {
     client: Client,
     table: Arc<str>,
+    /// How many users the first page of the table had when it was last listed, if there were more pages; else 0.
+    full_page: Arc<AtomicI32>,
 }
 
 impl Store {
     /// The users of the table of this name: partition key `id`, index [`EMAIL_INDEX`].
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
-        Self { client, table: table.into() }
+        Self { client, table: table.into(), full_page: Arc::default() }
     }
 
     /// Opens the connection that the first call will use, so that the first call does not wait for it, and gives up after
@@ -177,7 +179,25 @@ impl Store {
             key
         });
         let next = if nobody { Next::Nothing } else { Next::From(start) };
-        Pages { store: self.clone(), scope: email.map_or(Scope::Table, Scope::Email), next }
+        Pages { store: self.clone(), scope: email.map_or(Scope::Table(None), Scope::Email), next }
+    }
+
+    /// All users, page by page, in no order, strongly consistently.
+    ///
+    /// A table that had several pages the last time is read in four segments at once: then DynamoDB reads some pages while
+    /// others are worked on. For a table of one page that would take more requests, and a connection for each. The last time, of
+    /// this process, tells, because nothing else does without a request of its own.
+    #[must_use]
+    pub fn all(&self) -> BoxStream<'static, Result<Vec<User>, Error>> {
+        if self.full_page.load(Relaxed) == 0 {
+            self.list(None, None).stream()
+        } else {
+            let pages = |segment| {
+                let scope = Scope::Table(Some(segment));
+                Pages { store: self.clone(), scope, next: Next::From(None) }.stream()
+            };
+            stream::select_all((0..SEGMENTS).map(pages)).boxed()
+        }
     }
 
     /// Deletes all users that exist when it begins, in no order.
@@ -191,12 +211,11 @@ impl Store {
         let stopped = AtomicBool::new(false);
         let done = async {
             // Most tables are one page. To read segments at once takes a connection for each.
-            let mut pages = Pages { store: self.clone(), scope: Scope::Ids { segment: None }, next: Next::From(None) };
-            let first = pages.next(None).await?.unwrap_or_default();
+            let (first, next) = self.scan(Attributes::Id, None, None, None).await?;
             let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
             // These are gone before the segments are read, which would have them again.
             self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
-            if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
+            if matches!(next, Next::From(_)) && !stopped.load(Relaxed) {
                 let rest = stream::select_all((0..SEGMENTS).map(|segment| self.ids(segment)));
                 self.delete_each(rest.boxed(), stop, &deleted, &stopped).await?;
             }
@@ -233,11 +252,43 @@ impl Store {
 
     /// The ids of the users in one segment of the table.
     fn ids(&self, segment: i32) -> BoxStream<'static, Result<String, Error>> {
-        let pages = Pages { store: self.clone(), scope: Scope::Ids { segment: Some(segment) }, next: Next::From(None) };
-        stream::try_unfold(pages, async |mut pages| Ok(pages.next(None).await?.map(|users| (users, pages))))
-            .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
-            .try_flatten()
-            .boxed()
+        stream::try_unfold((self.clone(), Next::From(None)), move |(store, next)| async move {
+            let Next::From(start) = next else { return Ok(None) };
+            let (users, next) = store.scan(Attributes::Id, Some(segment), start, None).await?;
+            Ok(Some((users, (store, next))))
+        })
+        .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
+        .try_flatten()
+        .boxed()
+    }
+
+    /// A page of the table, or of one of its segments, and what the next one is.
+    async fn scan(
+        &self,
+        attributes: Attributes,
+        segment: Option<i32>,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> Result<(Vec<User>, Next), Error> {
+        let mut scan = self.client.scan().table_name(&*self.table).consistent_read(true);
+        if let Some(segment) = segment {
+            scan = scan.segment(segment).total_segments(SEGMENTS);
+        }
+        if let Attributes::Id = attributes {
+            scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
+        }
+        let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+        Ok(page(output.items, output.last_evaluated_key))
+    }
+
+    /// A page of the users with this email address, and what the next one is.
+    async fn query(&self, email: &str, start: Option<Item>, limit: Option<i32>) -> Result<(Vec<User>, Next), Error> {
+        let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
+        let query = query.key_condition_expression("#email = :email");
+        let query = query.expression_attribute_names("#email", EMAIL);
+        let query = query.expression_attribute_values(":email", AttributeValue::S(email.to_owned()));
+        let output = query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+        Ok(page(output.items, output.last_evaluated_key))
     }
 
     /// Deletes the users with these ids, of which there are at most [`BATCH`], and counts them in `deleted`. Whether all
@@ -274,12 +325,17 @@ pub struct Pages {
 /// Which users are read.
 #[derive(Debug)]
 enum Scope {
-    /// All.
-    Table,
+    /// All, or those in one of [`SEGMENTS`] segments of the table.
+    Table(Option<i32>),
     /// Those of an email address.
     Email(String),
-    /// All, or those in one of [`SEGMENTS`] segments of the table, with no attribute but their id.
-    Ids { segment: Option<i32> },
+}
+
+/// What is read of each user.
+#[derive(Clone, Copy, Debug)]
+enum Attributes {
+    All,
+    Id,
 }
 
 /// What the next page is.
@@ -299,26 +355,43 @@ impl Pages {
     /// [`Error::Unavailable`] or [`Error::Internal`].
     pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
         let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else { return Ok(None) };
-        let Store { client, table } = &self.store;
-        let (items, last) = if let Scope::Email(email) = &self.scope {
-            let query = client.query().table_name(&**table).index_name(EMAIL_INDEX);
-            let query = query.key_condition_expression("#email = :email");
-            let query = query.expression_attribute_names("#email", EMAIL);
-            let query = query.expression_attribute_values(":email", AttributeValue::S(email.clone()));
-            let output = query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
-            (output.items, output.last_evaluated_key)
-        } else {
-            let mut scan = client.scan().table_name(&**table).consistent_read(true);
-            if let Scope::Ids { segment } = self.scope {
-                scan = scan.set_segment(segment).set_total_segments(segment.map(|_| SEGMENTS));
-                scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
-            }
-            let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
-            (output.items, output.last_evaluated_key)
+        let is_first = start.is_none() && limit.is_none();
+        let (users, next) = match &self.scope {
+            Scope::Email(email) => self.store.query(email, start, limit).await?,
+            Scope::Table(segment) => self.store.scan(Attributes::All, *segment, start, limit).await?,
         };
-        self.next = last.filter(|key| !key.is_empty()).map_or(Next::Nothing, |key| Next::From(Some(key)));
-        Ok(Some(items.unwrap_or_default().into_iter().map(User::from_item).collect()))
+        self.next = next;
+        if is_first {
+            self.learn(users.len());
+        }
+        Ok(Some(users))
     }
+
+    /// Keeps in mind what the first page, of as many users, tells of the size of the table.
+    fn learn(&self, users: usize) {
+        let full_page = &self.store.full_page;
+        let users = i32::try_from(users).unwrap_or(i32::MAX);
+        let is_last = matches!(self.next, Next::Nothing);
+        match self.scope {
+            Scope::Table(None) => full_page.store(if is_last { 0 } else { users }, Relaxed),
+            // Segments are ranges of the ids' hashes, so each has about as many users.
+            Scope::Table(Some(0)) if is_last && users <= full_page.load(Relaxed) / SEGMENTS => {
+                full_page.store(0, Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// The pages that are left.
+    pub(crate) fn stream(self) -> BoxStream<'static, Result<Vec<User>, Error>> {
+        stream::try_unfold(self, async |mut pages| Ok(pages.next(None).await?.map(|users| (users, pages)))).boxed()
+    }
+}
+
+/// The users of a page, and what the next one is.
+fn page(items: Option<Vec<Item>>, last: Option<Item>) -> (Vec<User>, Next) {
+    let users = items.unwrap_or_default().into_iter().map(User::from_item).collect();
+    (users, last.filter(|key| !key.is_empty()).map_or(Next::Nothing, |key| Next::From(Some(key))))
 }
 
 /// The table's key of the user with this id.
