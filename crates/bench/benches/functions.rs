@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use bench::dynamodb::{Backend, DynamoDb, Engine, Many};
+use bench::dynamodb::{Backend, DynamoDb, Engine, Many, Trusted};
 use bench::functions::{FUNCTIONS, event, executable, item, program};
 use bench::package::zip_size;
 use bench::process::{Function, Program};
-use bench::report::{Bulk, Report, Row, Times};
-use bench::share::{SHARE, Share};
+use bench::report::{Bulk, List, Report, Row, Times};
+use bench::share::{self, SHARE};
 use serde_json::Value;
 
 /// How many processes of each function are started.
@@ -36,25 +36,26 @@ fn main() -> io::Result<()> {
     let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     let python = python();
-    let share = Share::new();
+    let share = share::check();
     let mut report = Report { conditions: conditions(&share, python.as_ref()), ..Report::default() };
-    let share = share.as_ref().ok();
+    let shares = share.is_ok();
 
-    let dynamodb = DynamoDb::start(Backend::OneUser(item(1)))?;
+    let dynamodb = DynamoDb::start(Backend::OneUser(item(1)), Trusted::System)?;
     let floor = ("floor", "GET", "/users/{id}");
+    let mut subjects = Vec::new();
     for (name, method, resource) in iter::once(floor).chain(FUNCTIONS) {
         if wanted(name) {
-            let zip = zip_size(&executable(name)?)?;
-            let row = row(name, &program(name, &dynamodb)?, &event(method, resource), share)?;
-            report.rows.push(Row { zip: Some(zip), ..row });
+            let zip = Some(zip_size(&executable(name)?)?);
+            subjects.push(Subject { name, program: program(name, &dynamodb)?, event: event(method, resource), zip });
         }
     }
     if let Some(python) = python.as_ref().filter(|_| wanted("python")) {
         let program = python_program(python, "get", &dynamodb);
-        report.rows.push(row("python", &program, &event("GET", "/users/{id}"), share)?);
+        subjects.push(Subject { name: "python", program, event: event("GET", "/users/{id}"), zip: None });
     }
+    report.rows = rows(&subjects, shares)?;
     if wanted("bulk") {
-        report.bulk = Some(bulk(python.as_ref(), share)?);
+        report.bulk = Some(bulk(python.as_ref(), shares)?);
     }
     println!("{}", report.markdown());
     if arguments.iter().any(|argument| argument == "--save") {
@@ -64,7 +65,7 @@ fn main() -> io::Result<()> {
 }
 
 /// What is measured on and with, and what is left out.
-fn conditions(share: &io::Result<Share>, python: Option<&Python>) -> Vec<String> {
+fn conditions(share: &io::Result<()>, python: Option<&Python>) -> Vec<String> {
     let output = |program: &str, argument: &str| {
         let output = Command::new(program).arg(argument).output().ok()?;
         Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
@@ -86,7 +87,7 @@ fn conditions(share: &io::Result<Share>, python: Option<&Python>) -> Vec<String>
         python.map(|python| python.versions.clone()),
     ];
     let share = match share {
-        Ok(_) => format!(
+        Ok(()) => format!(
             "From its first invocation on, a function has {:.1} % of a CPU, as on Lambda at 128 MB.",
             SHARE * 100.0
         ),
@@ -103,37 +104,50 @@ fn conditions(share: &io::Result<Share>, python: Option<&Python>) -> Vec<String>
     conditions
 }
 
-/// Starts the function again and again, then invokes the last process again and again.
-fn row(name: &str, program: &Program, event: &Value, share: Option<&Share>) -> io::Result<Row> {
-    let (mut init, mut first) = (Times::default(), Times::default());
-    let mut last = None;
-    // The first start reads the executable from disk.
-    for start in 0..=COLD_STARTS {
-        drop(last.take());
-        let mut function = Function::start(program, share)?;
-        let answer = function.invoke(event)?;
-        if start > 0 {
-            init.add(function.init());
-            first.add(answer.took);
-        }
-        last = Some(function);
-    }
-    let mut function = last.ok_or_else(|| io::Error::other("nothing was started"))?;
-    let mut warm = Times::default();
-    for _ in 0..WARM {
-        sleep(REST);
-        warm.add(function.invoke(event)?.took);
-    }
-    Ok(Row { name: name.to_owned(), init, first, warm, zip: None, peak_memory: function.peak_memory() })
+/// What a row of the table is about.
+struct Subject {
+    name: &'static str,
+    program: Program,
+    event: Value,
+    zip: Option<u64>,
 }
 
-fn bulk(python: Option<&Python>, share: Option<&Share>) -> io::Result<Bulk> {
+/// Starts the functions in turn, again and again, so that a machine that becomes slower does so for all; then invokes one process of
+/// each again and again.
+fn rows(subjects: &[Subject], shares: bool) -> io::Result<Vec<Row>> {
+    let mut cold: Vec<_> = subjects.iter().map(|_| (Times::default(), Times::default())).collect();
+    // The first start reads the executable from disk.
+    for start in 0..=COLD_STARTS {
+        for (Subject { program, event, .. }, (init, first)) in subjects.iter().zip(&mut cold) {
+            let mut function = Function::start(program, shares)?;
+            let answer = function.invoke(event)?;
+            if start > 0 {
+                init.add(function.init());
+                first.add(answer.took);
+            }
+        }
+    }
+    let row = |(subject, (init, first)): (&Subject, _)| {
+        let mut function = Function::start(&subject.program, shares)?;
+        function.invoke(&subject.event)?;
+        let mut warm = Times::default();
+        for _ in 0..WARM {
+            sleep(REST);
+            warm.add(function.invoke(&subject.event)?.took);
+        }
+        let peak_memory = function.peak_memory();
+        Ok(Row { name: subject.name.to_owned(), init, first, warm, zip: subject.zip, peak_memory })
+    };
+    subjects.iter().zip(cold).map(row).collect()
+}
+
+fn bulk(python: Option<&Python>, shares: bool) -> io::Result<Bulk> {
     let engine = Engine::start()?;
-    let dynamodb = DynamoDb::start(Backend::Engine(engine.clone()))?;
+    let dynamodb = DynamoDb::start(Backend::Engine(engine.clone()), Trusted::System)?;
     let delete_all = event("DELETE", "/users");
     let empty = |program: &Program| {
         engine.put((0..Bulk::DELETED).map(item).collect())?;
-        let took = Function::start(program, None)?.invoke(&delete_all)?.took;
+        let took = Function::start(program, false)?.invoke(&delete_all)?.took;
         match engine.users()? {
             0 => Ok(took),
             left => Err(io::Error::other(format!("{left} users are left"))),
@@ -143,8 +157,8 @@ fn bulk(python: Option<&Python>, share: Option<&Share>) -> io::Result<Bulk> {
     let delete_all_python = python.map(|python| empty(&python_program(python, "delete_all", &dynamodb))).transpose()?;
 
     let many = Arc::new(Many::new(Bulk::MANY, Duration::from_millis(5)));
-    let slow = DynamoDb::start(Backend::Many(Arc::clone(&many)))?;
-    let mut function = Function::start(&program("delete-all", &slow)?, share)?;
+    let slow = DynamoDb::start(Backend::Many(Arc::clone(&many)), Trusted::System)?;
+    let mut function = Function::start(&program("delete-all", &slow)?, shares)?;
     let delete_many = function.invoke(&delete_all)?.took;
     if many.left() > 0 {
         return Err(io::Error::other(format!("{} users are left", many.left())));
@@ -154,18 +168,23 @@ fn bulk(python: Option<&Python>, share: Option<&Share>) -> io::Result<Bulk> {
 
     engine.put((0..Bulk::LISTED).map(item).collect())?;
     let get_all = program("get-all", &dynamodb)?;
-    let list = Function::start(&get_all, None)?.invoke(&event("GET", "/users"))?.took;
-    let mut function = Function::start(&get_all, share)?;
-    let answer = function.invoke(&event("GET", "/users"))?;
+    let list = |shares| {
+        let mut function = Function::start(&get_all, shares)?;
+        let (first, again) = (function.invoke(&event("GET", "/users"))?, function.invoke(&event("GET", "/users"))?);
+        io::Result::Ok(List {
+            bytes: first.bytes,
+            first: first.took,
+            again: again.took,
+            memory: function.peak_memory(),
+        })
+    };
     Ok(Bulk {
         delete_all_rust,
         delete_all_python,
         delete_many,
         delete_many_memory,
-        list,
-        list_with_share: share.map(|_| answer.took),
-        list_bytes: answer.bytes,
-        list_memory: function.peak_memory(),
+        list: list(false)?,
+        list_with_share: shares.then(|| list(true)).transpose()?,
     })
 }
 

@@ -1,7 +1,6 @@
 //! DynamoDB behind TLS on loopback: an embedded engine, or a script that answers at once or after a given time.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
@@ -24,6 +23,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::functions::{id, item};
+
 /// The name of the table.
 pub const TABLE: &str = "user-profiles";
 
@@ -44,7 +45,7 @@ pub enum Backend {
     Engine(Engine),
 }
 
-/// A table of users who have nothing but an id, and of whom it only knows how many are left.
+/// A table of [`item`]s, of which it only knows how many are left.
 #[derive(Debug)]
 pub struct Many {
     users: usize,
@@ -127,12 +128,25 @@ impl Engine {
     }
 }
 
+/// Which certificates the functions trust, besides the one that issued the server's.
+#[derive(Clone, Copy, Debug)]
+pub enum Trusted {
+    /// Those of this machine.
+    System,
+    /// As many as Debian 12 has, but the same on every machine: the issuer's, again and again.
+    Alike,
+}
+
+/// How many certificates Debian 12 trusts.
+const CERTIFICATES: usize = 144;
+
 /// A DynamoDB that is reached by HTTPS, as long as this process runs.
 #[derive(Debug)]
 pub struct DynamoDb {
     port: u16,
-    /// The system's trusted certificates, and the one that issued the server's.
+    /// The certificates to trust.
     trusted: TempPath,
+    connections: Arc<AtomicUsize>,
 }
 
 impl DynamoDb {
@@ -141,21 +155,35 @@ impl DynamoDb {
     /// # Errors
     ///
     /// If it cannot be started.
-    pub fn start(backend: Backend) -> io::Result<Self> {
+    pub fn start(backend: Backend, trusted: Trusted) -> io::Result<Self> {
         let (acceptor, issuer) = certificates().map_err(io::Error::other)?;
+        let others = match trusted {
+            Trusted::System => {
+                TRUSTED.iter().find_map(|path| fs::read_to_string(Path::new(path)).ok()).unwrap_or_default()
+            }
+            Trusted::Alike => issuer.repeat(CERTIFICATES),
+        };
         let trusted = Builder::new().prefix("users-bench-").suffix(".pem").tempfile()?.into_temp_path();
-        let system = TRUSTED.iter().find_map(|path| fs::read_to_string(Path::new(path)).ok()).unwrap_or_default();
-        fs::write(&trusted, system + &issuer)?;
+        fs::write(&trusted, others + &issuer)?;
         let (listener, address) = listen()?;
+        let connections = Arc::new(AtomicUsize::new(0));
+        let made = Arc::clone(&connections);
         serve(async move {
             let listener = TcpListener::from_std(listener)?;
             loop {
                 let (stream, _) = listener.accept().await?;
+                made.fetch_add(1, Relaxed);
                 let (acceptor, backend) = (acceptor.clone(), backend.clone());
                 tokio::spawn(async move { answer(stream, acceptor, backend).await });
             }
         });
-        Ok(Self { port: address.port(), trusted })
+        Ok(Self { port: address.port(), trusted, connections })
+    }
+
+    /// How many connections were made.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
     }
 
     /// What a function needs to know of it, as environment variables.
@@ -291,21 +319,18 @@ impl Many {
             |value: &Value, default| value.as_u64().and_then(|value| usize::try_from(value).ok()).unwrap_or(default);
         let (segment, segments) = (number(&scan["Segment"], 0), number(&scan["TotalSegments"], 1));
         let (start, end) = (self.users * segment / segments, self.users * (segment + 1) / segments);
-        let start = match scan["ExclusiveStartKey"]["id"]["S"].as_str() {
-            Some(id) => id.trim_start_matches("user-").parse::<usize>().map_err(io::Error::other)? + 1,
+        let start = match scan["ExclusiveStartKey"]["id"]["S"].as_str().and_then(|id| id.rsplit('-').next()) {
+            Some(number) => number.parse::<usize>().map_err(io::Error::other)? + 1,
             None => start,
         };
         let page = start..end.min(start + PAGE.min(number(&scan["Limit"], PAGE)));
-        let mut text = String::from(r#"{"Items":["#);
-        for user in page.clone() {
-            let comma = if user == page.start { "" } else { "," };
-            // A string takes everything.
-            let _ = write!(text, r#"{comma}{{"id":{{"S":"user-{user:032}"}}}}"#);
-        }
-        let _ = write!(text, r#"],"Count":{0},"ScannedCount":{0}"#, page.len());
+        let ids = scan["ProjectionExpression"].is_string();
+        let key = |user| json!({"id": {"S": id(user)}});
+        let items: Vec<_> = page.clone().map(|user| if ids { key(user) } else { item(user) }).collect();
+        let mut answer = json!({"Items": items, "Count": page.len(), "ScannedCount": page.len()});
         if page.end < end {
-            let _ = write!(text, r#","LastEvaluatedKey":{{"id":{{"S":"user-{:032}"}}}}"#, page.end - 1);
+            answer["LastEvaluatedKey"] = key(page.end - 1);
         }
-        Ok(text + "}")
+        Ok(answer.to_string())
     }
 }

@@ -49,11 +49,17 @@ pub fn program(name: &str, dynamodb: &DynamoDb) -> io::Result<Program> {
     })
 }
 
+/// The id of a user.
+#[must_use]
+pub fn id(number: usize) -> String {
+    format!("5f2c8a1e-7b3d-4c9f-8e6a-{number:012}")
+}
+
 /// A user of some 300 bytes, as an item.
 #[must_use]
 pub fn item(number: usize) -> Value {
     json!({
-        "id": {"S": format!("5f2c8a1e-7b3d-4c9f-8e6a-{number:012}")},
+        "id": {"S": id(number)},
         "email": {"S": format!("ada.lovelace.{number:06}@example.com")},
         "name": {"S": "Ada Lovelace"},
         "age": {"N": "36"},
@@ -66,8 +72,8 @@ pub fn item(number: usize) -> Value {
 /// The event that API Gateway makes of a request.
 #[must_use]
 pub fn event(method: &str, resource: &str) -> Value {
-    let id = "5f2c8a1e-7b3d-4c9f-8e6a-000000000001";
-    let path = resource.replace("{id}", id);
+    let id = id(1);
+    let path = resource.replace("{id}", &id);
     let headers = [
         ("Accept", "*/*"),
         ("Content-Type", "application/json"),

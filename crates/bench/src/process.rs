@@ -45,6 +45,8 @@ pub struct Function {
     /// The connection of the call for the next invocation, which waits for it.
     next: TcpStream,
     init: Duration,
+    /// Outlives the process.
+    _share: Option<Share>,
 }
 
 /// What a function answered to an invocation.
@@ -65,12 +67,13 @@ struct Call {
 }
 
 impl Function {
-    /// Starts a function and waits until it asks for its first invocation. From then on it has this share of a CPU.
+    /// Starts a function and waits until it asks for its first invocation. From then on it has the share of a CPU that Lambda
+    /// gives, if `shares`.
     ///
     /// # Errors
     ///
     /// If it ends, breaks the protocol or takes too long.
-    pub fn start(program: &Program, share: Option<&Share>) -> io::Result<Self> {
+    pub fn start(program: &Program, shares: bool) -> io::Result<Self> {
         let (listener, calls) = Listener::start()?;
         let mut command = Command::new(&program.executable);
         command
@@ -94,15 +97,16 @@ impl Function {
             .stderr(if program.quiet { Stdio::null() } else { Stdio::inherit() });
         let started = Instant::now();
         let mut process = Process(command.spawn()?);
+        let share = shares.then(|| Share::of(process.0.id())).transpose()?;
         let call = receive(&mut process, &calls)?;
         let init = call.received - started;
         if !call.path.ends_with("/invocation/next") {
             return Err(unexpected(&call));
         }
-        if let Some(share) = share {
-            share.limit(process.0.id())?;
+        if let Some(share) = &share {
+            share.begin()?;
         }
-        Ok(Self { process, _listener: listener, calls, next: call.stream, init })
+        Ok(Self { process, _listener: listener, calls, next: call.stream, init, _share: share })
     }
 
     /// From the start of the process until it asked for its first invocation.

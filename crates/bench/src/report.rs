@@ -76,13 +76,22 @@ pub struct Bulk {
     /// The most bytes of memory that this took.
     pub delete_many_memory: Option<u64>,
     /// Listing [`Bulk::LISTED`] users.
-    pub list: Duration,
+    pub list: List,
     /// The same with the share of a CPU that Lambda gives.
-    pub list_with_share: Option<Duration>,
+    pub list_with_share: Option<List>,
+}
+
+/// What listing many users costs one process.
+#[derive(Clone, Copy, Debug)]
+pub struct List {
     /// The bytes of the response.
-    pub list_bytes: u64,
+    pub bytes: u64,
+    /// The first time, which reads one page after another.
+    pub first: Duration,
+    /// The second time, which reads segments at once.
+    pub again: Duration,
     /// The most bytes of memory that this took.
-    pub list_memory: Option<u64>,
+    pub memory: Option<u64>,
 }
 
 impl Bulk {
@@ -190,13 +199,15 @@ impl Bulk {
             self.delete_many,
             self.delete_many_memory,
         );
-        line(
-            format!("`GET /users` of {} users, a response of {}", thousands(Self::LISTED), megabytes(self.list_bytes)),
-            self.list,
-            self.list_memory,
-        );
-        if let Some(time) = self.list_with_share {
-            line("the same with Lambda's CPU share".to_owned(), time, self.list_memory);
+        let lists = [(Some(self.list), ""), (self.list_with_share, ", with Lambda's CPU share")];
+        for (list, share) in lists.iter().filter_map(|(list, share)| Some(((*list)?, share))) {
+            let work = format!(
+                "`GET /users` of {} users, a response of {}{share}",
+                thousands(Self::LISTED),
+                megabytes(list.bytes)
+            );
+            line(work, list.first, list.memory);
+            line("the same again, in segments".to_owned(), list.again, list.memory);
         }
         if let Some(python) = self.delete_all_python {
             let _ = writeln!(

@@ -15,26 +15,32 @@ const PERIOD: u32 = 20_000;
 /// Where systems have their control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// A control group whose processes get [`SHARE`] of a CPU together. It is removed when it is dropped, by when its processes
-/// have to be over.
+/// Whether processes can have a share.
+///
+/// # Errors
+///
+/// If the system has no control groups, or this process may not make one.
+pub fn check() -> io::Result<()> {
+    Share::of(process::id()).map(drop)
+}
+
+/// A control group of a process of its own, that gives it [`SHARE`] of a CPU. It is removed when it is dropped, by when the
+/// process has to be over.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     directory: PathBuf,
+    pid: u32,
 }
 
 impl Share {
-    /// Makes the control group.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no control groups, or this process may not make one.
-    pub fn new() -> io::Result<Self> {
+    /// Makes the control group of the process with this id, which is not in it yet.
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let (version_1, version_2) = (Path::new(CGROUPS).join("cpu"), Path::new(CGROUPS));
         let (root, unified) = if version_1.is_dir() { (version_1.as_path(), false) } else { (version_2, true) };
         if unified {
             fs::write(root.join("cgroup.subtree_control"), "+cpu")?;
         }
-        let share = Self { directory: root.join(format!("users-bench-{}", process::id())) };
+        let share = Self { directory: root.join(format!("users-bench-{pid}")), pid };
         fs::create_dir(&share.directory)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of the period")]
         let quota = (f64::from(PERIOD) * SHARE) as u32;
@@ -47,9 +53,9 @@ impl Share {
         Ok(share)
     }
 
-    /// Moves a process, with all of its threads, to the group.
-    pub(crate) fn limit(&self, pid: u32) -> io::Result<()> {
-        fs::write(self.directory.join("cgroup.procs"), pid.to_string())
+    /// Moves the process, with all of its threads, to the group.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        fs::write(self.directory.join("cgroup.procs"), self.pid.to_string())
     }
 }
 
