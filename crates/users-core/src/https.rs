@@ -31,6 +31,7 @@ use lambda_http::http::header::{HOST, HeaderValue};
 use lambda_http::http::uri::Scheme;
 use lambda_http::http::{Request, Response, Uri};
 use lambda_http::tower::Service;
+use memchr::memchr;
 use rustls::client::Resumption;
 use rustls::crypto::ring::{self, kx_group};
 use rustls::pki_types::ServerName;
@@ -44,10 +45,10 @@ use tokio_rustls::TlsConnector;
 /// Where Lambda has the certificates to trust.
 const LAMBDAS_CERTIFICATES: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
-/// The lines around a certificate in a file, and how long those in between are, but for the last.
+/// The lines around a certificate in a file, and how long those in between usually are, but for the last.
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
-const LINE: usize = 64 + "\n".len();
+const LINE: usize = 64;
 
 /// How long a connection that nothing is sent on is kept.
 const KEPT: Duration = Duration::from_secs(90);
@@ -222,12 +223,12 @@ fn read_pem(file: &Path) -> io::Result<RootCertStore> {
     let (mut file, mut roots) = (BufReader::new(File::open(file)?), RootCertStore::empty());
     let mut base64 = Vec::new();
     loop {
-        // Most lines are of one length: their ends need no search. What only seems to be such a line is no base64.
-        if let Some((line, _)) = file.fill_buf()?.split_at_checked(LINE)
-            && line.ends_with(b"\n")
+        // Most lines are of one length, and quicker to recognise than to find the end of by `read_until`.
+        if let Some((line, [b'\n', ..])) = file.fill_buf()?.split_at_checked(LINE)
+            && memchr(b'\n', line).is_none()
         {
             base64.extend_from_slice(line.trim_ascii_end());
-            file.consume(LINE);
+            file.consume(LINE + "\n".len());
             continue;
         }
         let before = base64.len();
@@ -239,6 +240,7 @@ fn read_pem(file: &Path) -> io::Result<RootCertStore> {
             END => {
                 let certificate = BASE64.decode_to_vec(&base64[..before]).map_err(io::Error::other)?;
                 let _ = roots.add(certificate.into());
+                base64.clear();
             }
             line => base64.truncate(before + line.len()),
         }
@@ -249,7 +251,7 @@ fn read_pem(file: &Path) -> io::Result<RootCertStore> {
 mod tests {
     use std::io::Write;
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     use rustls::ServerConfig;
     use rustls::pki_types::PrivateKeyDer;
     use tempfile::NamedTempFile;
@@ -260,7 +262,12 @@ mod tests {
     use super::*;
 
     fn issuer() -> CertifiedIssuer<'static, KeyPair> {
+        issuer_named("issuer")
+    }
+
+    fn issuer_named(name: &str) -> CertifiedIssuer<'static, KeyPair> {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
     }
@@ -280,12 +287,23 @@ mod tests {
             (one.trim_end().to_owned(), 1),
             (one.clone() + &other, 2),
             (one.replace('\n', "\r\n"), 1),
-            (format!("# Issuer\n{:064}\n{one}\n\ntext\n{other}# end", 0), 2),
+            (format!("\n# Issuer\n{one}\n# Other issuer\n{other}\n# end"), 2),
             (format!("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n{one}"), 1),
             (format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{one}"), 1),
             (one.repeat(50), 50),
         ] {
             assert_eq!(read(&pem).expect(&pem).len(), certificates, "{pem}");
+        }
+        // Wherever the lines are in blocks of the length of most lines.
+        for length in 0..LINE * 2 {
+            let text = "#".repeat(length);
+            for end in ["\n", "\r\n"] {
+                let pem = format!("{text}\n{one}{text}\n{other}{text}").replace('\r', "").replace('\n', end);
+                assert_eq!(read(&pem).expect(&pem).len(), 2, "{pem}");
+            }
+            // The last line of its base64 grows with it.
+            let pem = issuer_named(&text).pem().replace('\r', "");
+            assert_eq!(read(&(pem.clone() + &pem)).expect(&pem).len(), 2, "{pem}");
         }
         assert!(read("-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n").is_err());
         assert!(read_pem(Path::new("/missing")).is_err());
