@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
@@ -53,8 +53,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub struct Store {
     client: Client,
     table: Arc<str>,
-    /// How many users the first page of the table had when it was last listed, if there were more pages; else 0.
-    full_page: Arc<AtomicI32>,
+    /// How many users the first page had when the whole table was last read one page after another, if there were more pages;
+    /// else 0.
+    full_page: Arc<AtomicU32>,
 }
 
 impl Store {
@@ -185,8 +186,8 @@ impl Store {
     /// All users, page by page, in no order, strongly consistently.
     ///
     /// A table that had several pages the last time is read in four segments at once: then DynamoDB reads some pages while
-    /// others are worked on. For a table of one page that would take more requests, and a connection for each. The last time, of
-    /// this process, tells, because nothing else does without a request of its own.
+    /// others are worked on. A table of one page is not, which would take more requests and a connection for each. The last time, of
+    /// this process, tells, because nothing else does without a request of its own. What that gives is in `docs/benchmarks.md`.
     #[must_use]
     pub fn all(&self) -> BoxStream<'static, Result<Vec<User>, Error>> {
         if self.full_page.load(Relaxed) == 0 {
@@ -370,12 +371,12 @@ impl Pages {
     /// Keeps in mind what the first page, of as many users, tells of the size of the table.
     fn learn(&self, users: usize) {
         let full_page = &self.store.full_page;
-        let users = i32::try_from(users).unwrap_or(i32::MAX);
+        let users = u32::try_from(users).unwrap_or(u32::MAX);
         let is_last = matches!(self.next, Next::Nothing);
         match self.scope {
             Scope::Table(None) => full_page.store(if is_last { 0 } else { users }, Relaxed),
             // Segments are ranges of the ids' hashes, so each has about as many users.
-            Scope::Table(Some(0)) if is_last && users <= full_page.load(Relaxed) / SEGMENTS => {
+            Scope::Table(Some(0)) if is_last && users <= full_page.load(Relaxed).div_ceil(SEGMENTS.unsigned_abs()) => {
                 full_page.store(0, Relaxed);
             }
             _ => {}
