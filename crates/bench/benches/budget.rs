@@ -68,8 +68,8 @@ fn main() -> io::Result<ExitCode> {
         let (zip, event) = (zip_size(&executable(name)?)?, event(method, resource));
         let (few, many) = (20, 60);
         let (of_few, of_many) = (count(name, &dynamodb, &event, few)?, count(name, &dynamodb, &event, many)?);
-        let warm = (of_many - of_few) / (many - few);
-        costs.insert(name, Costs { zip, start: of_few - few * warm, warm });
+        let warm = of_many.saturating_sub(of_few) / (many - few);
+        costs.insert(name, Costs { zip, start: of_few.saturating_sub(few * warm), warm });
     }
     if env::args().any(|argument| argument == "--update") {
         fs::write(BUDGET, text(&budget, &costs))?;
@@ -129,7 +129,7 @@ fn count(name: &str, dynamodb: &DynamoDb, event: &serde_json::Value, invocations
         }
     }
     Err(io::Error::other(format!(
-        "{name} made more than one connection to DynamoDB, {TRIES} times: this machine is too slow or too busy, or the function has a fault"
+        "{name} did not do with one connection to DynamoDB, {TRIES} times: this machine is too slow or too busy, or the function has a fault"
     )))
 }
 

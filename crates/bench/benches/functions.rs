@@ -168,23 +168,21 @@ fn bulk(python: Option<&Python>, shares: bool) -> io::Result<Bulk> {
 
     engine.put((0..Bulk::LISTED).map(item).collect())?;
     let get_all = program("get-all", &dynamodb)?;
-    let list = |shares| {
+    let lists = |shares| {
         let mut function = Function::start(&get_all, shares)?;
-        let (first, again) = (function.invoke(&event("GET", "/users"))?, function.invoke(&event("GET", "/users"))?);
-        io::Result::Ok(List {
-            bytes: first.bytes,
-            first: first.took,
-            again: again.took,
-            memory: function.peak_memory(),
-        })
+        let mut list = || {
+            let answer = function.invoke(&event("GET", "/users"))?;
+            io::Result::Ok(List { bytes: answer.bytes, took: answer.took, memory: function.peak_memory() })
+        };
+        io::Result::Ok([list()?, list()?])
     };
     Ok(Bulk {
         delete_all_rust,
         delete_all_python,
         delete_many,
         delete_many_memory,
-        list: list(false)?,
-        list_with_share: shares.then(|| list(true)).transpose()?,
+        lists: lists(false)?,
+        lists_with_share: shares.then(|| lists(true)).transpose()?,
     })
 }
 

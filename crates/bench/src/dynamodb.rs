@@ -133,12 +133,12 @@ impl Engine {
 pub enum Trusted {
     /// Those of this machine.
     System,
-    /// As many as Debian 12 has, but the same on every machine: the issuer's, again and again.
+    /// As many as Debian 12 has, and as large, but the same on every machine: one, again and again.
     Alike,
 }
 
-/// How many certificates Debian 12 trusts.
-const CERTIFICATES: usize = 144;
+/// How many certificates Debian 12 trusts, and with a name of how many bytes, twice, one has the size of theirs.
+const CERTIFICATES: (usize, usize) = (144, 350);
 
 /// A DynamoDB that is reached by HTTPS, as long as this process runs.
 #[derive(Debug)]
@@ -161,10 +161,13 @@ impl DynamoDb {
             Trusted::System => {
                 TRUSTED.iter().find_map(|path| fs::read_to_string(Path::new(path)).ok()).unwrap_or_default()
             }
-            Trusted::Alike => issuer.repeat(CERTIFICATES),
+            Trusted::Alike => {
+                let (number, name) = CERTIFICATES;
+                authority(&"x".repeat(name)).map_err(io::Error::other)?.pem().repeat(number)
+            }
         };
         let trusted = Builder::new().prefix("users-bench-").suffix(".pem").tempfile()?.into_temp_path();
-        fs::write(&trusted, others + &issuer)?;
+        fs::write(&trusted, labelled(&(others + &issuer)))?;
         let (listener, address) = listen()?;
         let connections = Arc::new(AtomicUsize::new(0));
         let made = Arc::clone(&connections);
@@ -214,11 +217,7 @@ fn serve(server: impl Future<Output = io::Result<()>> + Send + 'static) {
 
 /// A certificate for `localhost`, ready to be used, and that of its issuer as PEM.
 fn certificates() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + Send + Sync>> {
-    let mut issuer = CertificateParams::default();
-    issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    issuer.distinguished_name.push(DnType::CommonName, "User profiles' benchmark");
-    issuer.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let issuer = CertifiedIssuer::self_signed(issuer, KeyPair::generate()?)?;
+    let issuer = authority("User profiles' benchmark")?;
     let key = KeyPair::generate()?;
     let mut server = CertificateParams::new(vec!["localhost".to_owned()])?;
     server.use_authority_key_identifier_extension = true;
@@ -229,6 +228,24 @@ fn certificates() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + S
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), issuer.pem()))
+}
+
+/// A certificate that may issue others.
+fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate()?)
+}
+
+/// Certificates as Lambda's system, Amazon Linux, lays them out: with the name of each above it.
+fn labelled(pem: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let certificates = pem.split_inclusive(END).filter(|certificate| certificate.ends_with(END)).enumerate();
+    certificates.fold(String::new(), |text, (number, certificate)| {
+        text + &format!("# {:#<1$}\n{2}\n\n", "Authority", number % 50, certificate.trim_start())
+    })
 }
 
 async fn answer(stream: TcpStream, acceptor: TlsAcceptor, backend: Backend) -> io::Result<()> {

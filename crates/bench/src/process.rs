@@ -75,6 +75,7 @@ impl Function {
     /// If it ends, breaks the protocol or takes too long.
     pub fn start(program: &Program, shares: bool) -> io::Result<Self> {
         let (listener, calls) = Listener::start()?;
+        let share = shares.then(Share::new).transpose()?;
         let mut command = Command::new(&program.executable);
         command
             .args(&program.arguments)
@@ -97,14 +98,13 @@ impl Function {
             .stderr(if program.quiet { Stdio::null() } else { Stdio::inherit() });
         let started = Instant::now();
         let mut process = Process(command.spawn()?);
-        let share = shares.then(|| Share::of(process.0.id())).transpose()?;
         let call = receive(&mut process, &calls)?;
         let init = call.received - started;
         if !call.path.ends_with("/invocation/next") {
             return Err(unexpected(&call));
         }
         if let Some(share) = &share {
-            share.begin()?;
+            share.limit(process.0.id())?;
         }
         Ok(Self { process, _listener: listener, calls, next: call.stream, init, _share: share })
     }

@@ -75,22 +75,20 @@ pub struct Bulk {
     pub delete_many: Duration,
     /// The most bytes of memory that this took.
     pub delete_many_memory: Option<u64>,
-    /// Listing [`Bulk::LISTED`] users.
-    pub list: List,
+    /// Listing [`Bulk::LISTED`] users twice with one process: one page after another, and then in segments.
+    pub lists: [List; 2],
     /// The same with the share of a CPU that Lambda gives.
-    pub list_with_share: Option<List>,
+    pub lists_with_share: Option<[List; 2]>,
 }
 
-/// What listing many users costs one process.
+/// What listing many users costs.
 #[derive(Clone, Copy, Debug)]
 pub struct List {
     /// The bytes of the response.
     pub bytes: u64,
-    /// The first time, which reads one page after another.
-    pub first: Duration,
-    /// The second time, which reads segments at once.
-    pub again: Duration,
-    /// The most bytes of memory that this took.
+    /// How long it took.
+    pub took: Duration,
+    /// The most bytes of memory that the process has had.
     pub memory: Option<u64>,
 }
 
@@ -194,20 +192,17 @@ impl Bulk {
             format!(
                 "`DELETE /users` of {} users where each DynamoDB call takes 5 ms{}",
                 thousands(Self::MANY),
-                if self.list_with_share.is_some() { ", with Lambda's CPU share" } else { "" }
+                if self.lists_with_share.is_some() { ", with Lambda's CPU share" } else { "" }
             ),
             self.delete_many,
             self.delete_many_memory,
         );
-        let lists = [(Some(self.list), ""), (self.list_with_share, ", with Lambda's CPU share")];
-        for (list, share) in lists.iter().filter_map(|(list, share)| Some(((*list)?, share))) {
-            let work = format!(
-                "`GET /users` of {} users, a response of {}{share}",
-                thousands(Self::LISTED),
-                megabytes(list.bytes)
-            );
-            line(work, list.first, list.memory);
-            line("the same again, in segments".to_owned(), list.again, list.memory);
+        let lists = [(Some(self.lists), ""), (self.lists_with_share, ", with Lambda's CPU share")];
+        for ([first, again], share) in lists.iter().filter_map(|(lists, share)| Some(((*lists)?, share))) {
+            let users = thousands(Self::LISTED);
+            let work = format!("`GET /users` of {users} users, a response of {}{share}", megabytes(first.bytes));
+            line(work, first.took, first.memory);
+            line("the same again, in segments".to_owned(), again.took, again.memory);
         }
         if let Some(python) = self.delete_all_python {
             let _ = writeln!(

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// What Lambda gives a function of 128 MB once it has started: 1,769 MB are one CPU
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
@@ -21,7 +22,7 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 ///
 /// If the system has no control groups, or this process may not make one.
 pub fn check() -> io::Result<()> {
-    Share::of(process::id()).map(drop)
+    Share::new().map(drop)
 }
 
 /// A control group of a process of its own, that gives it [`SHARE`] of a CPU. It is removed when it is dropped, by when the
@@ -29,18 +30,19 @@ pub fn check() -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Share {
     directory: PathBuf,
-    pid: u32,
 }
 
 impl Share {
-    /// Makes the control group of the process with this id, which is not in it yet.
-    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+    /// Makes the control group, without its process.
+    pub(crate) fn new() -> io::Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (version_1, version_2) = (Path::new(CGROUPS).join("cpu"), Path::new(CGROUPS));
         let (root, unified) = if version_1.is_dir() { (version_1.as_path(), false) } else { (version_2, true) };
         if unified {
             fs::write(root.join("cgroup.subtree_control"), "+cpu")?;
         }
-        let share = Self { directory: root.join(format!("users-bench-{pid}")), pid };
+        let name = format!("users-bench-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
+        let share = Self { directory: root.join(name) };
         fs::create_dir(&share.directory)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of the period")]
         let quota = (f64::from(PERIOD) * SHARE) as u32;
@@ -53,9 +55,9 @@ impl Share {
         Ok(share)
     }
 
-    /// Moves the process, with all of its threads, to the group.
-    pub(crate) fn begin(&self) -> io::Result<()> {
-        fs::write(self.directory.join("cgroup.procs"), self.pid.to_string())
+    /// Moves a process, with all of its threads, to the group.
+    pub(crate) fn limit(&self, pid: u32) -> io::Result<()> {
+        fs::write(self.directory.join("cgroup.procs"), pid.to_string())
     }
 }
 
