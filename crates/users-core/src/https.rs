@@ -7,7 +7,7 @@ use std::env;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -204,11 +204,12 @@ fn tls(roots: RootCertStore) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// The certificates that are trusted: those of the file that `SSL_CERT_FILE` names, else of Lambda's own file, else what
-/// `rustls_native_certs` finds. It reads those files too, but several times as slowly.
+/// The certificates that are trusted: those of the file that `SSL_CERT_FILE` names; else of Lambda's own file, unless `SSL_CERT_DIR`
+/// names a directory; else what `rustls_native_certs` finds. It reads those files too, but several times as slowly.
 fn roots() -> RootCertStore {
-    let file = env::var_os("SSL_CERT_FILE").map_or_else(|| PathBuf::from(LAMBDAS_CERTIFICATES), PathBuf::from);
-    let roots = if env::var_os("SSL_CERT_DIR").is_none() { read_pem(&file).ok() } else { None };
+    let lambdas = || env::var_os("SSL_CERT_DIR").is_none().then(|| LAMBDAS_CERTIFICATES.into());
+    let file = env::var_os("SSL_CERT_FILE").or_else(lambdas);
+    let roots = file.and_then(|file| read_pem(Path::new(&file)).ok());
     roots.filter(|roots| !roots.is_empty()).unwrap_or_else(|| {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
