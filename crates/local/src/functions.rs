@@ -260,11 +260,12 @@ impl Instance {
 
 /// The variables that Lambda sets
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), and those of
-/// the caller that tell how much a function logs.
+/// the caller that tell how much a function logs and which certificates it trusts.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
-    let passed_through = ["AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "PATH", "RUST_BACKTRACE"]
-        .into_iter()
-        .filter_map(|name| Some((name, env::var(name).ok()?)));
+    let passed_through =
+        ["AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"]
+            .into_iter()
+            .filter_map(|name| Some((name, env::var(name).ok()?)));
     [
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
