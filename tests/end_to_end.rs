@@ -81,7 +81,9 @@ async fn ids_of_any_text_work_in_a_path() {
         let user = json!({"id": id});
         api.post("/users", &user.to_string()).await.is(200, &user);
         api.get(&format!("/users/{encoded}")).await.is(200, &user);
-        api.put(&format!("/users/{encoded}"), r#"{"a": 1}"#).await.is(200, &json!({"id": id, "a": 1}));
+        api.put(&format!("/users/{encoded}"), r#"{"a": 1}"#)
+            .await
+            .is(200, &json!({"id": id, "a": 1}));
         api.delete(&format!("/users/{encoded}")).await.is(200, &json!({"id": id, "a": 1}));
     }
     api.get("/users/%FF").await.is_error(400, "InvalidRequest");
@@ -137,7 +139,12 @@ async fn lists_larger_than_a_response_come_in_pages() {
     let api = Api::new().await;
     let about = "x".repeat(390_000);
     for i in 0..20 {
-        assert_eq!(api.post("/users", &json!({"id": i.to_string(), "about": about}).to_string()).await.status, 200);
+        assert_eq!(
+            api.post("/users", &json!({"id": i.to_string(), "about": about}).to_string())
+                .await
+                .status,
+            200
+        );
     }
     api.get("/users").await.is_error(400, "ResponseTooLarge");
     let first = api.get("/users?limit=1000").await;
@@ -150,9 +157,12 @@ async fn lists_larger_than_a_response_come_in_pages() {
 #[tokio::test]
 async fn what_the_api_does_not_have_is_refused_by_the_gateway() {
     let api = Api::new().await;
-    for (method, path) in
-        [(Method::GET, "/"), (Method::PATCH, "/users"), (Method::POST, "/users/1"), (Method::GET, "/users/1/2")]
-    {
+    for (method, path) in [
+        (Method::GET, "/"),
+        (Method::PATCH, "/users"),
+        (Method::POST, "/users/1"),
+        (Method::GET, "/users/1/2"),
+    ] {
         let reply = api.send(method, path, "").await;
         assert_eq!(reply.status, 403, "{}", reply.text);
         if api.service().is_some() {

@@ -16,7 +16,12 @@ async fn api(dynamodb: &Scripted, change: impl FnOnce(&mut Template)) -> Api {
     let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
     change(&mut template);
     let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    Api::start(Options { database, instances: 1, ..Options::new(template, executables().to_owned()) }).await
+    Api::start(Options {
+        database,
+        instances: 1,
+        ..Options::new(template, executables().to_owned())
+    })
+    .await
 }
 
 /// One request to each function, all at once.
@@ -58,20 +63,30 @@ async fn each_function_answers(fault: Answer, status: u16, code: &str) {
 
 #[tokio::test]
 async fn throttling_is_unavailability() {
-    let codes = ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
-    join_all(codes.map(|code| each_function_answers(Answer::Error(400, code), 503, "ServiceUnavailable"))).await;
+    let codes =
+        ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
+    join_all(
+        codes
+            .map(|code| each_function_answers(Answer::Error(400, code), 503, "ServiceUnavailable")),
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_server_error_is_unavailability() {
-    each_function_answers(Answer::Error(500, "InternalServerError"), 503, "ServiceUnavailable").await;
+    each_function_answers(Answer::Error(500, "InternalServerError"), 503, "ServiceUnavailable")
+        .await;
     each_function_answers(Answer::Text(503, "<h1>down</h1>"), 503, "ServiceUnavailable").await;
 }
 
 #[tokio::test]
 async fn rubbish_is_unavailability() {
     let rubbish = ["<html>", "", "[]", "{", "42", "\u{0}"];
-    join_all(rubbish.map(|text| each_function_answers(Answer::Text(200, text), 503, "ServiceUnavailable"))).await;
+    join_all(
+        rubbish
+            .map(|text| each_function_answers(Answer::Text(200, text), 503, "ServiceUnavailable")),
+    )
+    .await;
     each_function_answers(Answer::Text(400, "<html>"), 503, "ServiceUnavailable").await;
 }
 
@@ -83,9 +98,16 @@ async fn an_answer_that_never_comes_or_breaks_off_is_unavailability() {
 
 #[tokio::test]
 async fn a_refusal_of_the_service_itself_is_an_internal_error() {
-    let codes =
-        ["AccessDeniedException", "ResourceNotFoundException", "ValidationException", "UnrecognizedClientException"];
-    join_all(codes.map(|code| each_function_answers(Answer::Error(400, code), 500, "InternalError"))).await;
+    let codes = [
+        "AccessDeniedException",
+        "ResourceNotFoundException",
+        "ValidationException",
+        "UnrecognizedClientException",
+    ];
+    join_all(
+        codes.map(|code| each_function_answers(Answer::Error(400, code), 500, "InternalError")),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -145,13 +167,22 @@ async fn the_pages_of_a_list_come_on_one_connection() {
 }
 
 /// The answers of a DynamoDB whose table has as many users, with as many on a page. It tells of each scan which segment it is of.
-fn paged_table(users: u64, page: usize, scans: Sender<Option<u64>>) -> impl FnMut(&str, &Value) -> Answer + Send {
+fn paged_table(
+    users: u64,
+    page: usize,
+    scans: Sender<Option<u64>>,
+) -> impl FnMut(&str, &Value) -> Answer + Send {
     move |_, request| {
-        let (segment, segments) = (request["Segment"].as_u64(), request["TotalSegments"].as_u64().unwrap_or(1));
+        let (segment, segments) =
+            (request["Segment"].as_u64(), request["TotalSegments"].as_u64().unwrap_or(1));
         scans.send(segment).expect("the test goes on");
-        let after = request["ExclusiveStartKey"]["id"]["S"].as_str().map(|id| id.parse::<u64>().expect("a number"));
-        let ids = (0..users).filter(|id| Some(*id) > after && id % segments == segment.unwrap_or(0));
-        let items: Vec<_> = ids.clone().take(page).map(|id| json!({"id": {"S": id.to_string()}})).collect();
+        let after = request["ExclusiveStartKey"]["id"]["S"]
+            .as_str()
+            .map(|id| id.parse::<u64>().expect("a number"));
+        let ids =
+            (0..users).filter(|id| Some(*id) > after && id % segments == segment.unwrap_or(0));
+        let items: Vec<_> =
+            ids.clone().take(page).map(|id| json!({"id": {"S": id.to_string()}})).collect();
         let last = if ids.count() > page { items[page - 1].clone() } else { json!({}) };
         Answer::Json(200, json!({"Items": items, "LastEvaluatedKey": last}))
     }
@@ -168,7 +199,8 @@ async fn a_table_that_had_several_pages_is_read_in_segments_the_next_time() {
         segments.sort_unstable();
         assert_eq!(segments, expected);
         let users = list.as_array().expect("a list");
-        let ids: BTreeSet<_> = users.iter().map(|user| user["id"].as_str().expect("an id")).collect();
+        let ids: BTreeSet<_> =
+            users.iter().map(|user| user["id"].as_str().expect("an id")).collect();
         assert_eq!(ids.len(), users.len());
         users.len()
     };
@@ -203,7 +235,8 @@ async fn an_item_that_is_rubbish_is_unavailability() {
     let items = json!({"Items": [rubbish], "Item": rubbish, "Attributes": rubbish});
     let dynamodb = Scripted::start(move |_, _| Answer::Json(200, items.clone())).await;
     let api = api(&dynamodb, |_| {}).await;
-    for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await] {
+    for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await]
+    {
         reply.is_error(503, "ServiceUnavailable");
     }
 }
@@ -213,8 +246,7 @@ fn stores_but_does_not_say_so(stored: Value) -> impl FnMut(&str, &Value) -> Answ
     let mut attempts = 0;
     move |_, _| {
         attempts += 1;
-        let failed =
-            json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": stored});
+        let failed = json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": stored});
         if attempts == 1 { Answer::Reset } else { Answer::Json(400, failed) }
     }
 }
@@ -222,10 +254,15 @@ fn stores_but_does_not_say_so(stored: Value) -> impl FnMut(&str, &Value) -> Answ
 #[tokio::test]
 async fn a_user_stored_by_an_attempt_without_answer_counts_as_created() {
     let user = r#"{"id":"1","n":1e24}"#;
-    let dynamodb =
-        Scripted::start(stores_but_does_not_say_so(json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}})))
-            .await;
-    api(&dynamodb, |_| {}).await.post("/users", user).await.is(200, &serde_json::from_str(user).expect("JSON"));
+    let dynamodb = Scripted::start(stores_but_does_not_say_so(
+        json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
+    ))
+    .await;
+    api(&dynamodb, |_| {})
+        .await
+        .post("/users", user)
+        .await
+        .is(200, &serde_json::from_str(user).expect("JSON"));
 }
 
 #[tokio::test]
@@ -257,7 +294,8 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
         if left.is_empty() {
             done.take().map(|done| done.send(()));
         }
-        let unprocessed = if batch.len() > 1 { json!({"user-profiles": batch[1..]}) } else { json!({}) };
+        let unprocessed =
+            if batch.len() > 1 { json!({"user-profiles": batch[1..]}) } else { json!({}) };
         Answer::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
@@ -269,19 +307,22 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
 async fn deleting_all_users_stops_in_time_and_tells_how_far_it_came() {
     let dynamodb = Scripted::start(|operation, request| {
         if operation == "Scan" {
-            let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) { 0..30 } else { 0..0 };
+            let ids =
+                if matches!(request["Segment"].as_u64(), None | Some(0)) { 0..30 } else { 0..0 };
             let items: Vec<_> = ids.map(|i| json!({"id": {"S": i.to_string()}})).collect();
             return Answer::Json(200, json!({"Items": items}));
         }
         // One user cannot be deleted.
         let stuck = json!({"DeleteRequest": {"Key": {"id": {"S": "7"}}}});
         let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
-        let unprocessed = if batch.contains(&stuck) { json!({"user-profiles": [stuck]}) } else { json!({}) };
+        let unprocessed =
+            if batch.contains(&stuck) { json!({"user-profiles": [stuck]}) } else { json!({}) };
         Answer::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
     let api = api(&dynamodb, |template| {
-        template.functions.get_mut("DeleteAllFunction").expect("the function").timeout = Duration::from_secs(5);
+        template.functions.get_mut("DeleteAllFunction").expect("the function").timeout =
+            Duration::from_secs(5);
     })
     .await;
     let reply = api.delete("/users").await;
@@ -291,10 +332,13 @@ async fn deleting_all_users_stops_in_time_and_tells_how_far_it_came() {
 
 #[tokio::test]
 async fn a_list_without_end_is_given_up_in_time() {
-    let dynamodb =
-        Scripted::start(|_, _| Answer::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": "1"}}}))).await;
+    let dynamodb = Scripted::start(|_, _| {
+        Answer::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": "1"}}}))
+    })
+    .await;
     let api = api(&dynamodb, |template| {
-        template.functions.get_mut("GetAllFunction").expect("the function").timeout = Duration::from_secs(3);
+        template.functions.get_mut("GetAllFunction").expect("the function").timeout =
+            Duration::from_secs(3);
     })
     .await;
     api.get("/users").await.is_error(503, "ServiceUnavailable");
@@ -316,9 +360,17 @@ async fn no_event_ends_a_process() {
     ] {
         function += 1;
         let event = tests::Event::new(method, resource).id("1").body("{}");
-        for refused in
-            ["", "{}", "[]", "null", "42", "\"text\"", "{\"httpMethod\": 1}", "{\"requestContext\": {}}", "not JSON"]
-        {
+        for refused in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            "42",
+            "\"text\"",
+            "{\"httpMethod\": 1}",
+            "{\"requestContext\": {}}",
+            "not JSON",
+        ] {
             assert!(service.invoke(id, refused.to_owned()).await.is_err(), "{id}: {refused}");
         }
         for (name, value) in [
@@ -334,13 +386,20 @@ async fn no_event_ends_a_process() {
             hostile["multiValueHeaders"][name] = json!([value]);
             hostile["requestContext"]["domainName"] = json!(value);
             let answer = service.invoke(id, hostile.to_string()).await.expect("an answer");
-            assert!(answer.contains("\"statusCode\":200") || answer.contains("UserNotFound"), "{id}: {answer}");
+            assert!(
+                answer.contains("\"statusCode\":200") || answer.contains("UserNotFound"),
+                "{id}: {answer}"
+            );
         }
         let mut bad_base64 = event.json();
         bad_base64["isBase64Encoded"] = json!(true);
         bad_base64["body"] = json!("*");
         let answer = service.invoke(id, bad_base64.to_string()).await.expect("an answer");
-        assert_eq!(answer.contains("InvalidRequest"), ["POST", "PUT"].contains(&method), "{id}: {answer}");
+        assert_eq!(
+            answer.contains("InvalidRequest"),
+            ["POST", "PUT"].contains(&method),
+            "{id}: {answer}"
+        );
         assert_eq!(dynamodb.processes(), function, "{id}");
     }
 }

@@ -9,12 +9,16 @@ use tests::{Event, Reply, Table};
 use users_core::handlers;
 
 async fn list(table: &Table, query: &[(&str, &str)]) -> Reply {
-    let event = query.iter().fold(Event::new("GET", "/users"), |event, (name, value)| event.query(name, value));
+    let event = query
+        .iter()
+        .fold(Event::new("GET", "/users"), |event, (name, value)| event.query(name, value));
     Reply::of(handlers::get_all(table.store(), event.request()).await)
 }
 
 async fn post(table: &Table, body: &str) -> Reply {
-    Reply::of(handlers::post(table.store(), Event::new("POST", "/users").body(body).request()).await)
+    Reply::of(
+        handlers::post(table.store(), Event::new("POST", "/users").body(body).request()).await,
+    )
 }
 
 async fn delete_all(table: &Table) -> Reply {
@@ -27,11 +31,16 @@ async fn get(table: &Table, id: &str) -> Reply {
 }
 
 async fn put(table: &Table, id: &str, body: &str) -> Reply {
-    Reply::of(handlers::put(table.store(), Event::new("PUT", "/users/{id}").id(id).body(body).request()).await)
+    Reply::of(
+        handlers::put(table.store(), Event::new("PUT", "/users/{id}").id(id).body(body).request())
+            .await,
+    )
 }
 
 async fn delete(table: &Table, id: &str) -> Reply {
-    Reply::of(handlers::delete(table.store(), Event::new("DELETE", "/users/{id}").id(id).request()).await)
+    Reply::of(
+        handlers::delete(table.store(), Event::new("DELETE", "/users/{id}").id(id).request()).await,
+    )
 }
 
 fn ada() -> Value {
@@ -40,7 +49,12 @@ fn ada() -> Value {
 
 /// The ids in an array of users.
 fn ids(users: &Value) -> BTreeSet<String> {
-    users.as_array().expect("an array").iter().map(|user| user["id"].as_str().expect("an id").to_owned()).collect()
+    users
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|user| user["id"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 // The list of users.
@@ -57,7 +71,10 @@ async fn the_list_has_every_user() {
     table.put(&ada()).await;
     table.put(&json!({"id": "2"})).await;
     let reply = list(&table, &[]).await;
-    assert_eq!((reply.status, ids(&reply.json())), (200, BTreeSet::from(["1".to_owned(), "2".to_owned()])));
+    assert_eq!(
+        (reply.status, ids(&reply.json())),
+        (200, BTreeSet::from(["1".to_owned(), "2".to_owned()]))
+    );
     assert!(reply.json().as_array().expect("an array").contains(&ada()));
 }
 
@@ -91,20 +108,27 @@ async fn an_empty_email_address_is_no_filter() {
 async fn the_last_of_repeated_parameters_counts() {
     let table = Table::new().await;
     table.put(&ada()).await;
-    list(&table, &[("email", "grace@example.com"), ("email", "ada@example.com")]).await.is(200, &json!([ada()]));
-    list(&table, &[("email", "ada@example.com"), ("email", "grace@example.com")]).await.is(200, &json!([]));
+    list(&table, &[("email", "grace@example.com"), ("email", "ada@example.com")])
+        .await
+        .is(200, &json!([ada()]));
+    list(&table, &[("email", "ada@example.com"), ("email", "grace@example.com")])
+        .await
+        .is(200, &json!([]));
     list(&table, &[("limit", "none"), ("limit", "1")]).await.is(200, &json!([ada()]));
 }
 
 #[tokio::test]
 async fn a_list_of_many_megabytes_is_read_to_its_end() {
     let table = Table::new().await;
-    let users: Vec<_> = (0..50).map(|i| json!({"id": i.to_string(), "about": "x".repeat(100_000)})).collect();
+    let users: Vec<_> =
+        (0..50).map(|i| json!({"id": i.to_string(), "about": "x".repeat(100_000)})).collect();
     table.put_all(&users).await;
     let store = table.store();
     // The second time in segments.
     for _ in 0..2 {
-        let reply = Reply::of(handlers::get_all(store.clone(), Event::new("GET", "/users").request()).await);
+        let reply = Reply::of(
+            handlers::get_all(store.clone(), Event::new("GET", "/users").request()).await,
+        );
         let list = reply.json();
         assert_eq!((list.as_array().map(Vec::len), ids(&list).len()), (Some(50), 50));
     }
@@ -114,8 +138,9 @@ async fn a_list_of_many_megabytes_is_read_to_its_end() {
 async fn a_list_that_does_not_fit_a_response_is_refused_with_the_advice_to_use_pages() {
     let table = Table::new().await;
     // Quotation marks take four bytes in a response: they are escaped in the body, and the body in the response.
-    let users: Vec<_> =
-        (0..20).map(|i| json!({"id": i.to_string(), "email": "a@b", "about": "\"".repeat(100_000)})).collect();
+    let users: Vec<_> = (0..20)
+        .map(|i| json!({"id": i.to_string(), "email": "a@b", "about": "\"".repeat(100_000)}))
+        .collect();
     table.put_all(&users).await;
     for query in [&[][..], &[("email", "a@b")]] {
         let reply = list(&table, query).await;
@@ -127,15 +152,21 @@ async fn a_list_that_does_not_fit_a_response_is_refused_with_the_advice_to_use_p
 #[tokio::test]
 async fn a_page_ends_before_it_does_not_fit_a_response() {
     let table = Table::new().await;
-    let users: Vec<_> = (0..40).map(|i| json!({"id": i.to_string(), "about": "x".repeat(400_000)})).collect();
+    let users: Vec<_> =
+        (0..40).map(|i| json!({"id": i.to_string(), "about": "x".repeat(400_000)})).collect();
     table.put_all(&users).await;
     let mut seen = BTreeSet::new();
     let mut pages = 0;
     let mut next = Some(vec![("limit".to_owned(), "1000".to_owned())]);
     while let Some(query) = next {
-        let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let query: Vec<_> =
+            query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let reply = list(&table, &query).await;
-        assert!((1..=6_291_556).contains(&reply.bytes_on_lambda()), "{} bytes", reply.bytes_on_lambda());
+        assert!(
+            (1..=6_291_556).contains(&reply.bytes_on_lambda()),
+            "{} bytes",
+            reply.bytes_on_lambda()
+        );
         assert_eq!(reply.status, 200);
         let users = ids(&reply.json());
         assert!(users.is_disjoint(&seen));
@@ -149,7 +180,8 @@ async fn a_page_ends_before_it_does_not_fit_a_response() {
 #[tokio::test]
 async fn following_the_next_links_gives_every_user_once() {
     let table = Table::new().await;
-    let users: Vec<_> = (0..10).map(|i| json!({"id": format!("ü/{i}"), "email": "a+b@example.com"})).collect();
+    let users: Vec<_> =
+        (0..10).map(|i| json!({"id": format!("ü/{i}"), "email": "a+b@example.com"})).collect();
     table.put_all(&users).await;
     for filter in [None, Some("a+b@example.com")] {
         let mut seen = Vec::new();
@@ -158,7 +190,8 @@ async fn following_the_next_links_gives_every_user_once() {
         let mut sizes = Vec::new();
         let mut next = Some(query);
         while let Some(query) = next {
-            let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let query: Vec<_> =
+                query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let reply = list(&table, &query).await;
             let page = ids(&reply.json());
             sizes.push(page.len());
@@ -175,7 +208,10 @@ async fn a_page_that_is_the_last_has_no_next_link() {
     let table = Table::new().await;
     let users: Vec<_> = (0..4).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
-    assert_eq!(list(&table, &[("limit", "3")]).await.next_query().map(|query| query.len()), Some(2));
+    assert_eq!(
+        list(&table, &[("limit", "3")]).await.next_query().map(|query| query.len()),
+        Some(2)
+    );
     assert_eq!(list(&table, &[("limit", "4")]).await.next_query(), None);
     assert_eq!(list(&table, &[("limit", "1000")]).await.next_query(), None);
 }
@@ -183,14 +219,19 @@ async fn a_page_that_is_the_last_has_no_next_link() {
 #[tokio::test]
 async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
     let table = Table::new().await;
-    table.put_all(&[json!({"id": "1", "email": "ü&=@b"}), json!({"id": "2", "email": "ü&=@b"})]).await;
+    table
+        .put_all(&[json!({"id": "1", "email": "ü&=@b"}), json!({"id": "2", "email": "ü&=@b"})])
+        .await;
     let reply = list(&table, &[("email", "ü&=@b"), ("limit", "1"), ("other", "kept")]).await;
     let link = reply.header("link").expect("a link");
     let (url, rest) = link.strip_prefix('<').and_then(|link| link.split_once('>')).expect("a URL");
     assert_eq!(rest, "; rel=\"next\"");
-    let cursor = url.strip_prefix("/test/users?email=%C3%BC%26%3D%40b&limit=1&other=kept&cursor=").expect(url);
+    let cursor = url
+        .strip_prefix("/test/users?email=%C3%BC%26%3D%40b&limit=1&other=kept&cursor=")
+        .expect(url);
     assert!(
-        !cursor.is_empty() && cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+        !cursor.is_empty()
+            && cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
         "{cursor}"
     );
 }
@@ -207,7 +248,10 @@ async fn the_next_link_keeps_the_order_of_repeated_parameters() {
         .await;
     let reply = list(&table, &[("email", "b@x"), ("email", "a@x"), ("limit", "1")]).await;
     let query = reply.next_query().expect("a next page");
-    assert_eq!(query[..2], [("email".to_owned(), "b@x".to_owned()), ("email".to_owned(), "a@x".to_owned())]);
+    assert_eq!(
+        query[..2],
+        [("email".to_owned(), "b@x".to_owned()), ("email".to_owned(), "a@x".to_owned())]
+    );
 }
 
 #[tokio::test]
@@ -233,7 +277,9 @@ async fn a_limit_or_cursor_that_is_not_valid_is_refused() {
     for cursor in ["", "!", "a", "====", "_w", "/w", "NDI="] {
         list(&table, &[("limit", "1"), ("cursor", cursor)]).await.is_error(400, "InvalidRequest");
     }
-    list(&table, &[("limit", "1"), ("email", "a@b"), ("cursor", "?")]).await.is_error(400, "InvalidRequest");
+    list(&table, &[("limit", "1"), ("email", "a@b"), ("cursor", "?")])
+        .await
+        .is_error(400, "InvalidRequest");
 }
 
 // A new user.
@@ -248,7 +294,8 @@ async fn a_new_user_is_stored_and_answered() {
 #[tokio::test]
 async fn a_new_user_without_id_gets_a_random_uuid() {
     let table = Table::new().await;
-    let (first, second) = (post(&table, r#"{"name": "Ada"}"#).await, post(&table, r#"{"name": "Ada"}"#).await);
+    let (first, second) =
+        (post(&table, r#"{"name": "Ada"}"#).await, post(&table, r#"{"name": "Ada"}"#).await);
     for reply in [&first, &second] {
         assert_eq!(reply.status, 200);
         let user = reply.json();
@@ -291,7 +338,9 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
         post(&table, body).await.is_error(400, "InvalidRequest");
         put(&table, "1", body).await.is_error(400, "InvalidRequest");
     }
-    for body in [r#"{"a": "\ud800"}"#, r#"{"\udc00": 1}"#, r#"{"a": ["\ud800x"]}"#, "{\"a\": \"\u{1}\"}"] {
+    for body in
+        [r#"{"a": "\ud800"}"#, r#"{"\udc00": 1}"#, r#"{"a": ["\ud800x"]}"#, "{\"a\": \"\u{1}\"}"]
+    {
         post(&table, body).await.is_error(400, "InvalidRequest");
     }
     let missing = Event::new("POST", "/users").request();
@@ -305,7 +354,8 @@ async fn a_body_in_base64_is_decoded() {
     let event = Event::new("POST", "/users").base64_body("eyJpZCI6ICLDvCJ9");
     Reply::of(handlers::post(table.store(), event.request()).await).is(200, &json!({"id": "ü"}));
     let latin1 = Event::new("POST", "/users").base64_body("eyJpZCI6ICL8In0=");
-    Reply::of(handlers::post(table.store(), latin1.request()).await).is_error(400, "InvalidRequest");
+    Reply::of(handlers::post(table.store(), latin1.request()).await)
+        .is_error(400, "InvalidRequest");
 }
 
 #[tokio::test]
@@ -376,13 +426,19 @@ async fn values_come_back_equal() {
         r#"{"big":100000000000000000000,"control":"\u0000\u001f \"\\/","empty":["",[],{}],"exact":0.1,"false":false,"id":"v","#,
         r#""long":12345678901234567890.5,"negative":-7,"null":null,"text":"ünï 😀","true":true,"zero":0}"#
     );
-    for reply in
-        [post(&table, user).await, get(&table, "v").await, put(&table, "v", user).await, delete(&table, "v").await]
-    {
+    for reply in [
+        post(&table, user).await,
+        get(&table, "v").await,
+        put(&table, "v", user).await,
+        delete(&table, "v").await,
+    ] {
         assert_eq!((reply.status, reply.text.as_str()), (200, user));
     }
     post(&table, r#"{"id": "v", "same": [1.0, 1e2, 1E+20, -0, 0.10e-1]}"#).await;
-    assert_eq!(get(&table, "v").await.text, r#"{"id":"v","same":[1,100,100000000000000000000,0,0.01]}"#);
+    assert_eq!(
+        get(&table, "v").await.text,
+        r#"{"id":"v","same":[1,100,100000000000000000000,0,0.01]}"#
+    );
 }
 
 #[tokio::test]
@@ -390,7 +446,9 @@ async fn a_user_of_numbers_with_many_zeros_fits_a_response() {
     let table = Table::new().await;
     let user = format!(r#"{{"id":"1","n":[{}]}}"#, vec!["1e125"; 30_000].join(","));
     post(&table, &user).await.is(200, &serde_json::from_str(&user).expect("JSON"));
-    for reply in [list(&table, &[("limit", "1")]).await, get(&table, "1").await, delete(&table, "1").await] {
+    for reply in
+        [list(&table, &[("limit", "1")]).await, get(&table, "1").await, delete(&table, "1").await]
+    {
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert!(reply.bytes_on_lambda() < 1_000_000, "{}", reply.bytes_on_lambda());
     }
@@ -408,7 +466,8 @@ async fn a_user_is_read_by_its_id() {
 #[tokio::test]
 async fn types_that_only_other_writers_use_are_shown_as_json() {
     let table = Table::new().await;
-    let strings = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
+    let strings =
+        |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
     table
         .put_item(HashMap::from([
             ("id".to_owned(), AttributeValue::S("1".to_owned())),
@@ -428,7 +487,8 @@ async fn types_that_only_other_writers_use_are_shown_as_json() {
 async fn a_user_that_does_not_exist_is_not_found_whatever_is_asked_of_it() {
     let table = Table::new().await;
     for id in ["1", &"x".repeat(2049)] {
-        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await] {
+        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
+        {
             reply.is_error(400, "UserNotFound");
         }
     }
@@ -468,7 +528,8 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
 async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_refused() {
     let table = Table::new().await;
     for id in ["%FF", "%C3", "%", "100%", "%zz", "%2", "%%41", "a%2x"] {
-        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await] {
+        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
+        {
             reply.is_error(400, "InvalidRequest");
         }
     }
@@ -488,7 +549,9 @@ async fn the_id_of_the_path_counts_when_a_user_is_replaced() {
     let table = Table::new().await;
     table.put(&ada()).await;
     for id in [r#""2""#, r#""""#, "7", "null", "[[1e999]]"] {
-        put(&table, "1", &format!(r#"{{"id": {id}, "a": 1}}"#)).await.is(200, &json!({"id": "1", "a": 1}));
+        put(&table, "1", &format!(r#"{{"id": {id}, "a": 1}}"#))
+            .await
+            .is(200, &json!({"id": "1", "a": 1}));
     }
     assert_eq!(ids(&list(&table, &[]).await.json()), BTreeSet::from(["1".to_owned()]));
 }
@@ -509,7 +572,8 @@ async fn a_deleted_user_is_answered_and_gone() {
 async fn all_users_are_deleted_however_many() {
     let table = Table::new().await;
     delete_all(&table).await.is(200, &Value::Null);
-    let users: Vec<_> = (0..130).map(|i| json!({"id": format!("ü{i}"), "about": "x".repeat(20_000)})).collect();
+    let users: Vec<_> =
+        (0..130).map(|i| json!({"id": format!("ü{i}"), "about": "x".repeat(20_000)})).collect();
     table.put_all(&users).await;
     delete_all(&table).await.is(200, &Value::Null);
     list(&table, &[]).await.is(200, &json!([]));

@@ -27,9 +27,13 @@ impl Json {
             b't' => Self::Bool(true),
             b'f' => Self::Bool(false),
             b'"' => Self::String(serde_json::from_str(text).expect("a string")),
-            b'[' => {
-                Self::Array(serde_json::from_str::<Vec<_>>(text).expect("an array").into_iter().map(parse).collect())
-            }
+            b'[' => Self::Array(
+                serde_json::from_str::<Vec<_>>(text)
+                    .expect("an array")
+                    .into_iter()
+                    .map(parse)
+                    .collect(),
+            ),
             b'{' => {
                 let members = serde_json::from_str::<BTreeMap<_, _>>(text).expect("an object");
                 Self::Object(members.into_iter().map(|(name, raw)| (name, parse(raw))).collect())
@@ -45,9 +49,11 @@ fn number() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("0".to_owned()),
         "-?(0|[1-9][0-9]{0,18})\\.[0-9]{1,18}",
-        (any::<bool>(), digits, -130..=88_i32, "[eE]").prop_map(|(negative, digits, exponent, e)| {
-            format!("{}{digits}{e}{exponent}", if negative { "-" } else { "" })
-        }),
+        (any::<bool>(), digits, -130..=88_i32, "[eE]").prop_map(
+            |(negative, digits, exponent, e)| {
+                format!("{}{digits}{e}{exponent}", if negative { "-" } else { "" })
+            }
+        ),
     ]
 }
 
@@ -64,8 +70,10 @@ fn value() -> impl Strategy<Value = String> {
         prop_oneof![
             vec(inner.clone(), 0..8).prop_map(|elements| format!("[{}]", elements.join(", "))),
             btree_map("\\PC{1,8}", inner, 0..8).prop_map(move |members| {
-                let members: Vec<_> =
-                    members.into_iter().map(|(name, value)| format!("{}:\t{value}", quoted(name))).collect();
+                let members: Vec<_> = members
+                    .into_iter()
+                    .map(|(name, value)| format!("{}:\t{value}", quoted(name)))
+                    .collect();
                 format!("{{{}}}", members.join(","))
             }),
         ]

@@ -50,9 +50,11 @@ fn each_operation_is_routed_to_the_function_that_is_named_for_it() {
 fn api_gateway_may_invoke_each_function_for_its_route() {
     let text = text();
     for route in template().routes {
-        let events = text["Resources"][&route.function]["Properties"]["Events"].as_object().expect("events");
+        let events =
+            text["Resources"][&route.function]["Properties"]["Events"].as_object().expect("events");
         let routes: Vec<_> = events.values().map(|event| &event["Properties"]).collect();
-        let expected = json!({"RestApiId": "Api", "Path": route.path, "Method": route.method.to_lowercase()});
+        let expected =
+            json!({"RestApiId": "Api", "Path": route.path, "Method": route.method.to_lowercase()});
         assert_eq!(routes, [&expected]);
     }
 }
@@ -79,10 +81,18 @@ fn the_query_parameters_of_lists_are_declared_and_optional() {
         .as_array()
         .expect("parameters")
         .iter()
-        .map(|parameter| (parameter["name"].as_str().unwrap_or_default(), (&parameter["in"], &parameter["required"])))
+        .map(|parameter| {
+            (
+                parameter["name"].as_str().unwrap_or_default(),
+                (&parameter["in"], &parameter["required"]),
+            )
+        })
         .collect();
     let optional = (&json!("query"), &json!(false));
-    assert_eq!(declared, BTreeMap::from([("email", optional), ("limit", optional), ("cursor", optional)]));
+    assert_eq!(
+        declared,
+        BTreeMap::from([("email", optional), ("limit", optional), ("cursor", optional)])
+    );
 }
 
 #[test]
@@ -99,9 +109,14 @@ fn the_table_has_the_keys_that_the_store_uses() {
     let [key] = &table.key_schema[..] else { panic!("{:?}", table.key_schema) };
     assert_eq!((key.attribute_name(), key.key_type().as_str()), (ID, "HASH"));
 
-    let [index] = &table.global_secondary_indexes[..] else { panic!("{:?}", table.global_secondary_indexes) };
+    let [index] = &table.global_secondary_indexes[..] else {
+        panic!("{:?}", table.global_secondary_indexes)
+    };
     let [key] = index.key_schema() else { panic!("{index:?}") };
-    assert_eq!((index.index_name(), key.attribute_name(), key.key_type().as_str()), (EMAIL_INDEX, EMAIL, "HASH"));
+    assert_eq!(
+        (index.index_name(), key.attribute_name(), key.key_type().as_str()),
+        (EMAIL_INDEX, EMAIL, "HASH")
+    );
     let projection = index.projection().and_then(|projection| projection.projection_type());
     assert_eq!(projection.map(ProjectionType::as_str), Some("ALL"));
 }
@@ -119,8 +134,12 @@ fn no_user_is_lost_with_a_stack() {
 fn the_functions_get_the_environment_that_they_read() {
     let template = template();
     for function in template.functions.values() {
-        let expected = [(TABLE_VARIABLE, template.table.name.as_str()), (ENDPOINT_VARIABLE, ""), (ORIGIN_VARIABLE, "")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = [
+            (TABLE_VARIABLE, template.table.name.as_str()),
+            (ENDPOINT_VARIABLE, ""),
+            (ORIGIN_VARIABLE, ""),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(function.variables, BTreeMap::from(expected), "{}", function.name);
     }
 }
@@ -139,10 +158,16 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
     for (function, actions) in [
         (
             "GetAll",
-            &[("dynamodb:Scan", "UsersTable.Arn"), ("dynamodb:Query", "${UsersTable.Arn}/index/email-index")][..],
+            &[
+                ("dynamodb:Scan", "UsersTable.Arn"),
+                ("dynamodb:Query", "${UsersTable.Arn}/index/email-index"),
+            ][..],
         ),
         ("Post", &[("dynamodb:PutItem", "UsersTable.Arn")]),
-        ("DeleteAll", &[("dynamodb:Scan", "UsersTable.Arn"), ("dynamodb:BatchWriteItem", "UsersTable.Arn")]),
+        (
+            "DeleteAll",
+            &[("dynamodb:Scan", "UsersTable.Arn"), ("dynamodb:BatchWriteItem", "UsersTable.Arn")],
+        ),
         ("Get", &[("dynamodb:GetItem", "UsersTable.Arn")]),
         ("Put", &[("dynamodb:PutItem", "UsersTable.Arn")]),
         ("Delete", &[("dynamodb:DeleteItem", "UsersTable.Arn")]),
@@ -155,23 +180,24 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
         assert_eq!(role["ManagedPolicyArns"], json!(["TracingPolicy"]), "{function}");
 
         let logs = format!("{function}Logs.Arn");
-        let mut expected =
-            BTreeSet::from([("logs:CreateLogStream", logs.as_str()), ("logs:PutLogEvents", logs.as_str())]);
+        let mut expected = BTreeSet::from([
+            ("logs:CreateLogStream", logs.as_str()),
+            ("logs:PutLogEvents", logs.as_str()),
+        ]);
         expected.extend(actions);
         let policies = role["Policies"].as_array().expect("policies");
-        let statements =
-            policies.iter().flat_map(|policy| policy["PolicyDocument"]["Statement"].as_array().expect("statements"));
+        let statements = policies.iter().flat_map(|policy| {
+            policy["PolicyDocument"]["Statement"].as_array().expect("statements")
+        });
         let mut allowed = BTreeSet::new();
         for statement in statements {
             assert_eq!(statement["Effect"], json!("Allow"));
             let actions = statement["Action"]
                 .as_array()
                 .map_or_else(|| vec![&statement["Action"]], |actions| actions.iter().collect());
-            allowed.extend(
-                actions
-                    .into_iter()
-                    .map(|action| (action.as_str().unwrap_or("?"), statement["Resource"].as_str().unwrap_or("?"))),
-            );
+            allowed.extend(actions.into_iter().map(|action| {
+                (action.as_str().unwrap_or("?"), statement["Resource"].as_str().unwrap_or("?"))
+            }));
         }
         assert_eq!(allowed, expected, "{function}");
     }

@@ -67,7 +67,12 @@ impl Api {
     /// If it cannot be started.
     pub async fn start(options: Options) -> Self {
         let service = Service::start(options).await.expect("a local service");
-        Self { url: service.url().to_owned(), client: client(), service: Some(service), _turn: None }
+        Self {
+            url: service.url().to_owned(),
+            client: client(),
+            service: Some(service),
+            _turn: None,
+        }
     }
 
     /// The local service, if it is one.
@@ -84,9 +89,15 @@ impl Api {
     }
 
     async fn refuse_to_lose_users(&self) {
-        let host =
-            self.url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).expect("API_ENDPOINT is a URL");
-        if env::var("WIPE").as_deref() == Ok("1") || ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()) {
+        let host = self
+            .url
+            .parse::<Uri>()
+            .ok()
+            .and_then(|uri| uri.host().map(str::to_owned))
+            .expect("API_ENDPOINT is a URL");
+        if env::var("WIPE").as_deref() == Ok("1")
+            || ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str())
+        {
             return;
         }
         let (mut users, mut next) = (0, Some("/users?limit=1000".to_owned()));
@@ -112,7 +123,8 @@ impl Api {
     #[must_use]
     pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
         let stage = self.url.parse::<Uri>().expect("a URL");
-        url.strip_prefix(stage.path().trim_end_matches('/')).unwrap_or_else(|| panic!("{url} is not below {stage}"))
+        url.strip_prefix(stage.path().trim_end_matches('/'))
+            .unwrap_or_else(|| panic!("{url} is not below {stage}"))
     }
 
     /// Reads. Paths are below the stage, percent-encoded, with their query.
@@ -149,10 +161,18 @@ impl Api {
         if self.service.is_none() {
             authenticate(&mut request);
         }
-        let response = self.client.request(request).await.unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
+        let response = self
+            .client
+            .request(request)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("the whole response").to_bytes();
-        Reply::new(parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).expect("UTF-8"))
+        Reply::new(
+            parts.status.as_u16(),
+            parts.headers,
+            String::from_utf8(body.to_vec()).expect("UTF-8"),
+        )
     }
 }
 

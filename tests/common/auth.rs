@@ -16,9 +16,10 @@ use lambda_http::http::{HeaderValue, Request};
 /// If a signature is asked for and the environment has no credentials.
 pub(crate) fn authenticate(request: &mut Request<Body>) {
     if let Some(key) = variable("API_KEY") {
-        request
-            .headers_mut()
-            .insert("x-api-key", HeaderValue::try_from(key).expect("an API key that a header can have"));
+        request.headers_mut().insert(
+            "x-api-key",
+            HeaderValue::try_from(key).expect("an API key that a header can have"),
+        );
     }
     if variable("AUTH_TYPE").as_deref() == Some("AWS_IAM") {
         add_signature(request);
@@ -26,7 +27,10 @@ pub(crate) fn authenticate(request: &mut Request<Body>) {
 }
 
 fn add_signature(request: &mut Request<Body>) {
-    let needed = |name| variable(name).unwrap_or_else(|| panic!("AUTH_TYPE=AWS_IAM needs {name} in the environment"));
+    let needed = |name| {
+        variable(name)
+            .unwrap_or_else(|| panic!("AUTH_TYPE=AWS_IAM needs {name} in the environment"))
+    };
     let mut credentials = Credentials::builder()
         .access_key_id(needed("AWS_ACCESS_KEY_ID"))
         .secret_access_key(needed("AWS_SECRET_ACCESS_KEY"))
@@ -54,7 +58,8 @@ fn add_signature(request: &mut Request<Body>) {
         std::iter::empty(),
         SignableBody::Bytes(request.body()),
     );
-    let (instructions, _) = sign(signable.expect("a request"), &parameters).expect("a signature").into_parts();
+    let (instructions, _) =
+        sign(signable.expect("a request"), &parameters).expect("a signature").into_parts();
     instructions.apply_to_request_http1x(request);
 }
 

@@ -57,7 +57,8 @@ impl Event {
     #[must_use]
     pub fn json(&self) -> Value {
         let path = self.resource.replace("{id}", self.id.as_deref().unwrap_or_default());
-        let last: BTreeMap<_, _> = self.query.iter().map(|(name, values)| (name, values.last())).collect();
+        let last: BTreeMap<_, _> =
+            self.query.iter().map(|(name, values)| (name, values.last())).collect();
         json!({
             "resource": self.resource,
             "path": path,
@@ -93,9 +94,10 @@ impl Event {
     #[must_use]
     pub fn request(&self) -> Request {
         let mut context = Context::default();
-        let deadline =
-            SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970") + Duration::from_secs(28);
-        context.deadline = u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970")
+            + Duration::from_secs(28);
+        context.deadline =
+            u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
         request::from_str(&self.json().to_string()).expect("an event").with_lambda_context(context)
     }
 }

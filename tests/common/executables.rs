@@ -22,7 +22,9 @@ pub fn executables() -> &'static Path {
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         // Cargo tells a test of its package. A build script that looks at this, such as ring's, would build everything again.
         for (name, _) in env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            if name.to_str().is_some_and(|name| {
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            }) {
                 build.env_remove(name);
             }
         }

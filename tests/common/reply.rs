@@ -72,8 +72,15 @@ impl Reply {
     /// If it is not.
     pub fn is_error(&self, status: u16, code: &str) {
         let body = self.json();
-        assert_eq!((self.status, &body), (status, &json!({"code": code, "message": body["message"]})));
-        assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", self.text);
+        assert_eq!(
+            (self.status, &body),
+            (status, &json!({"code": code, "message": body["message"]}))
+        );
+        assert!(
+            body["message"].as_str().is_some_and(|message| !message.is_empty()),
+            "{}",
+            self.text
+        );
         assert_eq!(self.header("retry-after").is_some(), status == 503, "{}", self.text);
     }
 

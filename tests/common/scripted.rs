@@ -135,7 +135,9 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 shared.processes.fetch_add(1, Relaxed);
                 Answer::Text(200, "healthy")
             }
-            "CreateTable" => Answer::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}})),
+            "CreateTable" => {
+                Answer::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
+            }
             "DescribeTable" => Answer::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}})),
             _ => shared.script.lock().expect("a script")(&operation, &body),
         };

@@ -69,7 +69,13 @@ impl Table {
     ///
     /// If that cannot be done.
     pub async fn put_item(&self, item: HashMap<String, AttributeValue>) {
-        self.client.put_item().table_name(&self.name).set_item(Some(item)).send().await.expect("an item stored");
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .send()
+            .await
+            .expect("an item stored");
     }
 
     /// Puts users in the table.
@@ -80,11 +86,22 @@ impl Table {
     pub async fn put_all(&self, users: &[Value]) {
         for batch in users.chunks(25) {
             let requests = batch.iter().map(|user| {
-                let put = PutRequest::builder().set_item(Some(item(user))).build().expect("a request with an item");
+                let put = PutRequest::builder()
+                    .set_item(Some(item(user)))
+                    .build()
+                    .expect("a request with an item");
                 WriteRequest::builder().put_request(put).build()
             });
-            let sent = self.client.batch_write_item().request_items(&self.name, requests.collect()).send().await;
-            assert_eq!(sent.expect("items stored").unprocessed_items.map_or(0, |items| items.len()), 0);
+            let sent = self
+                .client
+                .batch_write_item()
+                .request_items(&self.name, requests.collect())
+                .send()
+                .await;
+            assert_eq!(
+                sent.expect("items stored").unprocessed_items.map_or(0, |items| items.len()),
+                0
+            );
         }
     }
 
@@ -111,7 +128,10 @@ impl Drop for Table {
         let name = self.name.clone();
         // A runtime and a connection of its own: those of the test stand still until this returns.
         let delete = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             let request = client().delete_table().table_name(name);
             runtime.block_on(request.send()).is_ok()
         };
@@ -126,7 +146,9 @@ fn client() -> Client {
 /// The URL of the DynamoDB that all tables of this process are in.
 fn endpoint() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
-    ENDPOINT.get_or_init(|| env::var("DYNAMO_ENDPOINT").ok().filter(|url| !url.is_empty()).unwrap_or_else(embedded))
+    ENDPOINT.get_or_init(|| {
+        env::var("DYNAMO_ENDPOINT").ok().filter(|url| !url.is_empty()).unwrap_or_else(embedded)
+    })
 }
 
 /// Starts a DynamoDB in memory that runs as long as this process, and gives its URL.
@@ -135,10 +157,12 @@ fn embedded() -> String {
     listener.set_nonblocking(true).expect("a listener for tokio");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            dynoxide::server::serve_on(listener, dynoxide::Database::memory().expect("a database")).await;
+            dynoxide::server::serve_on(listener, dynoxide::Database::memory().expect("a database"))
+                .await;
         });
     });
     url
@@ -146,7 +170,11 @@ fn embedded() -> String {
 
 /// An item of a user, made without the code under test. Numbers are those that a float keeps.
 fn item(user: &Value) -> HashMap<String, AttributeValue> {
-    user.as_object().expect("an object").iter().map(|(name, value)| (name.clone(), attribute(value))).collect()
+    user.as_object()
+        .expect("an object")
+        .iter()
+        .map(|(name, value)| (name.clone(), attribute(value)))
+        .collect()
 }
 
 fn attribute(value: &Value) -> AttributeValue {
@@ -167,7 +195,9 @@ fn json(value: &AttributeValue) -> Value {
         AttributeValue::N(number) => number.parse().expect("a number"),
         AttributeValue::S(text) => Value::String(text.clone()),
         AttributeValue::L(elements) => elements.iter().map(json).collect(),
-        AttributeValue::M(members) => members.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        AttributeValue::M(members) => {
+            members.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+        }
         other => panic!("not from JSON: {other:?}"),
     }
 }

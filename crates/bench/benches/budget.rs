@@ -58,7 +58,9 @@ fn main() -> io::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("budget: NOT CHECKED: valgrind is missing. Debian and Ubuntu: apt-get install valgrind");
+        println!(
+            "budget: NOT CHECKED: valgrind is missing. Debian and Ubuntu: apt-get install valgrind"
+        );
         return Ok(ExitCode::FAILURE);
     }
 
@@ -67,7 +69,8 @@ fn main() -> io::Result<ExitCode> {
     for (name, method, resource) in FUNCTIONS {
         let (zip, event) = (zip_size(&executable(name)?)?, event(method, resource));
         let (few, many) = (20, 60);
-        let (of_few, of_many) = (count(name, &dynamodb, &event, few)?, count(name, &dynamodb, &event, many)?);
+        let (of_few, of_many) =
+            (count(name, &dynamodb, &event, few)?, count(name, &dynamodb, &event, many)?);
         let warm = of_many.saturating_sub(of_few) / (many - few);
         costs.insert(name, Costs { zip, start: of_few.saturating_sub(few * warm), warm });
     }
@@ -78,11 +81,20 @@ fn main() -> io::Result<ExitCode> {
     let mut exceeded = false;
     println!(
         "{:12} {:>16} {:>10} {:>21} {:>10} {:>20} {:>10}",
-        "function", "zip, bytes", "budget", "start, instructions", "budget", "warm, instructions", "budget"
+        "function",
+        "zip, bytes",
+        "budget",
+        "start, instructions",
+        "budget",
+        "warm, instructions",
+        "budget"
     );
     for (name, found) in &costs {
-        let allowed =
-            if env::args().any(|argument| argument == "--update") { Some(found) } else { budget.functions.get(*name) };
+        let allowed = if env::args().any(|argument| argument == "--update") {
+            Some(found)
+        } else {
+            budget.functions.get(*name)
+        };
         let Some(allowed) = allowed else {
             return Err(io::Error::other(format!("{BUDGET} does not have {name}")));
         };
@@ -120,7 +132,12 @@ fn main() -> io::Result<ExitCode> {
 /// The instructions of a whole process that answers as many invocations on the connection that its start opened.
 ///
 /// A start gives that up after a second, which under valgrind is not much: what then counts is another connection's instructions.
-fn count(name: &str, dynamodb: &DynamoDb, event: &serde_json::Value, invocations: u64) -> io::Result<u64> {
+fn count(
+    name: &str,
+    dynamodb: &DynamoDb,
+    event: &serde_json::Value,
+    invocations: u64,
+) -> io::Result<u64> {
     for _ in 0..TRIES {
         let before = dynamodb.connections();
         let instructions = run(name, dynamodb, event, invocations)?;
@@ -134,7 +151,12 @@ fn count(name: &str, dynamodb: &DynamoDb, event: &serde_json::Value, invocations
 }
 
 /// The instructions of a whole process that answers as many invocations.
-fn run(name: &str, dynamodb: &DynamoDb, event: &serde_json::Value, invocations: u64) -> io::Result<u64> {
+fn run(
+    name: &str,
+    dynamodb: &DynamoDb,
+    event: &serde_json::Value,
+    invocations: u64,
+) -> io::Result<u64> {
     let output = tempfile::NamedTempFile::new()?.into_temp_path();
     let Program { executable, environment, .. } = program(name, dynamodb)?;
     let mut file = std::ffi::OsString::from("--callgrind-out-file=");
@@ -165,7 +187,11 @@ fn text(budget: &Budget, costs: &BTreeMap<&str, Costs>) -> String {
     );
     for (name, costs) in costs {
         // A string takes everything.
-        let _ = writeln!(text, "{name} = {{ zip = {}, start = {}, warm = {} }}", costs.zip, costs.start, costs.warm);
+        let _ = writeln!(
+            text,
+            "{name} = {{ zip = {}, start = {}, warm = {} }}",
+            costs.zip, costs.start, costs.warm
+        );
     }
     text
 }

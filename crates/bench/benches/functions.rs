@@ -37,7 +37,8 @@ fn main() -> io::Result<()> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     let python = python();
     let share = share::check();
-    let mut report = Report { conditions: conditions(&share, python.as_ref()), ..Report::default() };
+    let mut report =
+        Report { conditions: conditions(&share, python.as_ref()), ..Report::default() };
     let shares = share.is_ok();
 
     let dynamodb = DynamoDb::start(Backend::OneUser(item(1)), Trusted::System)?;
@@ -46,12 +47,22 @@ fn main() -> io::Result<()> {
     for (name, method, resource) in iter::once(floor).chain(FUNCTIONS) {
         if wanted(name) {
             let zip = Some(zip_size(&executable(name)?)?);
-            subjects.push(Subject { name, program: program(name, &dynamodb)?, event: event(method, resource), zip });
+            subjects.push(Subject {
+                name,
+                program: program(name, &dynamodb)?,
+                event: event(method, resource),
+                zip,
+            });
         }
     }
     if let Some(python) = python.as_ref().filter(|_| wanted("python")) {
         let program = python_program(python, "get", &dynamodb);
-        subjects.push(Subject { name: "python", program, event: event("GET", "/users/{id}"), zip: None });
+        subjects.push(Subject {
+            name: "python",
+            program,
+            event: event("GET", "/users/{id}"),
+            zip: None,
+        });
     }
     report.rows = rows(&subjects, shares)?;
     if wanted("bulk") {
@@ -97,9 +108,11 @@ fn conditions(share: &io::Result<()>, python: Option<&Python>) -> Vec<String> {
             )
         }
     };
-    let mut conditions = vec![facts.into_iter().flatten().collect::<Vec<_>>().join(", ") + ".", share];
+    let mut conditions =
+        vec![facts.into_iter().flatten().collect::<Vec<_>>().join(", ") + ".", share];
     if python.is_none() {
-        conditions.push("Python is left out: there is no python3 that can import boto3.".to_owned());
+        conditions
+            .push("Python is left out: there is no python3 that can import boto3.".to_owned());
     }
     conditions
 }
@@ -154,7 +167,8 @@ fn bulk(python: Option<&Python>, shares: bool) -> io::Result<Bulk> {
         }
     };
     let delete_all_rust = empty(&program("delete-all", &dynamodb)?)?;
-    let delete_all_python = python.map(|python| empty(&python_program(python, "delete_all", &dynamodb))).transpose()?;
+    let delete_all_python =
+        python.map(|python| empty(&python_program(python, "delete_all", &dynamodb))).transpose()?;
 
     let many = Arc::new(Many::new(Bulk::MANY, Duration::from_millis(5)));
     let slow = DynamoDb::start(Backend::Many(Arc::clone(&many)), Trusted::System)?;
@@ -172,7 +186,11 @@ fn bulk(python: Option<&Python>, shares: bool) -> io::Result<Bulk> {
         let mut function = Function::start(&get_all, shares)?;
         let mut list = || {
             let answer = function.invoke(&event("GET", "/users"))?;
-            io::Result::Ok(List { bytes: answer.bytes, took: answer.took, memory: function.peak_memory() })
+            io::Result::Ok(List {
+                bytes: answer.bytes,
+                took: answer.took,
+                memory: function.peak_memory(),
+            })
         };
         io::Result::Ok([list()?, list()?])
     };
@@ -205,12 +223,16 @@ struct Python {
 /// The Python in `.venv`, else the one on the `PATH`.
 fn python() -> Option<Python> {
     let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python3");
-    let script =
-        "import sys, platform, boto3; print(sys.executable, platform.python_version(), boto3.__version__, sep='\\n')";
+    let script = "import sys, platform, boto3; print(sys.executable, platform.python_version(), boto3.__version__, sep='\\n')";
     [local, PathBuf::from("python3")].into_iter().find_map(|python| {
         let output = Command::new(python).args(["-c", script]).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
-        let [interpreter, python, boto3] = text.lines().collect::<Vec<_>>()[..] else { return None };
-        Some(Python { interpreter: interpreter.into(), versions: format!("Python {python}, boto3 {boto3}") })
+        let [interpreter, python, boto3] = text.lines().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        Some(Python {
+            interpreter: interpreter.into(),
+            versions: format!("Python {python}, boto3 {boto3}"),
+        })
     })
 }

@@ -36,8 +36,18 @@ pub(crate) fn chart(report: &Report) -> String {
         bars(&mut body, &mut y, title, &[(get, "this project"), (python, "Python, boto3")]);
         y += 18;
     }
-    let ours: Vec<_> = report.rows.iter().filter(|row| row.name != "python").map(|row| (row, &*row.name)).collect();
-    bars(&mut body, &mut y, "The same on another scale: a function that does nothing, and the six", &ours);
+    let ours: Vec<_> = report
+        .rows
+        .iter()
+        .filter(|row| row.name != "python")
+        .map(|row| (row, &*row.name))
+        .collect();
+    bars(
+        &mut body,
+        &mut y,
+        "The same on another scale: a function that does nothing, and the six",
+        &ours,
+    );
     let _ = writeln!(
         body,
         "<rect class=\"init\" x=\"{LEFT}\" y=\"{0}\" width=\"12\" height=\"12\"/>\
@@ -60,7 +70,8 @@ pub(crate) fn chart(report: &Report) -> String {
 /// A title, and a bar for each row under its label.
 fn bars(svg: &mut String, y: &mut u32, title: &str, rows: &[(&Row, &str)]) {
     let longest = rows.iter().map(|(row, _)| row.cold()).max().unwrap_or_default();
-    let length = |time: Duration| LENGTH * time.as_secs_f64() / longest.as_secs_f64().max(f64::EPSILON);
+    let length =
+        |time: Duration| LENGTH * time.as_secs_f64() / longest.as_secs_f64().max(f64::EPSILON);
     let _ = writeln!(svg, "<text class=\"title\" x=\"8\" y=\"{y}\">{title}</text>");
     *y += 12;
     for (row, label) in rows {

@@ -11,10 +11,15 @@ use std::thread;
 use std::time::Duration;
 
 use dynoxide::{Database, ImportOptions};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use serde_json::{Value, json};
 use tempfile::{Builder, TempPath};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+    copy_bidirectional,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::time::sleep;
@@ -29,7 +34,8 @@ use crate::functions::{id, item};
 pub const TABLE: &str = "user-profiles";
 
 /// Where Linux distributions, Amazon's among them, have the certificates that programs trust.
-const TRUSTED: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
+const TRUSTED: [&str; 2] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// How many ids a scripted page of a scan has: what fits 1 MB of users of some 330 bytes.
 const PAGE: usize = 3000;
@@ -113,7 +119,9 @@ impl Engine {
     /// If the engine refuses them.
     pub fn put(&self, items: Vec<Value>) -> io::Result<()> {
         let items = items.into_iter().map(serde_json::from_value).collect::<Result<_, _>>()?;
-        self.database.import_items(TABLE, items, ImportOptions::default()).map_err(io::Error::other)?;
+        self.database
+            .import_items(TABLE, items, ImportOptions::default())
+            .map_err(io::Error::other)?;
         Ok(())
     }
 
@@ -158,15 +166,17 @@ impl DynamoDb {
     pub fn start(backend: Backend, trusted: Trusted) -> io::Result<Self> {
         let (acceptor, issuer) = certificates().map_err(io::Error::other)?;
         let others = match trusted {
-            Trusted::System => {
-                TRUSTED.iter().find_map(|path| fs::read_to_string(Path::new(path)).ok()).unwrap_or_default()
-            }
+            Trusted::System => TRUSTED
+                .iter()
+                .find_map(|path| fs::read_to_string(Path::new(path)).ok())
+                .unwrap_or_default(),
             Trusted::Alike => {
                 let (number, name) = CERTIFICATES;
                 authority(&"x".repeat(name)).map_err(io::Error::other)?.pem().repeat(number)
             }
         };
-        let trusted = Builder::new().prefix("users-bench-").suffix(".pem").tempfile()?.into_temp_path();
+        let trusted =
+            Builder::new().prefix("users-bench-").suffix(".pem").tempfile()?.into_temp_path();
         fs::write(&trusted, labelled(&(others + &issuer)))?;
         let (listener, address) = listen()?;
         let connections = Arc::new(AtomicUsize::new(0));
@@ -212,7 +222,9 @@ fn listen() -> io::Result<(StdListener, SocketAddr)> {
 
 /// Runs a server on a thread of its own.
 fn serve(server: impl Future<Output = io::Result<()>> + Send + 'static) {
-    thread::spawn(move || runtime::Builder::new_current_thread().enable_all().build()?.block_on(server));
+    thread::spawn(move || {
+        runtime::Builder::new_current_thread().enable_all().build()?.block_on(server)
+    });
 }
 
 /// A certificate for `localhost`, ready to be used, and that of its issuer as PEM.
@@ -225,7 +237,10 @@ fn certificates() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error + S
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+        )?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), issuer.pem()))
 }
@@ -242,7 +257,8 @@ fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Err
 /// Certificates as Lambda's system, Amazon Linux, lays them out: with the name of each above it.
 fn labelled(pem: &str) -> String {
     const END: &str = "-----END CERTIFICATE-----";
-    let certificates = pem.split_inclusive(END).filter(|certificate| certificate.ends_with(END)).enumerate();
+    let certificates =
+        pem.split_inclusive(END).filter(|certificate| certificate.ends_with(END)).enumerate();
     certificates.fold(String::new(), |text, (number, certificate)| {
         text + &format!("# {:#<1$}\n{2}\n\n", "Authority", number % 50, certificate.trim_start())
     })
@@ -280,7 +296,9 @@ async fn answer(stream: TcpStream, acceptor: TlsAcceptor, backend: Backend) -> i
 
 /// The next request's operation and body, unless the connection is closed. A request for DynamoDB's health has no
 /// operation.
-async fn request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut BufReader<S>) -> io::Result<Option<(String, String)>> {
+async fn request<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+) -> io::Result<Option<(String, String)>> {
     let (mut operation, mut length, mut line) = (String::new(), 0, String::new());
     loop {
         line.clear();
@@ -332,18 +350,23 @@ impl Many {
 
     /// A page of a segment of the table, or of the table.
     fn page(&self, scan: &Value) -> io::Result<String> {
-        let number =
-            |value: &Value, default| value.as_u64().and_then(|value| usize::try_from(value).ok()).unwrap_or(default);
+        let number = |value: &Value, default| {
+            value.as_u64().and_then(|value| usize::try_from(value).ok()).unwrap_or(default)
+        };
         let (segment, segments) = (number(&scan["Segment"], 0), number(&scan["TotalSegments"], 1));
         let (start, end) = (self.users * segment / segments, self.users * (segment + 1) / segments);
-        let start = match scan["ExclusiveStartKey"]["id"]["S"].as_str().and_then(|id| id.rsplit('-').next()) {
+        let start = match scan["ExclusiveStartKey"]["id"]["S"]
+            .as_str()
+            .and_then(|id| id.rsplit('-').next())
+        {
             Some(number) => number.parse::<usize>().map_err(io::Error::other)? + 1,
             None => start,
         };
         let page = start..end.min(start + PAGE.min(number(&scan["Limit"], PAGE)));
         let ids = scan["ProjectionExpression"].is_string();
         let key = |user| json!({"id": {"S": id(user)}});
-        let items: Vec<_> = page.clone().map(|user| if ids { key(user) } else { item(user) }).collect();
+        let items: Vec<_> =
+            page.clone().map(|user| if ids { key(user) } else { item(user) }).collect();
         let mut answer = json!({"Items": items, "Count": page.len(), "ScannedCount": page.len()});
         if page.end < end {
             answer["LastEvaluatedKey"] = key(page.end - 1);

@@ -247,7 +247,9 @@ fn read_calls(stream: &TcpStream, sender: &Sender<Call>) -> Option<()> {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        sender.send(Call { received: Instant::now(), path, body, stream: stream.try_clone().ok()? }).ok()?;
+        sender
+            .send(Call { received: Instant::now(), path, body, stream: stream.try_clone().ok()? })
+            .ok()?;
     }
 }
 
@@ -257,7 +259,9 @@ fn receive(process: &mut Process, calls: &Receiver<Call>) -> io::Result<Call> {
     loop {
         match calls.recv_timeout(Duration::from_millis(100)) {
             Ok(call) => return Ok(call),
-            Err(_) if began.elapsed() > PATIENCE => return Err(io::Error::other("the function does not go on")),
+            Err(_) if began.elapsed() > PATIENCE => {
+                return Err(io::Error::other("the function does not go on"));
+            }
             Err(_) => {
                 if let Some(status) = process.0.try_wait()? {
                     return Err(io::Error::other(format!("the function ended: {status}")));
@@ -269,5 +273,9 @@ fn receive(process: &mut Process, calls: &Receiver<Call>) -> io::Result<Call> {
 
 /// The error of a function that calls for something else than is its turn.
 fn unexpected(call: &Call) -> io::Error {
-    io::Error::other(format!("the function calls {}: {}", call.path, String::from_utf8_lossy(&call.body)))
+    io::Error::other(format!(
+        "the function calls {}: {}",
+        call.path,
+        String::from_utf8_lossy(&call.body)
+    ))
 }

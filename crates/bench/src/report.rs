@@ -127,8 +127,11 @@ impl Report {
     pub fn save(&self, directory: &Path) -> io::Result<()> {
         let page = directory.join("benchmarks.md");
         let text = fs::read_to_string(&page)?;
-        let parts = text.split_once(MARKS.0).and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
-        let (before, after) = parts.ok_or_else(|| io::Error::other("the page has no place for the report"))?;
+        let parts = text
+            .split_once(MARKS.0)
+            .and_then(|(before, rest)| Some((before, rest.split_once(MARKS.1)?.1)));
+        let (before, after) =
+            parts.ok_or_else(|| io::Error::other("the page has no place for the report"))?;
         fs::write(&page, [before, MARKS.0, &self.markdown(), MARKS.1, after].concat())?;
         fs::write(directory.join("benchmarks.svg"), chart(self))
     }
@@ -184,7 +187,11 @@ impl Bulk {
             let memory = memory.map_or_else(String::new, megabytes);
             let _ = writeln!(text, "| {work} | {} | {memory} |", shown(time));
         };
-        line(format!("`DELETE /users` of {} users", thousands(Self::DELETED)), self.delete_all_rust, None);
+        line(
+            format!("`DELETE /users` of {} users", thousands(Self::DELETED)),
+            self.delete_all_rust,
+            None,
+        );
         if let Some(python) = self.delete_all_python {
             line("the same in Python, one `DeleteItem` after another".to_owned(), python, None);
         }
@@ -198,9 +205,14 @@ impl Bulk {
             self.delete_many_memory,
         );
         let lists = [(Some(self.lists), ""), (self.lists_with_share, ", with Lambda's CPU share")];
-        for ([first, again], share) in lists.iter().filter_map(|(lists, share)| Some(((*lists)?, share))) {
+        for ([first, again], share) in
+            lists.iter().filter_map(|(lists, share)| Some(((*lists)?, share)))
+        {
             let users = thousands(Self::LISTED);
-            let work = format!("`GET /users` of {users} users, a response of {}{share}", megabytes(first.bytes));
+            let work = format!(
+                "`GET /users` of {users} users, a response of {}{share}",
+                megabytes(first.bytes)
+            );
             line(work, first.took, first.memory);
             line("the same again, in segments".to_owned(), again.took, again.memory);
         }

@@ -37,14 +37,19 @@ impl Share {
     pub(crate) fn new() -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let (version_1, version_2) = (Path::new(CGROUPS).join("cpu"), Path::new(CGROUPS));
-        let (root, unified) = if version_1.is_dir() { (version_1.as_path(), false) } else { (version_2, true) };
+        let (root, unified) =
+            if version_1.is_dir() { (version_1.as_path(), false) } else { (version_2, true) };
         if unified {
             fs::write(root.join("cgroup.subtree_control"), "+cpu")?;
         }
         let name = format!("users-bench-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
         let share = Self { directory: root.join(name) };
         fs::create_dir(&share.directory)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of the period")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a fraction of the period"
+        )]
         let quota = (f64::from(PERIOD) * SHARE) as u32;
         if unified {
             fs::write(share.directory.join("cpu.max"), format!("{quota} {PERIOD}"))?;

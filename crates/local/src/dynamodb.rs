@@ -48,7 +48,11 @@ impl DynamoDb {
     pub(crate) fn start(database: &Database, stop: watch::Receiver<()>) -> Result<Self, Error> {
         let (opened, lock) = match database {
             Database::Endpoint(endpoint) => {
-                return Ok(Self { endpoint: endpoint.clone(), environment: given_environment(endpoint), server: None });
+                return Ok(Self {
+                    endpoint: endpoint.clone(),
+                    environment: given_environment(endpoint),
+                    server: None,
+                });
             }
             Database::Memory => (open(Path::new(":memory:"))?, None),
             Database::File(path) => {
@@ -59,7 +63,8 @@ impl DynamoDb {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Listen)?;
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let endpoint = format!("http://{}", listener.local_addr().map_err(Error::Listen)?);
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
         // On a thread of its own: a database at work blocks its thread, and the gateway has to go on.
         let server = spawn_blocking(move || {
             runtime.block_on(serve(listener, opened, stop));
@@ -102,7 +107,9 @@ async fn serve(listener: TcpListener, database: dynoxide::Database, mut stop: wa
 fn open(path: &Path) -> Result<dynoxide::Database, Error> {
     let failed = |problem| Error::Data { path: path.to_owned(), problem };
     // SQLite itself would take another file for an encrypted database (https://www.sqlite.org/fileformat.html#magic_header_string).
-    if fs::read(path).is_ok_and(|bytes| !bytes.is_empty() && !bytes.starts_with(b"SQLite format 3\0")) {
+    if fs::read(path)
+        .is_ok_and(|bytes| !bytes.is_empty() && !bytes.starts_with(b"SQLite format 3\0"))
+    {
         return Err(failed("it is not a database".to_owned()));
     }
     dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| failed(error.to_string()))
@@ -122,7 +129,9 @@ fn lock(path: &Path) -> Result<File, Error> {
     };
     lock().map_err(|error: TryLockError| match error {
         TryLockError::WouldBlock => Error::DataInUse { path: path.to_owned() },
-        TryLockError::Error(error) => Error::Data { path: path.to_owned(), problem: error.to_string() },
+        TryLockError::Error(error) => {
+            Error::Data { path: path.to_owned(), problem: error.to_string() }
+        }
     })
 }
 
@@ -131,11 +140,18 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     let caller = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
         .into_iter()
         .filter_map(|name| Some((name, env::var(name).ok()?)));
-    let region = env::var("AWS_REGION").ok().filter(|region| !region.is_empty()).unwrap_or_else(|| REGION.to_owned());
-    [("AWS_REGION", region.clone()), ("AWS_DEFAULT_REGION", region), ("DYNAMO_ENDPOINT", endpoint.to_owned())]
-        .into_iter()
-        .chain(caller)
-        .collect()
+    let region = env::var("AWS_REGION")
+        .ok()
+        .filter(|region| !region.is_empty())
+        .unwrap_or_else(|| REGION.to_owned());
+    [
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region),
+        ("DYNAMO_ENDPOINT", endpoint.to_owned()),
+    ]
+    .into_iter()
+    .chain(caller)
+    .collect()
 }
 
 /// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name `name`, and waits
@@ -156,12 +172,17 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
                 .await
                 .map_err(|_| failed("it does not answer".to_owned()))?;
             match answer {
-                Ok(output) if output.table().and_then(|table| table.table_status()) == Some(&TableStatus::Active) => {
+                Ok(output)
+                    if output.table().and_then(|table| table.table_status())
+                        == Some(&TableStatus::Active) =>
+                {
                     return Ok(());
                 }
                 Ok(_) => sleep(Duration::from_millis(100)).await,
                 Err(error)
-                    if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) =>
+                    if error
+                        .as_service_error()
+                        .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
                 {
                     create(&client, table, name).await.map_err(failed)?;
                 }
@@ -187,7 +208,13 @@ async fn create(client: &Client, table: &Table, name: &str) -> Result<(), String
     match request.send().await {
         Ok(_) => Ok(()),
         // Another one made it in the meantime.
-        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(CreateTableError::is_resource_in_use_exception) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(Chain(&error).to_string()),
     }
 }

@@ -69,7 +69,9 @@ impl Functions {
             }
             let mut variables = lambda_environment(function, directory);
             variables.extend(function.variables.clone());
-            variables.extend(environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            variables.extend(
+                environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
+            );
             Ok(Arc::new(Pool {
                 function: function.clone(),
                 executable,
@@ -81,8 +83,10 @@ impl Functions {
                 stop: stop.clone(),
             }))
         };
-        let pools =
-            functions.iter().map(|(id, function)| Ok((id.clone(), pool(function)?))).collect::<Result<_, Error>>()?;
+        let pools = functions
+            .iter()
+            .map(|(id, function)| Ok((id.clone(), pool(function)?)))
+            .collect::<Result<_, Error>>()?;
         Ok(Self { pools })
     }
 
@@ -91,7 +95,11 @@ impl Functions {
     ///
     /// # Panics
     /// When there is no such function.
-    pub(crate) async fn invoke(&self, function: &str, invocation: Invocation) -> Result<Bytes, InvokeError> {
+    pub(crate) async fn invoke(
+        &self,
+        function: &str,
+        invocation: Invocation,
+    ) -> Result<Bytes, InvokeError> {
         let pool = Arc::clone(&self.pools[function]);
         let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
             return Err(InvokeError::Stopped);
@@ -168,7 +176,11 @@ impl Pool {
     }
 
     /// Makes the instance idle if its process still runs, which is when the response is its own.
-    fn keep(&self, instance: Instance, response: Result<Bytes, InvokeError>) -> Result<Bytes, InvokeError> {
+    fn keep(
+        &self,
+        instance: Instance,
+        response: Result<Bytes, InvokeError>,
+    ) -> Result<Bytes, InvokeError> {
         if matches!(response, Ok(_) | Err(InvokeError::Function(_))) {
             self.idle().push(instance);
         }
@@ -177,9 +189,10 @@ impl Pool {
 
     async fn start(&self) -> Result<Instance, InvokeError> {
         let name = &self.function.name;
-        let api = RuntimeApi::start(format!("arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"))
-            .await
-            .map_err(InvokeError::Process)?;
+        let api =
+            RuntimeApi::start(format!("arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"))
+                .await
+                .map_err(InvokeError::Process)?;
         let mut process = Command::new(&self.executable)
             .env_clear()
             .envs(&self.variables)
@@ -226,7 +239,11 @@ struct Instance {
 }
 
 impl Instance {
-    async fn invoke(&mut self, invocation: &Invocation, timeout: Duration) -> Result<Bytes, InvokeError> {
+    async fn invoke(
+        &mut self,
+        invocation: &Invocation,
+        timeout: Duration,
+    ) -> Result<Bytes, InvokeError> {
         let answer = self.api.offer(invocation, SystemTime::now() + timeout);
         let answer = async {
             match answer.await {
@@ -239,7 +256,11 @@ impl Instance {
     }
 
     /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then the process is over.
-    async fn unless_ended<T>(&mut self, work: impl Future<Output = T>, limit: Duration) -> Result<T, InvokeError> {
+    async fn unless_ended<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        limit: Duration,
+    ) -> Result<T, InvokeError> {
         let error = tokio::select! {
             biased;
             result = work => return Ok(result),
@@ -262,10 +283,16 @@ impl Instance {
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), and those of
 /// the caller that tell how much a function logs and which certificates it trusts.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
-    let passed_through =
-        ["AWS_LAMBDA_LOG_FORMAT", "AWS_LAMBDA_LOG_LEVEL", "PATH", "RUST_BACKTRACE", "SSL_CERT_DIR", "SSL_CERT_FILE"]
-            .into_iter()
-            .filter_map(|name| Some((name, env::var(name).ok()?)));
+    let passed_through = [
+        "AWS_LAMBDA_LOG_FORMAT",
+        "AWS_LAMBDA_LOG_LEVEL",
+        "PATH",
+        "RUST_BACKTRACE",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, env::var(name).ok()?)));
     [
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),

@@ -12,7 +12,9 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::handler::Handler;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
+use axum::http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -67,12 +69,16 @@ impl IntoResponse for Refusal {
                 "MissingAuthenticationTokenException",
                 r#"{"message":"Missing Authentication Token"}"#,
             ),
-            Self::RequestTooLong => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", r#"{"message":"Request Too Long"}"#)
-            }
-            Self::InternalServerError => {
-                (StatusCode::BAD_GATEWAY, "InternalServerErrorException", r#"{"message": "Internal server error"}"#)
-            }
+            Self::RequestTooLong => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestTooLargeException",
+                r#"{"message":"Request Too Long"}"#,
+            ),
+            Self::InternalServerError => (
+                StatusCode::BAD_GATEWAY,
+                "InternalServerErrorException",
+                r#"{"message": "Internal server error"}"#,
+            ),
             Self::EndpointTimedOut => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "InternalServerErrorException",
@@ -98,34 +104,48 @@ struct Matched<'a> {
 }
 
 impl Gateway {
-    pub(crate) fn new(stage: String, routes: Vec<Route>, functions: Arc<Functions>, port: u16) -> Self {
+    pub(crate) fn new(
+        stage: String,
+        routes: Vec<Route>,
+        functions: Arc<Functions>,
+        port: u16,
+    ) -> Self {
         Self { stage, routes, functions, port }
     }
 
     /// Answers requests until `stop`'s sender is dropped and the last of them is answered.
     pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<()>) {
-        let service = answer.with_state(Arc::new(self)).into_make_service_with_connect_info::<SocketAddr>();
+        let service =
+            answer.with_state(Arc::new(self)).into_make_service_with_connect_info::<SocketAddr>();
         let stopped = async move {
             let _ = stop.changed().await;
         };
         axum::serve(listener, service).with_graceful_shutdown(stopped).await.unwrap_or_default();
     }
 
-    async fn invoke(&self, request: Request, client: IpAddr, request_id: &str) -> Result<Response, Refusal> {
+    async fn invoke(
+        &self,
+        request: Request,
+        client: IpAddr,
+        request_id: &str,
+    ) -> Result<Response, Refusal> {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
-        let matched =
-            route(&self.stage, &self.routes, &parts.method, &path).ok_or(Refusal::MissingAuthenticationToken)?;
+        let matched = route(&self.stage, &self.routes, &parts.method, &path)
+            .ok_or(Refusal::MissingAuthenticationToken)?;
         let body = to_bytes(body, MAX_BODY).await.map_err(|_| Refusal::RequestTooLong)?;
         let trace_id = self.add_headers(&mut parts.headers, client);
-        let event = event(&self.stage, &matched, &parts, &body, client, request_id, SystemTime::now()).to_string();
+        let event =
+            event(&self.stage, &matched, &parts, &body, client, request_id, SystemTime::now())
+                .to_string();
         if event.len() > MAX_EVENT {
             return Err(Refusal::RequestTooLong);
         }
 
         let function = &matched.route.function;
         let invocation = Invocation { event: event.into(), trace_id };
-        let response = timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation)).await;
+        let response =
+            timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation)).await;
         let response = response.unwrap_or(Err(InvokeError::TimedOut)).map_err(|error| {
             self.functions.log(function, &error.to_string());
             match error {
@@ -134,7 +154,8 @@ impl Gateway {
             }
         })?;
         http_response(&response).ok_or_else(|| {
-            self.functions.log(function, "the function's response is not that of a Lambda proxy integration");
+            self.functions
+                .log(function, "the function's response is not that of a Lambda proxy integration");
             Refusal::InternalServerError
         })
     }
@@ -176,7 +197,12 @@ async fn answer(
 
 /// The route that a request takes. Paths are compared as they are sent, percent-encoded, but for slashes at their end,
 /// which API Gateway ignores.
-fn route<'a>(stage: &str, routes: &'a [Route], method: &Method, path: &'a str) -> Option<Matched<'a>> {
+fn route<'a>(
+    stage: &str,
+    routes: &'a [Route],
+    method: &Method,
+    path: &'a str,
+) -> Option<Matched<'a>> {
     let path = path.strip_prefix('/')?.strip_prefix(stage)?;
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     routes.iter().filter(|route| route.method == method.as_str()).find_map(|route| {
@@ -185,7 +211,9 @@ fn route<'a>(stage: &str, routes: &'a [Route], method: &Method, path: &'a str) -
         let matches = expected.len() == segments.len()
             && expected.iter().zip(&segments).all(|(expected, segment)| {
                 match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-                    Some(name) => !segment.is_empty() && parameters.insert(name, *segment).is_none(),
+                    Some(name) => {
+                        !segment.is_empty() && parameters.insert(name, *segment).is_none()
+                    }
                     None => expected == segment,
                 }
             });
@@ -296,7 +324,8 @@ fn http_response(response: &[u8]) -> Option<Response> {
     let response: ProxyResponse = serde_json::from_slice(response).ok()?;
     let mut headers = HeaderMap::new();
     let multi_value = response.multi_value_headers.unwrap_or_default().into_iter();
-    let single_value = response.headers.unwrap_or_default().into_iter().map(|(name, value)| (name, vec![value]));
+    let single_value =
+        response.headers.unwrap_or_default().into_iter().map(|(name, value)| (name, vec![value]));
     for (name, values) in multi_value.chain(single_value) {
         let name = HeaderName::try_from(name).ok()?;
         for value in values {
@@ -349,7 +378,11 @@ mod tests {
             (Method::GET, "/test/users/", Some(("GET /users", None))),
             (Method::POST, "/test/users", Some(("POST /users", None))),
             (Method::GET, "/test/users/1", Some(("GET /users/{id}", Some("1")))),
-            (Method::GET, "/test/users/a%2Fb+%C3%BC", Some(("GET /users/{id}", Some("a%2Fb+%C3%BC")))),
+            (
+                Method::GET,
+                "/test/users/a%2Fb+%C3%BC",
+                Some(("GET /users/{id}", Some("a%2Fb+%C3%BC"))),
+            ),
             (Method::GET, "/test/users/..", Some(("GET /users/{id}", Some("..")))),
             (Method::GET, "/test/users/a/b", None),
             (Method::GET, "/test//users", None),
@@ -365,9 +398,9 @@ mod tests {
         ] {
             let routes = routes();
             let matched = route("test", &routes, &method, path);
-            let found = matched
-                .as_ref()
-                .map(|matched| (matched.route.function.as_str(), matched.parameters.get("id").copied()));
+            let found = matched.as_ref().map(|matched| {
+                (matched.route.function.as_str(), matched.parameters.get("id").copied())
+            });
             assert_eq!(found, expected, "{method} {path}");
         }
     }
@@ -376,7 +409,8 @@ mod tests {
     fn event_of(request: axum::http::request::Builder, body: &[u8]) -> Value {
         let (parts, ()) = request.body(()).expect("the request is valid").into_parts();
         let routes = routes();
-        let matched = route("test", &routes, &parts.method, parts.uri.path()).expect("there is such a route");
+        let matched =
+            route("test", &routes, &parts.method, parts.uri.path()).expect("there is such a route");
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_583_349_317_135);
         event("test", &matched, &parts, body, Ipv4Addr::LOCALHOST.into(), "request-id", now)
     }
@@ -439,7 +473,9 @@ mod tests {
     #[test]
     fn what_a_request_does_not_have_is_null_in_its_event() {
         let event = event_of(Request::get("/test/users"), b"");
-        for member in ["queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body"] {
+        for member in
+            ["queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body"]
+        {
             assert_eq!(event.get(member), Some(&Value::Null), "{member}");
         }
     }
@@ -453,7 +489,8 @@ mod tests {
             "body": "bm8=",
             "isBase64Encoded": true,
         });
-        let response = http_response(response.to_string().as_bytes()).expect("the response is well-formed");
+        let response =
+            http_response(response.to_string().as_bytes()).expect("the response is well-formed");
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(response.headers().get_all("x-tag").iter().collect::<Vec<_>>(), ["one", "two"]);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");

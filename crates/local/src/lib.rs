@@ -111,7 +111,9 @@ pub enum Error {
         problem: String,
     },
     /// The DynamoDB at an endpoint cannot be used.
-    #[error("cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset DYNAMO_ENDPOINT")]
+    #[error(
+        "cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset DYNAMO_ENDPOINT"
+    )]
     DynamoDb {
         /// Its URL.
         endpoint: String,
@@ -138,8 +140,11 @@ impl Service {
     /// Any [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
         let Options { template, functions, database, address, instances, logs } = options;
-        let is_stage_character = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-        if !(1..=128).contains(&template.stage.len()) || !template.stage.chars().all(is_stage_character) {
+        let is_stage_character =
+            |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+        if !(1..=128).contains(&template.stage.len())
+            || !template.stage.chars().all(is_stage_character)
+        {
             return Err(Error::Stage(template.stage));
         }
         let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
@@ -163,7 +168,8 @@ impl Service {
             &stopped,
         )?);
         create_table(&dynamodb.endpoint, &template.table, &template.table.name).await?;
-        let gateway = Gateway::new(template.stage, template.routes, Arc::clone(&functions), address.port());
+        let gateway =
+            Gateway::new(template.stage, template.routes, Arc::clone(&functions), address.port());
         let server = tokio::spawn(gateway.serve(listener, stopped));
         Ok(Self { url, table: template.table.name, dynamodb, functions, server, stop })
     }

@@ -13,7 +13,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB
 #[derive(Parser)]
-#[command(after_help = "With DYNAMO_ENDPOINT in the environment, users are kept in the DynamoDB at that URL.")]
+#[command(
+    after_help = "With DYNAMO_ENDPOINT in the environment, users are kept in the DynamoDB at that URL."
+)]
 struct Arguments {
     /// The address to listen on; any but loopback lets other machines in
     #[arg(long, default_value = "127.0.0.1")]
@@ -47,16 +49,22 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let mut signals =
-        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    let mut signals = Signals {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+    };
     let mut template = Template::read(&arguments.template)?;
     if let Some(stage) = arguments.stage {
         template.stage = stage;
     }
     let (database, kept) = match (users_core::endpoint_from_env(), arguments.memory) {
-        (Some(endpoint), _) => (Database::Endpoint(endpoint.clone()), format!("in the DynamoDB at {endpoint}")),
+        (Some(endpoint), _) => {
+            (Database::Endpoint(endpoint.clone()), format!("in the DynamoDB at {endpoint}"))
+        }
         (None, true) => (Database::Memory, "in memory, until it stops".to_owned()),
-        (None, false) => (Database::File(arguments.data.clone()), format!("in {}", arguments.data.display())),
+        (None, false) => {
+            (Database::File(arguments.data.clone()), format!("in {}", arguments.data.display()))
+        }
     };
     let executable = env::current_exe()?;
     let options = Options {

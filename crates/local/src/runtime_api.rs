@@ -23,9 +23,9 @@ use uuid::Uuid;
 const MAX_RESPONSE: usize = 6_291_556;
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
-const INVALID_REQUEST_ID: &str = r#"{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}"#;
-const RESPONSE_TOO_LARGE: &str =
-    r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}"#;
+const INVALID_REQUEST_ID: &str =
+    r#"{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}"#;
+const RESPONSE_TOO_LARGE: &str = r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}"#;
 
 /// What a function is invoked with.
 pub(crate) struct Invocation {
@@ -86,7 +86,8 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE))
             .with_state(Arc::clone(&process));
-        let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap_or_default() });
+        let server =
+            tokio::spawn(async { axum::serve(listener, router).await.unwrap_or_default() });
         Ok(Self { address, process, server })
     }
 
@@ -103,10 +104,18 @@ impl RuntimeApi {
 
     /// Gives the process an invocation as soon as it asks for one. The receiver fails when the process breaks off while
     /// it answers.
-    pub(crate) fn offer(&self, invocation: &Invocation, deadline: SystemTime) -> oneshot::Receiver<Answer> {
+    pub(crate) fn offer(
+        &self,
+        invocation: &Invocation,
+        deadline: SystemTime,
+    ) -> oneshot::Receiver<Answer> {
         let (answer, receiver) = oneshot::channel();
-        self.process.lock().offered =
-            Some(Offer { event: invocation.event.clone(), trace_id: invocation.trace_id.clone(), deadline, answer });
+        self.process.lock().offered = Some(Offer {
+            event: invocation.event.clone(),
+            trace_id: invocation.trace_id.clone(),
+            deadline,
+            answer,
+        });
         self.process.offered.notify_one();
         receiver
     }
@@ -142,7 +151,10 @@ impl Process {
             ("lambda-runtime-invoked-function-arn", self.function_arn.clone()),
             ("lambda-runtime-trace-id", offer.trace_id),
         ];
-        Some((headers.map(|(name, value)| (HeaderName::from_static(name), value)), offer.event).into_response())
+        Some(
+            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), offer.event)
+                .into_response(),
+        )
     }
 
     /// Where the answer to the invocation `id` goes, if the process works on it.
@@ -184,7 +196,11 @@ async fn response(
     }
 }
 
-async fn error(State(process): State<Arc<Process>>, Path(id): Path<String>, body: Bytes) -> Response {
+async fn error(
+    State(process): State<Arc<Process>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
     let Some(answer) = process.finish(&id) else {
         return status(StatusCode::BAD_REQUEST, INVALID_REQUEST_ID);
     };
@@ -219,14 +235,24 @@ mod tests {
     }
 
     fn offer(api: &RuntimeApi) -> oneshot::Receiver<Answer> {
-        let invocation = Invocation { event: Bytes::from_static(b"{}"), trace_id: "Root=1".to_owned() };
+        let invocation =
+            Invocation { event: Bytes::from_static(b"{}"), trace_id: "Root=1".to_owned() };
         api.offer(&invocation, UNIX_EPOCH + Duration::from_millis(1234))
     }
 
     /// What a function process does: it sends a request to the API.
-    async fn send(api: &RuntimeApi, method: Method, path: &str, body: Vec<u8>) -> (StatusCode, HeaderMap, Bytes) {
+    async fn send(
+        api: &RuntimeApi,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> (StatusCode, HeaderMap, Bytes) {
         let uri = format!("http://{}/2018-06-01/runtime/{path}", api.address());
-        let request = Request::builder().method(method).uri(uri).body(Body::from(body)).expect("the request is valid");
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(Body::from(body))
+            .expect("the request is valid");
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
         let (parts, body) = client.request(request).await.expect("the API answers").into_parts();
         let body = to_bytes(Body::new(body), usize::MAX).await.expect("the body is complete");
@@ -254,10 +280,16 @@ mod tests {
 
         let id = headers["lambda-runtime-aws-request-id"].to_str().expect("the id is text");
         let response = format!("invocation/{id}/response");
-        assert_eq!(send(&api, Method::POST, &response, b"[1]".to_vec()).await.0, StatusCode::ACCEPTED);
+        assert_eq!(
+            send(&api, Method::POST, &response, b"[1]".to_vec()).await.0,
+            StatusCode::ACCEPTED
+        );
         assert_eq!(answer.await, Ok(Ok(Bytes::from_static(b"[1]"))));
         let (status, _, body) = send(&api, Method::POST, &response, b"[2]".to_vec()).await;
-        assert_eq!((status, body.as_ref()), (StatusCode::BAD_REQUEST, INVALID_REQUEST_ID.as_bytes()));
+        assert_eq!(
+            (status, body.as_ref()),
+            (StatusCode::BAD_REQUEST, INVALID_REQUEST_ID.as_bytes())
+        );
     }
 
     #[tokio::test]
@@ -271,7 +303,10 @@ mod tests {
             let error = format!("invocation/{}/error", fetch(&api).await);
             send(&api, Method::POST, &error, b"reason".to_vec()).await.0
         };
-        assert_eq!(tokio::join!(invocation, process), (Ok(Err("reason".to_owned())), StatusCode::ACCEPTED));
+        assert_eq!(
+            tokio::join!(invocation, process),
+            (Ok(Err("reason".to_owned())), StatusCode::ACCEPTED)
+        );
     }
 
     #[tokio::test]
@@ -279,13 +314,20 @@ mod tests {
         let api = start().await;
         let answer = offer(&api);
         let response = format!("invocation/{}/response", fetch(&api).await);
-        let (status, _, body) = send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE + 1]).await;
-        assert_eq!((status, body.as_ref()), (StatusCode::PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE.as_bytes()));
+        let (status, _, body) =
+            send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE + 1]).await;
+        assert_eq!(
+            (status, body.as_ref()),
+            (StatusCode::PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE.as_bytes())
+        );
         assert_eq!(answer.await, Ok(Err(RESPONSE_TOO_LARGE.to_owned())));
 
         let answer = offer(&api);
         let response = format!("invocation/{}/response", fetch(&api).await);
-        assert_eq!(send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE]).await.0, StatusCode::ACCEPTED);
+        assert_eq!(
+            send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE]).await.0,
+            StatusCode::ACCEPTED
+        );
         assert_eq!(answer.await.map(|answer| answer.map(|body| body.len())), Ok(Ok(MAX_RESPONSE)));
     }
 

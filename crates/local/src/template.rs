@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
+    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -90,13 +90,16 @@ impl Template {
     /// # Errors
     /// [`Error::Template`] when it is not YAML, or lacks something that the local service needs; the message names it.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let Node(root) = serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
+        let Node(root) =
+            serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
         let document = Document(root);
         let api = document.resource_of_type("AWS::Serverless::Api")?;
         let routes = routes(api.get("/Properties/DefinitionBody/paths")?);
         let functions = routes
             .iter()
-            .map(|route| Ok((route.function.clone(), function(&document.resource(&route.function)?)?)))
+            .map(|route| {
+                Ok((route.function.clone(), function(&document.resource(&route.function)?)?))
+            })
             .collect::<Result<_, Error>>()?;
         Ok(Self {
             stage: api.text("/Properties/StageName")?,
@@ -113,9 +116,15 @@ fn routes(paths: &Value) -> Vec<Route> {
     const METHODS: [&str; 6] = ["delete", "get", "head", "patch", "post", "put"];
     let mut routes = Vec::new();
     for (path, methods) in entries(Some(paths)) {
-        for (method, operation) in entries(Some(methods)).filter(|(method, _)| METHODS.contains(&method.as_str())) {
+        for (method, operation) in
+            entries(Some(methods)).filter(|(method, _)| METHODS.contains(&method.as_str()))
+        {
             if let Some(function) = integrated_function(operation) {
-                routes.push(Route { method: method.to_uppercase(), path: path.clone(), function: function.to_owned() });
+                routes.push(Route {
+                    method: method.to_uppercase(),
+                    path: path.clone(),
+                    function: function.to_owned(),
+                });
             }
         }
     }
@@ -138,7 +147,9 @@ fn function(resource: &Resource) -> Result<Function, Error> {
     let globals = resource.document.0.pointer("/Globals/Function");
     let own = resource.node.get("Properties");
     let number = |property: &str, default: u32| {
-        let Some(value) = [own, globals].into_iter().flatten().find_map(|properties| properties.get(property)) else {
+        let Some(value) =
+            [own, globals].into_iter().flatten().find_map(|properties| properties.get(property))
+        else {
             return Ok(default);
         };
         let number = resource.document.text(value).and_then(|text| text.parse().ok());
@@ -168,7 +179,8 @@ fn table(resource: &Resource) -> Result<Table, Error> {
     };
     Ok(Table {
         name: resource.text("/Properties/TableName")?,
-        attribute_definitions: resource.list("/Properties/AttributeDefinitions", attribute_definition)?,
+        attribute_definitions: resource
+            .list("/Properties/AttributeDefinitions", attribute_definition)?,
         key_schema: resource.list("/Properties/KeySchema", key)?,
         global_secondary_indexes: indexes,
     })
@@ -222,8 +234,13 @@ impl<'a> Resource<'a> {
         })
     }
 
-    fn list<T>(&self, pointer: &str, item: impl Fn(&Self) -> Result<T, Error>) -> Result<Vec<T>, Error> {
-        let list = self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is no list"))?;
+    fn list<T>(
+        &self,
+        pointer: &str,
+        item: impl Fn(&Self) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let list =
+            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is no list"))?;
         let items = list.iter().enumerate().map(|(position, node)| {
             let place = format!("{}{pointer}/{position}", self.place);
             item(&Self { document: self.document, place, node })
@@ -242,7 +259,8 @@ struct Document(Value);
 impl Document {
     fn resource(&self, logical_id: &str) -> Result<Resource<'_>, Error> {
         let place = format!("/Resources/{logical_id}");
-        let node = self.0.pointer(&place).ok_or_else(|| Error::Template(format!("{place} is missing")))?;
+        let node =
+            self.0.pointer(&place).ok_or_else(|| Error::Template(format!("{place} is missing")))?;
         Ok(Resource { document: self, place, node })
     }
 
@@ -281,8 +299,9 @@ impl Document {
             _ => {
                 let parameter = self.0.pointer(&format!("/Parameters/{name}/Default"));
                 let resource = self.0.pointer(&format!("/Resources/{name}/Properties"));
-                let value =
-                    parameter.or_else(|| resource?.get("TableName")).or_else(|| resource?.get("FunctionName"))?;
+                let value = parameter
+                    .or_else(|| resource?.get("TableName"))
+                    .or_else(|| resource?.get("FunctionName"))?;
                 self.text(value)
             }
         }
@@ -542,7 +561,9 @@ Outputs:
             .map(|attribute| (attribute.attribute_name(), attribute.attribute_type().as_str()));
         assert_eq!(attributes.collect::<Vec<_>>(), [("id", "S"), ("email", "S")]);
         let keys = |keys: &[KeySchemaElement]| {
-            keys.iter().map(|key| format!("{} {}", key.attribute_name(), key.key_type().as_str())).collect::<Vec<_>>()
+            keys.iter()
+                .map(|key| format!("{} {}", key.attribute_name(), key.key_type().as_str()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(keys(&table.key_schema), ["id HASH"]);
         let [index] = table.global_secondary_indexes.as_slice() else { panic!("{table:?}") };
@@ -558,16 +579,22 @@ Outputs:
             ("Type: AWS::DynamoDB::Table", "no resource is an AWS::DynamoDB::Table"),
             ("StageName: !Ref StageName", "/Resources/Api/Properties/StageName is missing"),
             (", Default: 7", "/Resources/Get/Properties/Timeout is no number"),
-            ("AttributeName: email, AttributeType: S", "AttributeDefinitions/1/AttributeName is missing"),
+            (
+                "AttributeName: email, AttributeType: S",
+                "AttributeDefinitions/1/AttributeName is missing",
+            ),
             (
                 "Metadata: { BuildProperties: { Binary: put } }",
                 "/Resources/Put/Metadata/BuildProperties/Binary is missing",
             ),
         ] {
-            let error = Template::parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
+            let error =
+                Template::parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
             assert!(error.contains(message), "{error}");
         }
-        let error = Template::read(Path::new("missing.yaml")).expect_err("there is no such file").to_string();
+        let error = Template::read(Path::new("missing.yaml"))
+            .expect_err("there is no such file")
+            .to_string();
         assert!(error.contains("missing.yaml"), "{error}");
     }
 }

@@ -66,7 +66,8 @@ async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let response = client.request(request).await.expect("the service answers");
     let status = response.status().as_u16();
-    let body = to_bytes(Body::new(response.into_body()), usize::MAX).await.expect("the body is complete");
+    let body =
+        to_bytes(Body::new(response.into_body()), usize::MAX).await.expect("the body is complete");
     (status, String::from_utf8(body.to_vec()).expect("the body is text"))
 }
 
@@ -155,12 +156,18 @@ async fn requests_that_overlap_have_processes_of_their_own_up_to_the_limit_and_t
         assert_eq!(started.len(), 2);
         drop(first);
         let third = gate.next().await;
-        assert!(started.contains(&third.pid), "the third request waited for one of the two processes");
+        assert!(
+            started.contains(&third.pid),
+            "the third request waited for one of the two processes"
+        );
         started
     };
     let (responses, started) = tokio::join!(requests, functions);
     let responses = [responses.0, responses.1, responses.2];
-    assert!(responses.iter().all(|(status, pid)| *status == 200 && started.contains(pid)), "{responses:?}");
+    assert!(
+        responses.iter().all(|(status, pid)| *status == 200 && started.contains(pid)),
+        "{responses:?}"
+    );
     service.stop().await;
 }
 
@@ -233,7 +240,10 @@ async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
     let service = start(Options { instances: 1, ..options("answers", &gate.url) }).await;
     let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
     let mut client = TcpStream::connect(address).await.expect("the service listens");
-    client.write_all(b"GET /test/run HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("the service reads");
+    client
+        .write_all(b"GET /test/run HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .expect("the service reads");
     let abandoned = gate.next().await;
     drop(client);
     let pid = abandoned.pid.clone();
@@ -274,7 +284,10 @@ async fn dropping_the_service_ends_its_processes() {
 async fn bodies_and_events_that_are_too_large_are_refused() {
     let service = start(options("answers", "")).await;
     let too_long = (413, r#"{"message":"Request Too Long"}"#);
-    assert_eq!(text(&request(service.url(), Some(vec![b'x'; 10 * 1024 * 1024 + 1])).await), too_long);
+    assert_eq!(
+        text(&request(service.url(), Some(vec![b'x'; 10 * 1024 * 1024 + 1])).await),
+        too_long
+    );
     assert_eq!(text(&request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024])).await), too_long);
     assert_eq!(request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024 - 4096])).await.0, 200);
     service.stop().await;
@@ -283,19 +296,33 @@ async fn bodies_and_events_that_are_too_large_are_refused() {
 #[tokio::test]
 async fn a_port_that_is_in_use_is_named() {
     let service = start(options("answers", "")).await;
-    let address: SocketAddr =
-        service.url().trim_start_matches("http://").trim_end_matches("/test").parse().expect("the URL has an address");
-    let error = Service::start(Options { address, ..options("answers", "") }).await.err().expect("the port is in use");
-    let message =
-        format!("port {} is in use: choose another with `make run PORT={}`", address.port(), address.port() + 1);
+    let address: SocketAddr = service
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches("/test")
+        .parse()
+        .expect("the URL has an address");
+    let error = Service::start(Options { address, ..options("answers", "") })
+        .await
+        .err()
+        .expect("the port is in use");
+    let message = format!(
+        "port {} is in use: choose another with `make run PORT={}`",
+        address.port(),
+        address.port() + 1
+    );
     assert_eq!(error.to_string(), message);
     service.stop().await;
 }
 
 #[tokio::test]
 async fn a_function_that_is_not_built_is_named() {
-    let error = Service::start(options("missing", "")).await.err().expect("there is no such function");
-    assert!(error.to_string().contains("tests/functions/missing is not built: run `make run`"), "{error}");
+    let error =
+        Service::start(options("missing", "")).await.err().expect("there is no such function");
+    assert!(
+        error.to_string().contains("tests/functions/missing is not built: run `make run`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -316,7 +343,9 @@ async fn tables_are_made_once_under_any_name() {
     let table = options.template.table.clone();
     let service = start(options).await;
     for _ in 0..2 {
-        create_table(service.dynamodb_endpoint(), &table, "another").await.expect("the table is made");
+        create_table(service.dynamodb_endpoint(), &table, "another")
+            .await
+            .expect("the table is made");
     }
     service.stop().await;
 }
@@ -329,8 +358,13 @@ async fn a_dynamodb_that_does_not_answer_is_named() {
         // A listener that accepts nothing hangs; one that is gone refuses.
         let _held = listening.then_some(gate);
         let database = Database::Endpoint(endpoint.clone());
-        let error =
-            Service::start(Options { database, ..options("answers", "") }).await.err().expect("nothing answers");
-        assert!(error.to_string().starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")), "{error}");
+        let error = Service::start(Options { database, ..options("answers", "") })
+            .await
+            .err()
+            .expect("nothing answers");
+        assert!(
+            error.to_string().starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")),
+            "{error}"
+        );
     }
 }

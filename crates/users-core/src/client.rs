@@ -8,7 +8,9 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
+};
 use aws_sdk_dynamodb::error::BoxError;
 use lambda_http::http::Uri;
 
@@ -70,7 +72,8 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
         (None, Some(_)) => Region::from_static("us-east-1"),
         (None, None) => return Err(ConfigurationError::Region),
     };
-    let has_credentials = variable("AWS_ACCESS_KEY_ID").is_some() && variable("AWS_SECRET_ACCESS_KEY").is_some();
+    let has_credentials =
+        variable("AWS_ACCESS_KEY_ID").is_some() && variable("AWS_SECRET_ACCESS_KEY").is_some();
     config = match (has_credentials, endpoint) {
         (true, _) => config.credentials_provider(EnvironmentVariableCredentialsProvider::new()),
         (false, Some(_)) => config.credentials_provider(
@@ -94,7 +97,9 @@ fn variable(name: &str) -> Option<String> {
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). An empty one counts as none.
 #[must_use]
 pub fn endpoint_from_env() -> Option<String> {
-    [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"].iter().find_map(|name| variable(name))
+    [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
+        .iter()
+        .find_map(|name| variable(name))
 }
 
 /// Takes an answer without a body for the fault that it is. DynamoDB answers everything with a JSON object, but to the SDK no
@@ -127,10 +132,13 @@ mod tests {
 
     #[test]
     fn an_endpoint_has_to_be_a_url_that_a_client_can_use() {
-        for endpoint in ["localhost:8000", "not a url", "/path", "ftp://localhost", "http://", "http://ho st"] {
+        for endpoint in
+            ["localhost:8000", "not a url", "/path", "ftp://localhost", "http://", "http://ho st"]
+        {
             let error = client(Some(endpoint)).expect_err(endpoint);
             assert!(
-                matches!(error, ConfigurationError::Endpoint(_)) && error.to_string().contains(endpoint),
+                matches!(error, ConfigurationError::Endpoint(_))
+                    && error.to_string().contains(endpoint),
                 "{error}"
             );
         }

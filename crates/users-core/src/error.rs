@@ -67,21 +67,33 @@ impl Error {
     /// The response that says so, logged here with its whole chain of sources where the service or DynamoDB is to
     /// blame.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let unavailable = "the service is not available for the moment; send the request again a little later";
+        let unavailable =
+            "the service is not available for the moment; send the request again a little later";
         let (status, code, message) = match &self {
-            Self::InvalidRequest(message) => (StatusCode::BAD_REQUEST, "InvalidRequest", message.clone()),
+            Self::InvalidRequest(message) => {
+                (StatusCode::BAD_REQUEST, "InvalidRequest", message.clone())
+            }
             Self::InvalidUser(message) => (StatusCode::BAD_REQUEST, "InvalidUser", message.clone()),
-            Self::UserNotFound { .. } => (StatusCode::BAD_REQUEST, "UserNotFound", self.to_string()),
-            Self::UserAlreadyExists { .. } => (StatusCode::BAD_REQUEST, "UserAlreadyExists", self.to_string()),
-            Self::ResponseTooLarge => (StatusCode::BAD_REQUEST, "ResponseTooLarge", self.to_string()),
-            Self::DeleteIncomplete { .. } => (StatusCode::SERVICE_UNAVAILABLE, "DeleteIncomplete", self.to_string()),
+            Self::UserNotFound { .. } => {
+                (StatusCode::BAD_REQUEST, "UserNotFound", self.to_string())
+            }
+            Self::UserAlreadyExists { .. } => {
+                (StatusCode::BAD_REQUEST, "UserAlreadyExists", self.to_string())
+            }
+            Self::ResponseTooLarge => {
+                (StatusCode::BAD_REQUEST, "ResponseTooLarge", self.to_string())
+            }
+            Self::DeleteIncomplete { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "DeleteIncomplete", self.to_string())
+            }
             Self::Unavailable(_) | Self::OutOfTime => {
                 (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", unavailable.to_owned())
             }
             Self::Internal(_) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",
-                "the service failed; its log has the details under the id of this request".to_owned(),
+                "the service failed; its log has the details under the id of this request"
+                    .to_owned(),
             ),
         };
         if status.is_server_error() {
@@ -111,7 +123,8 @@ pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 impl Display for Chain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
-        std::iter::successors(self.0.source(), |error| error.source()).try_for_each(|source| write!(f, ": {source}"))
+        std::iter::successors(self.0.source(), |error| error.source())
+            .try_for_each(|source| write!(f, ": {source}"))
     }
 }
 

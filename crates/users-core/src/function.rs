@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use base64_simd::STANDARD as BASE64;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
-use lambda_http::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue};
+use lambda_http::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue,
+};
 use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::{Body, LambdaEvent, Request, RequestExt, Response, service_fn};
 use lambda_runtime::Error;
@@ -84,7 +86,9 @@ fn proxy_response(response: Response<Body>) -> ApiGatewayProxyResponse {
 fn allow(mut response: Response<Body>, origin: Option<HeaderValue>) -> Response<Body> {
     if let Some(origin) = origin {
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Link, Retry-After"));
+        response
+            .headers_mut()
+            .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Link, Retry-After"));
     }
     response
 }
@@ -100,8 +104,11 @@ fn log() {
         Err(_) => LevelFilter::INFO,
     };
     // The SDK and the runtime log whole requests and events, and so users, at finer levels.
-    let levels = Targets::new().with_default(level.min(LevelFilter::INFO)).with_target(env!("CARGO_CRATE_NAME"), level);
-    let json = env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
+    let levels = Targets::new()
+        .with_default(level.min(LevelFilter::INFO))
+        .with_target(env!("CARGO_CRATE_NAME"), level);
+    let json =
+        env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     let layer = if json {
         fmt::layer().json().flatten_event(true).with_span_list(false).boxed()
     } else {
@@ -119,7 +126,9 @@ fn request(event: LambdaEvent<LambdaRequest>) -> Request {
         unreachable!("lambda_http is built for no other events")
     };
     let body = match proxy.body {
-        Some(body) if proxy.is_base64_encoded => BASE64.decode_to_vec(body).map_or(Body::Empty, Body::Binary),
+        Some(body) if proxy.is_base64_encoded => {
+            BASE64.decode_to_vec(body).map_or(Body::Empty, Body::Binary)
+        }
         Some(body) => Body::Text(body),
         None => Body::Empty,
     };

@@ -57,7 +57,10 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
 
 /// `GET /users/{id}`: a user.
 pub async fn get(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async { Ok(json(StatusCode::OK, &store.get(&id(&request)?).await?)) }).await
+    answer(deadline(&request), async {
+        Ok(json(StatusCode::OK, &store.get(&id(&request)?).await?))
+    })
+    .await
 }
 
 /// `PUT /users/{id}`: replaces a user.
@@ -73,11 +76,17 @@ pub async fn put(store: Store, request: Request) -> Response<Body> {
 
 /// `DELETE /users/{id}`: deletes a user.
 pub async fn delete(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async { Ok(json(StatusCode::OK, &store.delete(&id(&request)?).await?)) }).await
+    answer(deadline(&request), async {
+        Ok(json(StatusCode::OK, &store.delete(&id(&request)?).await?))
+    })
+    .await
 }
 
 /// The response of an operation, or the one that says why there is none.
-async fn answer(deadline: Instant, operation: impl Future<Output = Result<Response<Body>, Error>>) -> Response<Body> {
+async fn answer(
+    deadline: Instant,
+    operation: impl Future<Output = Result<Response<Body>, Error>>,
+) -> Response<Body> {
     match timeout_at(deadline, operation).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => error.into_response(),
@@ -87,19 +96,27 @@ async fn answer(deadline: Instant, operation: impl Future<Output = Result<Respon
 
 /// When a request has to be answered.
 fn deadline(request: &Request) -> Instant {
-    let epoch = Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));
+    let epoch =
+        Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Instant::now() + epoch.saturating_sub(now).saturating_sub(MARGIN)
 }
 
 /// The `{id}` of the path. API Gateway passes it on as the client sent it, percent-encoded.
 fn id(request: &Request) -> Result<Cow<'_, str>, Error> {
-    let encoded = request.path_parameters_ref().and_then(|parameters| parameters.first(ID)).unwrap_or_default();
-    let is_escape =
-        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let encoded = request
+        .path_parameters_ref()
+        .and_then(|parameters| parameters.first(ID))
+        .unwrap_or_default();
+    let is_escape = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
     let decoded = percent_decode_str(encoded).decode_utf8().ok();
     decoded.filter(|_| encoded.split('%').skip(1).all(is_escape)).ok_or_else(|| {
-        Error::InvalidRequest("the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'".to_owned())
+        Error::InvalidRequest(
+            "the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'"
+                .to_owned(),
+        )
     })
 }
 
@@ -107,8 +124,11 @@ fn id(request: &Request) -> Result<Cow<'_, str>, Error> {
 fn body(request: &Request) -> Result<&str, Error> {
     match request.body() {
         Body::Text(text) if !text.is_empty() => Ok(text),
-        Body::Binary(bytes) => str::from_utf8(bytes)
-            .map_err(|_| Error::InvalidRequest("the body is not UTF-8, as JSON has to be".to_owned())),
-        _ => Err(Error::InvalidRequest("the body is missing: send the user as a JSON object".to_owned())),
+        Body::Binary(bytes) => str::from_utf8(bytes).map_err(|_| {
+            Error::InvalidRequest("the body is not UTF-8, as JSON has to be".to_owned())
+        }),
+        _ => Err(Error::InvalidRequest(
+            "the body is missing: send the user as a JSON object".to_owned(),
+        )),
     }
 }

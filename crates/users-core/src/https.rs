@@ -93,7 +93,8 @@ impl Https {
     }
 
     async fn connect(&self, uri: Uri) -> Result<Connection, BoxError> {
-        let (sender, connection) = http1::handshake(timeout(self.connect_timeout, self.stream(uri)).await??).await?;
+        let (sender, connection) =
+            http1::handshake(timeout(self.connect_timeout, self.stream(uri)).await??).await?;
         // It tells the sender what it ends with.
         tokio::spawn(async { connection.await.unwrap_or_default() });
         Ok(Connection { sender, poisoned: Arc::default(), used: Instant::now() })
@@ -111,10 +112,14 @@ impl Https {
         Ok(TlsConnector::from(config).connect(host, TokioIo::new(stream?)).await?.into())
     }
 
-    async fn send(self, mut request: Request<SdkBody>) -> Result<Response<Incoming>, ConnectorError> {
+    async fn send(
+        self,
+        mut request: Request<SdkBody>,
+    ) -> Result<Response<Incoming>, ConnectorError> {
         let uri = request.uri().clone();
         if let (Some(authority), false) = (uri.authority(), request.headers().contains_key(HOST)) {
-            let host = HeaderValue::try_from(authority.as_str()).map_err(|error| ConnectorError::user(error.into()))?;
+            let host = HeaderValue::try_from(authority.as_str())
+                .map_err(|error| ConnectorError::user(error.into()))?;
             request.headers_mut().insert(HOST, host);
         }
         *request.uri_mut() = uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
@@ -132,7 +137,10 @@ impl Https {
             match connection.sender.try_send_request(request).await {
                 Ok(response) => {
                     connection.used = Instant::now();
-                    self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                    self.connections
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(connection);
                     return Ok(response);
                 }
                 Err(mut error) => match error.take_message() {
@@ -146,7 +154,11 @@ impl Https {
 }
 
 impl HttpClient for Https {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
@@ -155,16 +167,21 @@ impl HttpConnector for Https {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let https = self.clone();
         HttpConnectorFuture::new(async {
-            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request =
+                request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let response = https.send(request).await?.map(SdkBody::from_body_1_x);
-            HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+            HttpResponse::try_from(response)
+                .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
 /// What the SDK wants to know of a connection.
 fn metadata(poisoned: Arc<AtomicBool>) -> ConnectionMetadata {
-    ConnectionMetadata::builder().proxied(false).poison_fn(move || poisoned.store(true, Relaxed)).build()
+    ConnectionMetadata::builder()
+        .proxied(false)
+        .poison_fn(move || poisoned.store(true, Relaxed))
+        .build()
 }
 
 /// The SDK's kind, by which it decides about a retry, of an error that there is no connection for.
@@ -178,7 +195,10 @@ fn send_error(error: hyper::Error) -> ConnectorError {
         ConnectorError::user(error.into())
     } else if error.is_incomplete_message() {
         ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
-    } else if error.is_closed() || error.is_canceled() || error.source().is_some_and(<dyn Error>::is::<io::Error>) {
+    } else if error.is_closed()
+        || error.is_canceled()
+        || error.source().is_some_and(<dyn Error>::is::<io::Error>)
+    {
         ConnectorError::io(error.into())
     } else {
         ConnectorError::other(error.into(), None)
@@ -190,7 +210,8 @@ fn send_error(error: hyper::Error) -> ConnectorError {
 fn tls(roots: RootCertStore) -> Arc<ClientConfig> {
     let mut provider = ring::default_provider();
     provider.kx_groups = vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1];
-    let quickest = |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+    let quickest =
+        |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
     if let Some(quickest) = provider.cipher_suites.iter().position(quickest) {
         provider.cipher_suites.swap(0, quickest);
     }
@@ -239,7 +260,8 @@ fn read_pem(file: &Path) -> io::Result<RootCertStore> {
         match base64[before..].trim_ascii_end() {
             BEGIN => base64.clear(),
             END => {
-                let certificate = BASE64.decode_to_vec(&base64[..before]).map_err(io::Error::other)?;
+                let certificate =
+                    BASE64.decode_to_vec(&base64[..before]).map_err(io::Error::other)?;
                 let _ = roots.add(certificate.into());
                 base64.clear();
             }
@@ -270,7 +292,8 @@ mod tests {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("a certificate")
     }
 
     fn read(pem: &str) -> io::Result<RootCertStore> {
@@ -289,7 +312,12 @@ mod tests {
             (one.clone() + &other, 2),
             (one.replace('\n', "\r\n"), 1),
             (format!("\n# Issuer\n{one}\n# Other issuer\n{other}\n# end"), 2),
-            (format!("-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n{one}"), 1),
+            (
+                format!(
+                    "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n{one}"
+                ),
+                1,
+            ),
             (format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{one}"), 1),
             (one.repeat(50), 50),
         ] {
@@ -299,7 +327,9 @@ mod tests {
         for length in 0..LINE * 2 {
             let text = "#".repeat(length);
             for end in ["\n", "\r\n"] {
-                let pem = format!("{text}\n{one}{text}\n{other}{text}").replace('\r', "").replace('\n', end);
+                let pem = format!("{text}\n{one}{text}\n{other}{text}")
+                    .replace('\r', "")
+                    .replace('\n', end);
                 assert_eq!(read(&pem).expect(&pem).len(), 2, "{pem}");
             }
             // The last line of its base64 grows with it.
@@ -330,7 +360,10 @@ mod tests {
                 // A client that does not trust the server goes away.
                 let Ok(mut stream) = acceptor.accept(stream).await else { continue };
                 while stream.read(&mut [0; 1024]).await.is_ok_and(|bytes| bytes > 0) {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.expect("an answer sent");
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                        .await
+                        .expect("an answer sent");
                 }
             }
         });
@@ -348,7 +381,8 @@ mod tests {
     async fn a_server_is_trusted_only_if_a_trusted_certificate_issued_its_own() {
         let (trusted, other) = (issuer(), issuer());
         let url = server(&trusted).await;
-        let error = get(&url, read(&other.pem()).expect("certificates")).await.expect_err("no connection");
+        let error =
+            get(&url, read(&other.pem()).expect("certificates")).await.expect_err("no connection");
         assert!(error.is_io(), "{error:?}");
         assert_eq!(get(&url, read(&trusted.pem()).expect("certificates")).await.ok(), Some(200));
         let by_address = url.to_string().replace("localhost", "127.0.0.1").parse().expect("a URL");

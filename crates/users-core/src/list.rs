@@ -55,7 +55,9 @@ impl ListRequest {
     /// [`Error::InvalidRequest`].
     pub(crate) fn new(request: &Request) -> Result<Self, Error> {
         let query = request.query_string_parameters_ref();
-        let last = |name| query.and_then(|query| query.all(name)).and_then(|values| values.last().copied());
+        let last = |name| {
+            query.and_then(|query| query.all(name)).and_then(|values| values.last().copied())
+        };
         Ok(Self {
             email: last(EMAIL).filter(|email| !email.is_empty()).map(str::to_owned),
             limit: last(LIMIT).map(parse_limit).transpose()?,
@@ -106,7 +108,10 @@ impl ListRequest {
             };
             for user in users {
                 if count == limit || !array.push(&user)? {
-                    return Ok(List { json: array.finish(), next_url: Some(self.next_url + &cursor(&after)) });
+                    return Ok(List {
+                        json: array.finish(),
+                        next_url: Some(self.next_url + &cursor(&after)),
+                    });
                 }
                 count += 1;
                 user.id().clone_into(&mut after);
@@ -119,7 +124,9 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(limit @ 1..=MAX_LIMIT) if digits => Ok(limit),
-        _ => Err(Error::InvalidRequest(format!("'{LIMIT}' must be a number from 1 to {MAX_LIMIT}"))),
+        _ => {
+            Err(Error::InvalidRequest(format!("'{LIMIT}' must be a number from 1 to {MAX_LIMIT}")))
+        }
     }
 }
 
@@ -145,7 +152,8 @@ fn next_url(request: &Request) -> String {
         Some(RequestContext::ApiGatewayV1(context)) => context.path.clone().unwrap_or_default(),
         _ => String::new(),
     };
-    let mut query: Vec<_> = request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()).collect();
+    let mut query: Vec<_> =
+        request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()).collect();
     // The order of the values of one name stays: the last one counts.
     query.sort_by_key(|(name, _)| *name);
     url.push('?');
@@ -178,10 +186,12 @@ impl JsonArray {
         if start > 1 {
             self.json.push(b',');
         }
-        serde_json::to_writer(&mut self.json, user).map_err(|error| Error::Unavailable(error.into()))?;
+        serde_json::to_writer(&mut self.json, user)
+            .map_err(|error| Error::Unavailable(error.into()))?;
         let added = &self.json[start..];
         // JSON has no control characters, so these are all that a string escapes.
-        let escaped = added.len() + added.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        let escaped =
+            added.len() + added.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         if let Some(room) = self.room.checked_sub(escaped) {
             self.room = room;
             Ok(true)

@@ -38,8 +38,10 @@ impl Decimal {
     fn parse(json: &str) -> Self {
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
         // An exponent beyond 64 bits is beyond every limit, too: only its sign matters.
-        let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
-        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
+        let exponent: i64 =
+            exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
+        let (negative, mantissa) =
+            mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
         let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
 
         let digits = [integer, fraction].concat();
@@ -143,9 +145,14 @@ mod tests {
 
         assert_eq!(canonical(&format!("{nines}9")), Err(NumberError::TooPrecise(39)));
         assert_eq!(canonical(&format!("{nines}.5")), Err(NumberError::TooPrecise(39)));
-        for json in
-            ["1e126", "-1e126", "9e-131", "1e9223372036854775807", "1e99999999999999999999", "1e-99999999999999999999"]
-        {
+        for json in [
+            "1e126",
+            "-1e126",
+            "9e-131",
+            "1e9223372036854775807",
+            "1e99999999999999999999",
+            "1e-99999999999999999999",
+        ] {
             assert_eq!(canonical(json), Err(NumberError::OutOfRange), "{json}");
         }
         assert_eq!(canonical(&format!("0.{}1", "0".repeat(130))), Err(NumberError::OutOfRange));

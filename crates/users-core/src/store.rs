@@ -71,17 +71,24 @@ impl Store {
     /// is left to the first call to find out.
     pub async fn connect(&self) {
         let once = Config::builder().retry_config(RetryConfig::disabled());
-        let item = self.client.get_item().table_name(&*self.table).key(ID, AttributeValue::S(ID.to_owned()));
-        let health = item.clone().customize().config_override(once.clone()).mutate_request(|request| {
-            // The only error is that of a method that is not one.
-            let _ = request.set_method("GET");
-            *request.body_mut() = String::new().into();
-            request.headers_mut().remove("content-length");
-        });
+        let item = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .key(ID, AttributeValue::S(ID.to_owned()));
+        let health =
+            item.clone().customize().config_override(once.clone()).mutate_request(|request| {
+                // The only error is that of a method that is not one.
+                let _ = request.set_method("GET");
+                *request.body_mut() = String::new().into();
+                request.headers_mut().remove("content-length");
+            });
         let connect = async {
             // An error is expected: a word about health is no item.
             let Err(answer) = health.send().await else { return };
-            let closed = answer.raw_response().is_none_or(|answer| answer.headers().get("connection") == Some("close"));
+            let closed = answer
+                .raw_response()
+                .is_none_or(|answer| answer.headers().get("connection") == Some("close"));
             if closed {
                 // This may be refused, and leaves the connection open all the same.
                 let _ = item.customize().config_override(once).send().await;
@@ -97,7 +104,12 @@ impl Store {
     /// [`Error::UserNotFound`].
     pub async fn get(&self, id: &str) -> Result<User, Error> {
         let key = key_of_existing(id)?;
-        let request = self.client.get_item().table_name(&*self.table).set_key(Some(key)).consistent_read(true);
+        let request = self
+            .client
+            .get_item()
+            .table_name(&*self.table)
+            .set_key(Some(key))
+            .consistent_read(true);
         let item = request.send().await.map_err(fault)?.item;
         item.map(User::from_item).ok_or_else(|| not_found(id))
     }
@@ -115,16 +127,23 @@ impl Store {
             .put(user.clone())
             .condition_expression("attribute_not_exists(#id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = request.customize().interceptor(attempts.clone()).send().await else { return Ok(()) };
+        let Err(error) = request.customize().interceptor(attempts.clone()).send().await else {
+            return Ok(());
+        };
         match error.as_service_error() {
             // An attempt whose answer was lost may have stored the user, and the next one then finds it.
             Some(PutItemError::ConditionalCheckFailedException(failed))
                 if attempts.0.load(Relaxed) > 1
-                    && failed.item.clone().is_some_and(|item| User::from_item(item).is_same_as(&user)) =>
+                    && failed
+                        .item
+                        .clone()
+                        .is_some_and(|item| User::from_item(item).is_same_as(&user)) =>
             {
                 Ok(())
             }
-            Some(PutItemError::ConditionalCheckFailedException(_)) => Err(Error::UserAlreadyExists { id }),
+            Some(PutItemError::ConditionalCheckFailedException(_)) => {
+                Err(Error::UserAlreadyExists { id })
+            }
             _ => Err(put_fault(error)),
         }
     }
@@ -138,7 +157,11 @@ impl Store {
         let id = user.id().to_owned();
         match self.put(user).condition_expression("attribute_exists(#id)").send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
                 Err(not_found(&id))
             }
             Err(error) => Err(put_fault(error)),
@@ -176,7 +199,9 @@ impl Store {
         let nobody = email.as_deref().is_some_and(|email| !is_key(email));
         let start = after.map(|id| {
             let mut key = key(id);
-            key.extend(email.iter().map(|email| (EMAIL.to_owned(), AttributeValue::S(email.clone()))));
+            key.extend(
+                email.iter().map(|email| (EMAIL.to_owned(), AttributeValue::S(email.clone()))),
+            );
             key
         });
         let next = if nobody { Next::Nothing } else { Next::From(start) };
@@ -278,30 +303,51 @@ impl Store {
         if let Attributes::Id = attributes {
             scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
         }
-        let output = scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+        let output =
+            scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
         Ok(page(output.items, output.last_evaluated_key))
     }
 
     /// A page of the users with this email address, and what the next one is.
-    async fn query(&self, email: &str, start: Option<Item>, limit: Option<i32>) -> Result<(Vec<User>, Next), Error> {
+    async fn query(
+        &self,
+        email: &str,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> Result<(Vec<User>, Next), Error> {
         let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
         let query = query.key_condition_expression("#email = :email");
         let query = query.expression_attribute_names("#email", EMAIL);
-        let query = query.expression_attribute_values(":email", AttributeValue::S(email.to_owned()));
-        let output = query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
+        let query =
+            query.expression_attribute_values(":email", AttributeValue::S(email.to_owned()));
+        let output =
+            query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
         Ok(page(output.items, output.last_evaluated_key))
     }
 
     /// Deletes the users with these ids, of which there are at most [`BATCH`], and counts them in `deleted`. Whether all
     /// are deleted: some may not be when `stop` has come.
-    async fn delete_batch(&self, ids: Vec<String>, stop: Instant, deleted: &AtomicUsize) -> Result<bool, Error> {
+    async fn delete_batch(
+        &self,
+        ids: Vec<String>,
+        stop: Instant,
+        deleted: &AtomicUsize,
+    ) -> Result<bool, Error> {
         let mut left = ids.iter().map(|id| delete_request(id)).collect::<Result<Vec<_>, _>>()?;
         let mut backoff = BACKOFF.0;
         loop {
             let sent = left.len();
-            let output =
-                self.client.batch_write_item().request_items(&*self.table, left).send().await.map_err(fault)?;
-            left = output.unprocessed_items.and_then(|mut tables| tables.remove(&*self.table)).unwrap_or_default();
+            let output = self
+                .client
+                .batch_write_item()
+                .request_items(&*self.table, left)
+                .send()
+                .await
+                .map_err(fault)?;
+            left = output
+                .unprocessed_items
+                .and_then(|mut tables| tables.remove(&*self.table))
+                .unwrap_or_default();
             deleted.fetch_add(sent.saturating_sub(left.len()), Relaxed);
             if left.is_empty() {
                 return Ok(true);
@@ -355,11 +401,15 @@ impl Pages {
     ///
     /// [`Error::Unavailable`] or [`Error::Internal`].
     pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
-        let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else { return Ok(None) };
+        let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else {
+            return Ok(None);
+        };
         let is_first = start.is_none() && limit.is_none();
         let (users, next) = match &self.scope {
             Scope::Email(email) => self.store.query(email, start, limit).await?,
-            Scope::Table(segment) => self.store.scan(Attributes::All, *segment, start, limit).await?,
+            Scope::Table(segment) => {
+                self.store.scan(Attributes::All, *segment, start, limit).await?
+            }
         };
         self.next = next;
         if is_first {
@@ -376,7 +426,10 @@ impl Pages {
         match self.scope {
             Scope::Table(None) => full_page.store(if is_last { 0 } else { users }, Relaxed),
             // Segments are ranges of the ids' hashes, so each has about as many users.
-            Scope::Table(Some(0)) if is_last && users <= full_page.load(Relaxed).div_ceil(SEGMENTS.unsigned_abs()) => {
+            Scope::Table(Some(0))
+                if is_last
+                    && users <= full_page.load(Relaxed).div_ceil(SEGMENTS.unsigned_abs()) =>
+            {
                 full_page.store(0, Relaxed);
             }
             _ => {}
@@ -385,7 +438,10 @@ impl Pages {
 
     /// The pages that are left.
     pub(crate) fn stream(self) -> BoxStream<'static, Result<Vec<User>, Error>> {
-        stream::try_unfold(self, async |mut pages| Ok(pages.next(None).await?.map(|users| (users, pages)))).boxed()
+        stream::try_unfold(self, async |mut pages| {
+            Ok(pages.next(None).await?.map(|users| (users, pages)))
+        })
+        .boxed()
     }
 }
 
@@ -406,8 +462,10 @@ fn key_of_existing(id: &str) -> Result<Item, Error> {
 }
 
 fn delete_request(id: &str) -> Result<WriteRequest, Error> {
-    let request =
-        DeleteRequest::builder().set_key(Some(key(id))).build().map_err(|error| Error::Internal(error.into()))?;
+    let request = DeleteRequest::builder()
+        .set_key(Some(key(id)))
+        .build()
+        .map_err(|error| Error::Internal(error.into()))?;
     Ok(WriteRequest::builder().delete_request(request).build())
 }
 
@@ -416,11 +474,15 @@ fn not_found(id: &str) -> Error {
 }
 
 /// The fault that a call of DynamoDB ended with.
-fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(error: SdkError<E>) -> Error {
+fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(
+    error: SdkError<E>,
+) -> Error {
     let unavailable = match &error {
         SdkError::ServiceError(refusal) => {
             let status = refusal.raw().status();
-            status.is_server_error() || status.as_u16() == 429 || refusal.err().code().is_none_or(is_passing)
+            status.is_server_error()
+                || status.as_u16() == 429
+                || refusal.err().code().is_none_or(is_passing)
         }
         SdkError::ConstructionFailure(_) => false,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
@@ -441,7 +503,8 @@ fn is_passing(code: &str) -> bool {
 
 /// The fault that a `PutItem` ended with. Only DynamoDB itself knows for sure how large an item is.
 fn put_fault(error: SdkError<PutItemError>) -> Error {
-    let message = error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
+    let message =
+        error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
     if message.contains("Item size") && message.contains("exceeded") {
         too_large("more than DynamoDB takes")
     } else {

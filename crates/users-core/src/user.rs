@@ -83,7 +83,10 @@ impl User {
         let mut item = map(members, None, 1)?;
         item.insert(ID.to_owned(), id);
         for key in [ID, EMAIL] {
-            if item.get(key).is_some_and(|value| !matches!(value, AttributeValue::S(text) if is_key(text))) {
+            if item
+                .get(key)
+                .is_some_and(|value| !matches!(value, AttributeValue::S(text) if is_key(text)))
+            {
                 return Err(Error::InvalidUser(format!(
                     "'{key}' must be a string of 1 to {MAX_KEY_BYTES} bytes of UTF-8"
                 )));
@@ -154,7 +157,11 @@ fn parse<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Error> {
 }
 
 /// The value of one attribute, which is inside `level` lists and maps.
-fn attribute_value(json: &RawValue, path: &Path<'_>, level: usize) -> Result<AttributeValue, Error> {
+fn attribute_value(
+    json: &RawValue,
+    path: &Path<'_>,
+    level: usize,
+) -> Result<AttributeValue, Error> {
     match json.get().as_bytes() {
         [b'{' | b'[', ..] if level >= MAX_LEVELS => Err(Error::InvalidUser(format!(
             "'{path}' is nested too deeply: at most {MAX_LEVELS} levels can be kept, the user itself being the first"
@@ -180,7 +187,11 @@ fn attribute_value(json: &RawValue, path: &Path<'_>, level: usize) -> Result<Att
 }
 
 /// The values of an object's members, which are inside `level` lists and maps.
-fn map(members: BTreeMap<String, &RawValue>, parent: Option<&Path<'_>>, level: usize) -> Result<Item, Error> {
+fn map(
+    members: BTreeMap<String, &RawValue>,
+    parent: Option<&Path<'_>>,
+    level: usize,
+) -> Result<Item, Error> {
     members
         .into_iter()
         .map(|(name, json)| {
@@ -221,7 +232,9 @@ fn size(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),
         AttributeValue::N(text) => number::size(text),
-        AttributeValue::L(elements) => 3 + elements.iter().map(|element| 1 + size(element)).sum::<usize>(),
+        AttributeValue::L(elements) => {
+            3 + elements.iter().map(|element| 1 + size(element)).sum::<usize>()
+        }
         AttributeValue::M(members) => {
             3 + members.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>()
         }
@@ -250,7 +263,9 @@ impl Serialize for Json<'_> {
             AttributeValue::Ss(texts) => serializer.collect_seq(texts),
             AttributeValue::Ns(texts) => serialize_seq(texts, |text| Number(text), serializer),
             AttributeValue::B(bytes) => serializer.serialize_str(&BASE64.encode_to_string(bytes)),
-            AttributeValue::Bs(values) => serialize_seq(values, |bytes| BASE64.encode_to_string(bytes), serializer),
+            AttributeValue::Bs(values) => {
+                serialize_seq(values, |bytes| BASE64.encode_to_string(bytes), serializer)
+            }
             _ => Err(S::Error::custom("an attribute of a type that is not known")),
         }
     }
