@@ -27,7 +27,7 @@ test: ## run every test that needs neither network nor AWS
 
 .PHONY: test-handlers
 test-handlers: ## test the handlers on DynamoDB Local in Docker, or embedded: DYNAMODB=docker|embedded forces one
-	@tests/with-dynamodb cargo test --package tests --test handlers
+	@scripts/with-dynamodb cargo test --package tests --test handlers
 
 .PHONY: test-end-to-end
 test-end-to-end: ## test over HTTP: API_ENDPOINT=URL, else the URL in api.txt, else the local service; deletes all users
