@@ -12,6 +12,7 @@ use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
 use local::{Database, Options, Service, Template};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use users_core::TABLE_VARIABLE;
 
 use crate::auth::authenticate;
 use crate::{Reply, TEMPLATE, executables};
@@ -58,6 +59,23 @@ impl Api {
     pub async fn local(database: Database) -> Self {
         let template = Template::read(Path::new(TEMPLATE)).expect("the template");
         Self::start(Options { database, ..Options::new(template, executables().to_owned()) }).await
+    }
+
+    /// Starts a local service that keeps its users in a table of the DynamoDB at this URL, with one
+    /// process for each function, so that the one that met a fault serves the next request.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub async fn on(endpoint: &str, table: &str) -> Self {
+        let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        table.clone_into(&mut template.table.name);
+        for function in template.functions.values_mut() {
+            function.variables.insert(TABLE_VARIABLE.to_owned(), table.to_owned());
+        }
+        let options = Options::new(template, executables().to_owned());
+        let database = Database::Endpoint(endpoint.to_owned());
+        Self::start(Options { database, instances: 1, ..options }).await
     }
 
     /// A local service that is run this way.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_http::{Context, Request, RequestExt, request};
+use lambda_http::{Context, Request, RequestExt};
 use serde_json::{Value, json};
+use users_core::Route;
 
 /// A request to the API, as the event that API Gateway makes of it.
 ///
@@ -90,7 +91,7 @@ impl Event {
     ///
     /// # Panics
     ///
-    /// If the event is not one that `lambda_http` takes.
+    /// If the event is not valid for its function.
     #[must_use]
     pub fn request(&self) -> Request {
         let mut context = Context::default();
@@ -98,6 +99,8 @@ impl Event {
             + Duration::from_secs(28);
         context.deadline =
             u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
-        request::from_str(&self.json().to_string()).expect("an event").with_lambda_context(context)
+        let route = Route { method: self.method, resource: self.resource };
+        let request = users_core::request(&self.json().to_string(), route).expect("an event");
+        request.with_lambda_context(context)
     }
 }

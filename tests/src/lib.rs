@@ -7,10 +7,12 @@ mod executables;
 mod reply;
 mod scripted;
 mod table;
+mod tcp_proxy;
 
 pub use api::Api;
 pub use event::Event;
 pub use executables::executables;
 pub use reply::Reply;
 pub use scripted::{Answer, Scripted, empty_table};
-pub use table::{TEMPLATE, Table};
+pub use table::{TEMPLATE, Table, engine};
+pub use tcp_proxy::{Death, TcpProxy};

@@ -1,6 +1,6 @@
 //! A server in the place of DynamoDB that fails as no engine does on demand.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -39,14 +39,12 @@ pub struct Scripted {
 
 struct Shared {
     script: Mutex<Script>,
-    processes: AtomicUsize,
     connections: AtomicUsize,
-    closes_after_health: AtomicBool,
 }
 
 impl Scripted {
-    /// Starts a server that answers by this script. Requests for the server's health, and those that
-    /// make or describe a table, succeed whatever the script.
+    /// Starts a server that answers by this script. Requests that create or describe a table
+    /// succeed, whatever the script.
     ///
     /// # Panics
     ///
@@ -56,9 +54,7 @@ impl Scripted {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
-            processes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            closes_after_health: AtomicBool::new(false),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Self { endpoint, shared, server }
@@ -79,21 +75,10 @@ impl Scripted {
         *self.shared.script.lock().expect("a script") = Box::new(script);
     }
 
-    /// Closes each connection after an answer about its health from now on.
-    pub fn close_after_health(&self) {
-        self.shared.closes_after_health.store(true, Relaxed);
-    }
-
     /// How many connections were made.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
-    }
-
-    /// How many function processes have started: each asks for the server's health when it does.
-    #[must_use]
-    pub fn processes(&self) -> usize {
-        self.shared.processes.load(Relaxed)
     }
 }
 
@@ -129,12 +114,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
         let (operation, body) = request(&mut stream).await?;
-        let close = operation == "health" && shared.closes_after_health.load(Relaxed);
         let answer = match operation.as_str() {
-            "health" => {
-                shared.processes.fetch_add(1, Relaxed);
-                Answer::Text(200, "healthy")
-            }
             "CreateTable" => {
                 Answer::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
             }
@@ -163,21 +143,17 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
         };
         let length = text.len();
-        let connection = if close { "close" } else { "keep-alive" };
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\
-             Connection: {connection}\r\n\r\n"
+             Connection: keep-alive\r\n\r\n"
         );
         stream.write_all((head + &text).as_bytes()).await.ok()?;
-        if close {
-            return None;
-        }
     }
 }
 
-/// The next request's operation and JSON. A `GET` asks for the server's health.
+/// Reads the operation and the JSON of the next request.
 async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
-    let (mut get, mut operation, mut length) = (false, String::new(), 0);
+    let (mut operation, mut length) = (String::new(), 0);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
@@ -186,7 +162,6 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
         if line == "\r\n" {
             break;
         }
-        get |= line.starts_with("GET ");
         let (name, value) = line.trim_end().split_once(": ").unwrap_or_default();
         match name.to_ascii_lowercase().as_str() {
             "x-amz-target" => operation = value.rsplit('.').next()?.to_owned(),
@@ -196,6 +171,5 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    let operation = if get { "health".to_owned() } else { operation };
     Some((operation, serde_json::from_slice(&body).unwrap_or_default()))
 }

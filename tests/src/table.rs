@@ -32,7 +32,7 @@ impl Table {
     pub async fn new() -> Self {
         let table = Self::missing();
         let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-        local::create_table(endpoint(), &template.table, &table.name).await.expect("a table");
+        local::create_table(engine(), &template.table, &table.name).await.expect("a table");
         table
     }
 
@@ -140,11 +140,12 @@ impl Drop for Table {
 }
 
 fn client() -> Client {
-    users_core::client(Some(endpoint())).expect("a client")
+    users_core::client(Some(engine())).expect("a client")
 }
 
-/// The URL of the DynamoDB that all tables of this process are in.
-fn endpoint() -> &'static str {
+/// Returns the URL of the DynamoDB that all tables of this process are in.
+#[must_use]
+pub fn engine() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {
         env::var("DYNAMO_ENDPOINT").ok().filter(|url| !url.is_empty()).unwrap_or_else(embedded)

@@ -1,9 +1,9 @@
 //! What the functions answer when DynamoDB fails, and that the same processes answer the next requests. The six
 //! executables run behind the local service, with a scripted server in the place of DynamoDB.
 
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -22,6 +22,11 @@ async fn api(dynamodb: &Scripted, change: impl FnOnce(&mut Template)) -> Api {
         ..Options::new(template, executables().to_owned())
     })
     .await
+}
+
+/// How many function processes have been started.
+fn processes(api: &Api) -> usize {
+    api.service().expect("a local service").processes_started()
 }
 
 /// One request to each function, all at once.
@@ -58,7 +63,7 @@ async fn each_function_answers(fault: Answer, status: u16, code: &str) {
     get.is_error(400, "UserNotFound");
     put.is(200, &json!({"id": "1"}));
     delete.is_error(400, "UserNotFound");
-    assert_eq!(dynamodb.processes(), 6);
+    assert_eq!(processes(&api), 6);
 }
 
 #[tokio::test]
@@ -88,6 +93,69 @@ async fn rubbish_is_unavailability() {
     )
     .await;
     each_function_answers(Answer::Text(400, "<html>"), 503, "ServiceUnavailable").await;
+}
+
+#[tokio::test]
+async fn a_success_that_dynamodb_cannot_have_sent_is_unavailability() {
+    let garbage = [
+        json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
+        json!({"message": "Service Unavailable"}),
+        json!({"status": "ok"}),
+        json!({"Output": {"__type": "InternalServerError"}, "Version": "1.0"}),
+    ];
+    let each = garbage
+        .map(|body| each_function_answers(Answer::Json(200, body), 503, "ServiceUnavailable"));
+    join_all(each).await;
+}
+
+#[tokio::test]
+async fn an_item_that_was_not_requested_is_unavailability() {
+    let items =
+        [json!({}), json!({"id": {"S": "2"}}), json!({"id": {"N": "1"}}), json!({"a": {"S": "1"}})];
+    for item in items {
+        let body = json!({"Items": [{}], "Item": item, "Attributes": item});
+        let dynamodb = Scripted::start(move |_, _| Answer::Json(200, body.clone())).await;
+        let api = api(&dynamodb, |_| {}).await;
+        let replies = tokio::join!(
+            api.get("/users"),
+            api.get("/users?email=a@b"),
+            api.get("/users/1"),
+            api.delete("/users/1"),
+            api.delete("/users"),
+        );
+        for reply in [replies.0, replies.1, replies.2, replies.3, replies.4] {
+            reply.is_error(503, "ServiceUnavailable");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_items_is_unavailability() {
+    let dynamodb = Scripted::start(|_, _| Answer::Json(200, json!({}))).await;
+    let api = api(&dynamodb, |_| {}).await;
+    for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
+        api.get(path).await.is_error(503, "ServiceUnavailable");
+    }
+    api.delete("/users").await.is_error(503, "ServiceUnavailable");
+}
+
+#[tokio::test]
+async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
+    let stranger = json!({"DeleteRequest": {"Key": {"id": {"S": "other"}}}});
+    let own = json!({"DeleteRequest": {"Key": {"id": {"S": "1"}}}});
+    for body in [
+        json!({}),
+        json!({"UnprocessedItems": {"another-table": [own]}}),
+        json!({"UnprocessedItems": {"user-profiles": [stranger]}}),
+        json!({"UnprocessedItems": {"user-profiles": [{"PutRequest": {"Item": {"id": {"S": "1"}}}}]}}),
+    ] {
+        let dynamodb = Scripted::start(move |operation, _| match operation {
+            "Scan" => Answer::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
+            _ => Answer::Json(200, body.clone()),
+        })
+        .await;
+        api(&dynamodb, |_| {}).await.delete("/users").await.is_error(503, "ServiceUnavailable");
+    }
 }
 
 #[tokio::test]
@@ -147,7 +215,7 @@ async fn the_first_requests_find_the_connection_that_the_start_of_their_process_
     let before = dynamodb.connections();
     ask_each_function(&api).await;
     ask_each_function(&api).await;
-    assert_eq!((dynamodb.processes(), dynamodb.connections() - before), (6, 6));
+    assert_eq!((processes(&api), dynamodb.connections() - before), (6, 6));
 }
 
 #[tokio::test]
@@ -164,69 +232,6 @@ async fn the_pages_of_a_list_come_on_one_connection() {
     let before = dynamodb.connections();
     assert_eq!(api.get("/users").await.json().as_array().map(Vec::len), Some(5));
     assert_eq!(dynamodb.connections() - before, 1);
-}
-
-/// The answers of a DynamoDB whose table has as many users, with as many on a page. It tells of each scan which segment it is of.
-fn paged_table(
-    users: u64,
-    page: usize,
-    scans: Sender<Option<u64>>,
-) -> impl FnMut(&str, &Value) -> Answer + Send {
-    move |_, request| {
-        let (segment, segments) =
-            (request["Segment"].as_u64(), request["TotalSegments"].as_u64().unwrap_or(1));
-        scans.send(segment).expect("the test goes on");
-        let after = request["ExclusiveStartKey"]["id"]["S"]
-            .as_str()
-            .map(|id| id.parse::<u64>().expect("a number"));
-        let ids =
-            (0..users).filter(|id| Some(*id) > after && id % segments == segment.unwrap_or(0));
-        let items: Vec<_> =
-            ids.clone().take(page).map(|id| json!({"id": {"S": id.to_string()}})).collect();
-        let last = if ids.count() > page { items[page - 1].clone() } else { json!({}) };
-        Answer::Json(200, json!({"Items": items, "LastEvaluatedKey": last}))
-    }
-}
-
-#[tokio::test]
-async fn a_table_that_had_several_pages_is_read_in_segments_the_next_time() {
-    let (sender, scans) = channel();
-    let dynamodb = Scripted::start(paged_table(40, 8, sender.clone())).await;
-    let api = api(&dynamodb, |_| {}).await;
-    let list = async |expected: &[Option<u64>]| {
-        let list = api.get("/users").await.json();
-        let mut segments: Vec<_> = scans.try_iter().collect();
-        segments.sort_unstable();
-        assert_eq!(segments, expected);
-        let users = list.as_array().expect("a list");
-        let ids: BTreeSet<_> =
-            users.iter().map(|user| user["id"].as_str().expect("an id")).collect();
-        assert_eq!(ids.len(), users.len());
-        users.len()
-    };
-    let two_pages_of_each_segment = [0, 0, 1, 1, 2, 2, 3, 3].map(Some);
-    assert_eq!(list(&[None; 5]).await, 40);
-    assert_eq!(list(&two_pages_of_each_segment).await, 40);
-    assert_eq!(list(&two_pages_of_each_segment).await, 40);
-    dynamodb.now(paged_table(7, 8, sender));
-    assert_eq!(list(&[0, 1, 2, 3].map(Some)).await, 7);
-    assert_eq!(list(&[None]).await, 7);
-}
-
-#[tokio::test]
-async fn a_connection_that_is_lost_during_the_start_is_opened_again_then() {
-    let (sender, operations) = channel();
-    let dynamodb = Scripted::start(move |operation, request| {
-        sender.send(operation.to_owned()).expect("the test goes on");
-        empty_table(operation, request)
-    })
-    .await;
-    dynamodb.close_after_health();
-    let api = api(&dynamodb, |_| {}).await;
-    let before = dynamodb.connections();
-    api.delete("/users/1").await.is_error(400, "UserNotFound");
-    assert_eq!(operations.try_iter().collect::<Vec<_>>(), ["GetItem", "DeleteItem"]);
-    assert_eq!((dynamodb.processes(), dynamodb.connections() - before), (1, 2));
 }
 
 #[tokio::test]
@@ -263,6 +268,37 @@ async fn a_user_stored_by_an_attempt_without_answer_counts_as_created() {
         .post("/users", user)
         .await
         .is(200, &serde_json::from_str(user).expect("JSON"));
+}
+
+#[tokio::test]
+async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claimed() {
+    let ada = json!({"id": {"S": "1"}});
+    let not_applied = [
+        Answer::Error(400, "ThrottlingException"),
+        Answer::Error(400, "ProvisionedThroughputExceededException"),
+    ];
+    for fault in not_applied {
+        let mut first = Some(fault);
+        let failed = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            "Item": ada,
+        });
+        let dynamodb = Scripted::start(move |_, _| {
+            first.take().unwrap_or_else(|| Answer::Json(400, failed.clone()))
+        })
+        .await;
+        let api = api(&dynamodb, |_| {}).await;
+        api.post("/users", r#"{"id": "1"}"#).await.is_error(400, "UserAlreadyExists");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_condition_in_a_server_error_is_no_answer() {
+    let dynamodb =
+        Scripted::start(|_, _| Answer::Error(500, "ConditionalCheckFailedException")).await;
+    let api = api(&dynamodb, |_| {}).await;
+    api.post("/users", r#"{"id": "1"}"#).await.is_error(503, "ServiceUnavailable");
+    api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]
@@ -331,75 +367,35 @@ async fn deleting_all_users_stops_in_time_and_tells_how_far_it_came() {
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_given_up_in_time() {
-    let dynamodb = Scripted::start(|_, _| {
-        Answer::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": "1"}}}))
+async fn a_list_without_end_ends_with_the_invocation() {
+    // Each page continues after another key, and none has users.
+    let requests = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&requests);
+    let dynamodb = Scripted::start(move |_, _| {
+        let id = counter.fetch_add(1, Relaxed).to_string();
+        Answer::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}))
     })
     .await;
     let api = api(&dynamodb, |template| {
-        template.functions.get_mut("GetAllFunction").expect("the function").timeout =
-            Duration::from_secs(3);
+        for function in template.functions.values_mut() {
+            function.timeout = Duration::from_secs(4);
+        }
     })
     .await;
     api.get("/users").await.is_error(503, "ServiceUnavailable");
+    api.delete("/users").await.is_error(503, "DeleteIncomplete");
+    assert!(requests.load(Relaxed) < 100, "{requests:?}");
 }
 
 #[tokio::test]
-async fn no_event_ends_a_process() {
-    let dynamodb = Scripted::start(empty_table).await;
+async fn a_page_that_continues_where_it_began_is_unavailability() {
+    let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
+    let dynamodb = Scripted::start(move |operation, _| match operation {
+        "Scan" => Answer::Json(200, same.clone()),
+        _ => Answer::Json(200, json!({"UnprocessedItems": {}})),
+    })
+    .await;
     let api = api(&dynamodb, |_| {}).await;
-    let service = api.service().expect("a local service");
-    let mut function = 0;
-    for (id, method, resource) in [
-        ("GetAllFunction", "GET", "/users"),
-        ("PostFunction", "POST", "/users"),
-        ("DeleteAllFunction", "DELETE", "/users"),
-        ("GetFunction", "GET", "/users/{id}"),
-        ("PutFunction", "PUT", "/users/{id}"),
-        ("DeleteFunction", "DELETE", "/users/{id}"),
-    ] {
-        function += 1;
-        let event = tests::Event::new(method, resource).id("1").body("{}");
-        for refused in [
-            "",
-            "{}",
-            "[]",
-            "null",
-            "42",
-            "\"text\"",
-            "{\"httpMethod\": 1}",
-            "{\"requestContext\": {}}",
-            "not JSON",
-        ] {
-            assert!(service.invoke(id, refused.to_owned()).await.is_err(), "{id}: {refused}");
-        }
-        for (name, value) in [
-            ("Host", "ho st"),
-            ("Host", "[::"),
-            ("Host", "\u{e9}"),
-            ("X-Forwarded-Proto", "://"),
-            ("X-Forwarded-Proto", "h t"),
-            ("X-Other", "\u{e9}"),
-        ] {
-            let mut hostile = event.json();
-            hostile["headers"][name] = json!(value);
-            hostile["multiValueHeaders"][name] = json!([value]);
-            hostile["requestContext"]["domainName"] = json!(value);
-            let answer = service.invoke(id, hostile.to_string()).await.expect("an answer");
-            assert!(
-                answer.contains("\"statusCode\":200") || answer.contains("UserNotFound"),
-                "{id}: {answer}"
-            );
-        }
-        let mut bad_base64 = event.json();
-        bad_base64["isBase64Encoded"] = json!(true);
-        bad_base64["body"] = json!("*");
-        let answer = service.invoke(id, bad_base64.to_string()).await.expect("an answer");
-        assert_eq!(
-            answer.contains("InvalidRequest"),
-            ["POST", "PUT"].contains(&method),
-            "{id}: {answer}"
-        );
-        assert_eq!(dynamodb.processes(), function, "{id}");
-    }
+    api.get("/users").await.is_error(503, "ServiceUnavailable");
+    api.delete("/users").await.is_error(503, "ServiceUnavailable");
 }

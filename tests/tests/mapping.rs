@@ -6,7 +6,7 @@ use bigdecimal::BigDecimal;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
-use users_core::User;
+use users_core::{Key, User};
 
 /// JSON with exact numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,7 @@ proptest! {
     #[test]
     fn a_user_comes_back_equal(value in value(), id in "\\PC{1,40}") {
         let json = format!("{{\"value\": {value}}}");
-        let user = User::from_json_with_id(&json, &id).expect("a user");
+        let user = User::from_json_with_id(&json, Key::new(&id).expect("a key")).expect("a user");
         let back = serde_json::to_string(&user).expect("a user is JSON");
         let expected = BTreeMap::from([("id".to_owned(), Json::String(id)), ("value".to_owned(), Json::parse(&value))]);
         prop_assert_eq!(Json::parse(&back), Json::Object(expected));

@@ -5,5 +5,5 @@ use users_core::{handlers, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(handlers::delete).await
+    run(handlers::DELETE, handlers::delete).await
 }

@@ -5,5 +5,5 @@ use users_core::{handlers, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    run(handlers::get_all).await
+    run(handlers::GET_ALL, handlers::get_all).await
 }

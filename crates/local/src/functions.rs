@@ -6,6 +6,7 @@ use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -80,6 +81,7 @@ impl Functions {
                 instances,
                 permits: Arc::new(Semaphore::new(instances.into())),
                 idle: Mutex::default(),
+                started: AtomicUsize::new(0),
                 stop: stop.clone(),
             }))
         };
@@ -119,6 +121,11 @@ impl Functions {
         (pool.logs)(&pool.function.executable, line);
     }
 
+    /// Returns how many processes have been started.
+    pub(crate) fn started(&self) -> usize {
+        self.pools.values().map(|pool| pool.started.load(Relaxed)).sum()
+    }
+
     /// Waits until every process is over. `stop`'s sender has to be dropped before.
     pub(crate) async fn stop(&self) {
         for pool in self.pools.values() {
@@ -143,6 +150,8 @@ struct Pool {
     permits: Arc<Semaphore>,
     /// The most recently used one is last.
     idle: Mutex<Vec<Instance>>,
+    /// How many processes have been started.
+    started: AtomicUsize,
     stop: watch::Receiver<()>,
 }
 
@@ -205,6 +214,7 @@ impl Pool {
             .kill_on_drop(true)
             .spawn()
             .map_err(InvokeError::Process)?;
+        self.started.fetch_add(1, Relaxed);
         if let Some(output) = process.stdout.take() {
             self.forward(output);
         }

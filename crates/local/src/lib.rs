@@ -206,6 +206,12 @@ impl Service {
         Ok(String::from_utf8_lossy(&response).into_owned())
     }
 
+    /// Returns how many function processes have been started so far.
+    #[must_use]
+    pub fn processes_started(&self) -> usize {
+        self.functions.started()
+    }
+
     /// Stops the service: ends every function process, whatever it is doing, and closes the database. Returns when all of
     /// it is over.
     pub async fn stop(self) {

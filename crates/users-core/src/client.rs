@@ -5,28 +5,39 @@ use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{
-    BehaviorVersion, Config, ConfigBag, Credentials, Intercept, Region, RuntimeComponents,
-};
-use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use lambda_http::http::Uri;
+use rustls::RootCertStore;
 
-use crate::https::Https;
+use crate::http::{Http, TrustError, trusted_roots};
+use crate::responses::CheckResponses;
 
-/// The environment variable with the URL of a DynamoDB to use in place of AWS's.
+/// The environment variable with the URL of a DynamoDB to use instead of AWS's.
 pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
 
 /// How long it may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the environment lacks or has wrong for there to be a client.
+/// How long one attempt may take, and one call with all its attempts. A call then ends within the
+/// 29 seconds that API Gateway waits
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How often a call is attempted.
+const ATTEMPTS: u32 = 3;
+
+/// More retries than a process can need. The SDK's own quota would carry over from one invocation
+/// to the next, so that a fault costs later requests their retries.
+const RETRY_QUOTA: usize = 100_000_000;
+
+/// Why the environment does not configure a client.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The endpoint is not a URL that a client can use.
-    #[error("'{0}' is not the URL of a DynamoDB: it has to be like http://localhost:8000")]
+    #[error("'{0}' is not the URL of a DynamoDB: use one such as http://localhost:8000")]
     Endpoint(String),
     /// There is no region.
     #[error("AWS_REGION is not set")]
@@ -34,35 +45,47 @@ pub enum ConfigurationError {
     /// There are no credentials.
     #[error("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")]
     Credentials,
+    /// A variable has a character that cannot be sent, such as a line break.
+    #[error("{0} has a blank, a line break or another character that cannot be sent in a header")]
+    Character(&'static str),
+    /// The certificates to trust cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
-/// A DynamoDB client that is configured by the environment alone, as Lambda sets it: region and credentials.
-/// No file is read and no other service is asked.
+/// Returns a DynamoDB client that is configured by the environment alone, as Lambda sets it: region
+/// and credentials. It reads no profile and asks no other service.
 ///
-/// `endpoint` is the URL of a DynamoDB to use in place of AWS's. With one, region and credentials may be missing:
-/// DynamoDB Local and its like accept any.
+/// `endpoint` is the URL of a DynamoDB to use instead of AWS's. With one, region and credentials
+/// may be missing, because DynamoDB Local and its like accept any.
 ///
-/// One call ends within 20 seconds, retries included, so that an answer is given within the 29 seconds that API Gateway
-/// waits (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+/// A call ends within 20 seconds, retries included.
 ///
 /// # Errors
 ///
-/// If a call could never succeed.
+/// If no call could ever succeed.
 pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     let timeouts = TimeoutConfig::builder()
-        .operation_attempt_timeout(Duration::from_secs(6))
-        .operation_timeout(Duration::from_secs(20))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
         .build();
+    let retries = RetryPartition::custom("invocations");
+    let retries = retries.token_bucket(TokenBucket::new(RETRY_QUOTA)).build();
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(Https::new(CONNECT_TIMEOUT))
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .interceptor(RefuseEmptyAnswers);
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_partition(retries)
+        .interceptor(CheckResponses);
 
+    let mut roots = RootCertStore::empty();
+    if endpoint.is_none_or(|endpoint| !has_scheme(endpoint, &["http"])) {
+        roots = trusted_roots()?;
+    }
+    config = config.http_client(Http::new(roots));
     if let Some(endpoint) = endpoint {
-        let uri = endpoint.parse::<Uri>().ok();
-        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+        if !has_scheme(endpoint, &["http", "https"]) {
             return Err(ConfigurationError::Endpoint(endpoint.to_owned()));
         }
         config = config.endpoint_url(endpoint);
@@ -72,9 +95,7 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
         (None, Some(_)) => Region::from_static("us-east-1"),
         (None, None) => return Err(ConfigurationError::Region),
     };
-    let has_credentials =
-        variable("AWS_ACCESS_KEY_ID").is_some() && variable("AWS_SECRET_ACCESS_KEY").is_some();
-    config = match (has_credentials, endpoint) {
+    config = match (has_credentials()?, endpoint) {
         (true, _) => config.credentials_provider(EnvironmentVariableCredentialsProvider::new()),
         (false, Some(_)) => config.credentials_provider(
             Credentials::builder()
@@ -88,42 +109,37 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     Ok(Client::from_conf(config.region(region).build()))
 }
 
-/// The value of an environment variable, unless it is blank.
-fn variable(name: &str) -> Option<String> {
+/// Whether a text is a URL with one of these schemes, and with a host.
+fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    url.parse::<Uri>()
+        .is_ok_and(|url| url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)))
+}
+
+/// Whether the environment has credentials.
+fn has_credentials() -> Result<bool, ConfigurationError> {
+    const NAMES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let values = NAMES.map(variable);
+    for (name, value) in NAMES.iter().zip(&values) {
+        if value.as_ref().is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(ConfigurationError::Character(name));
+        }
+    }
+    Ok(values[0].is_some() && values[1].is_some())
+}
+
+/// Returns the value of an environment variable, unless it is blank.
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-/// The DynamoDB endpoint that the environment asks for in place of AWS's: [`ENDPOINT_VARIABLE`], else the SDK's own variables
-/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). An empty one counts as none.
+/// Returns the URL of the DynamoDB to use instead of AWS's, from [`ENDPOINT_VARIABLE`] or else from
+/// the SDK's own variables
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). A blank variable
+/// counts as unset.
 #[must_use]
 pub fn endpoint_from_env() -> Option<String> {
-    [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
-        .iter()
-        .find_map(|name| variable(name))
-}
-
-/// Takes an answer without a body for the fault that it is. DynamoDB answers everything with a JSON object, but to the SDK no
-/// body is an empty object, and so an item that does not exist, or a success.
-#[derive(Debug)]
-struct RefuseEmptyAnswers;
-
-impl Intercept for RefuseEmptyAnswers {
-    fn name(&self) -> &'static str {
-        "RefuseEmptyAnswers"
-    }
-
-    fn read_after_deserialization(
-        &self,
-        context: &AfterDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if context.response().body().bytes().is_some_and(<[u8]>::is_empty) {
-            Err("an answer without a body".into())
-        } else {
-            Ok(())
-        }
-    }
+    let names = [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
+    names.into_iter().find_map(variable)
 }
 
 #[cfg(test)]
@@ -131,16 +147,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_has_to_be_a_url_that_a_client_can_use() {
+    fn an_endpoint_must_be_a_url_that_a_client_can_use() {
         for endpoint in
             ["localhost:8000", "not a url", "/path", "ftp://localhost", "http://", "http://ho st"]
         {
             let error = client(Some(endpoint)).expect_err(endpoint);
-            assert!(
-                matches!(error, ConfigurationError::Endpoint(_))
-                    && error.to_string().contains(endpoint),
-                "{error}"
-            );
+            let is_endpoint = matches!(error, ConfigurationError::Endpoint(_));
+            assert!(is_endpoint && error.to_string().contains(endpoint), "{error}");
         }
         client(Some("http://localhost:8000")).expect("a client without region and credentials");
     }

@@ -1,29 +1,41 @@
-//! The six operations: an API Gateway REST proxy request in, a response out. They always answer.
-//!
-//! A request is answered a second before its invocation's deadline at the latest.
+//! The six operations: a request in, a response out. They always return a response, a second before
+//! the deadline of the invocation at the latest.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_http::http::{HeaderValue, StatusCode, header};
+use lambda_http::http::{HeaderValue, header};
 use lambda_http::{Body, Request, RequestExt, Response};
 use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::list::ListRequest;
-use crate::response::{json, json_text};
+use crate::proxy::{Route, target};
+use crate::response::{from_error, ok};
 use crate::store::Store;
-use crate::user::{ID, User};
+use crate::user::{Key, User};
 
-/// How long before the invocation's deadline a request is answered.
+/// `GET /users`, which [`get_all`] handles.
+pub const GET_ALL: Route = Route { method: "GET", resource: "/users" };
+/// `POST /users`, which [`post`] handles.
+pub const POST: Route = Route { method: "POST", resource: "/users" };
+/// `DELETE /users`, which [`delete_all`] handles.
+pub const DELETE_ALL: Route = Route { method: "DELETE", resource: "/users" };
+/// `GET /users/{id}`, which [`get`] handles.
+pub const GET: Route = Route { method: "GET", resource: "/users/{id}" };
+/// `PUT /users/{id}`, which [`put`] handles.
+pub const PUT: Route = Route { method: "PUT", resource: "/users/{id}" };
+/// `DELETE /users/{id}`, which [`delete`] handles.
+pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
+
+/// How long before the deadline of the invocation a response is returned.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// `GET /users`: all users, or those of an email address, in one answer or in pages.
+/// Lists all users, or those with an email address, in one response or in pages.
 pub async fn get_all(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async {
-        let list = ListRequest::new(&request)?.read(&store).await?;
-        let mut response = json_text(StatusCode::OK, list.json);
+    respond(deadline(&request), async move {
+        let list = ListRequest::new(target(&request))?.read(&store).await?;
+        let mut response = ok(list.json);
         if let Some(url) = list.next_url {
             let link = HeaderValue::try_from(format!("<{url}>; rel=\"next\""))
                 .map_err(|error| Error::Internal(error.into()))?;
@@ -34,67 +46,87 @@ pub async fn get_all(store: Store, request: Request) -> Response<Body> {
     .await
 }
 
-/// `POST /users`: stores a new user.
+/// Stores a new user.
 pub async fn post(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async {
+    respond(deadline(&request), async move {
         let user = User::from_json(body(&request)?)?;
-        let response = json(StatusCode::OK, &user);
-        store.create(user).await?;
-        Ok(response)
+        drop(request);
+        let json = user.to_json()?;
+        store.create(user, &json).await?;
+        Ok(ok(json))
     })
     .await
 }
 
-/// `DELETE /users`: deletes all users.
+/// Deletes all users. A request that could mean fewer is rejected.
 pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
     let deadline = deadline(&request);
-    answer(deadline, async {
+    respond(deadline, async {
+        let target = target(&request);
+        if let Some(name) = target.query.keys().next() {
+            return Err(Error::InvalidRequest(format!(
+                "DELETE /users deletes all users and takes no parameters such as '{name}': to \
+                 delete some, find their ids with GET /users, and send DELETE /users/{{id}} for \
+                 each"
+            )));
+        }
+        let mut paths = target.path.iter().chain(&target.full_path);
+        if paths.any(|path| path.ends_with('/')) {
+            return Err(Error::InvalidRequest(
+                "the path ends with '/', as if an id was left out: send DELETE /users/{id} to \
+                 delete a user, or DELETE /users to delete all"
+                    .to_owned(),
+            ));
+        }
         store.delete_all(deadline).await?;
-        Ok(json(StatusCode::OK, &()))
+        Ok(ok("null".to_owned()))
     })
     .await
 }
 
-/// `GET /users/{id}`: a user.
+/// Returns a user.
 pub async fn get(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async {
-        Ok(json(StatusCode::OK, &store.get(&id(&request)?).await?))
+    respond(deadline(&request), async move {
+        let user = store.get(&id(&request)?).await?;
+        Ok(ok(user.to_json()?))
     })
     .await
 }
 
-/// `PUT /users/{id}`: replaces a user.
+/// Replaces a user.
 pub async fn put(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async {
-        let user = User::from_json_with_id(body(&request)?, &id(&request)?)?;
-        let response = json(StatusCode::OK, &user);
+    respond(deadline(&request), async move {
+        let user = User::from_json_with_id(body(&request)?, id(&request)?)?;
+        drop(request);
+        let json = user.to_json()?;
         store.replace(user).await?;
-        Ok(response)
+        Ok(ok(json))
     })
     .await
 }
 
-/// `DELETE /users/{id}`: deletes a user.
+/// Deletes a user.
 pub async fn delete(store: Store, request: Request) -> Response<Body> {
-    answer(deadline(&request), async {
-        Ok(json(StatusCode::OK, &store.delete(&id(&request)?).await?))
+    respond(deadline(&request), async move {
+        let user = store.delete(&id(&request)?).await?;
+        Ok(ok(user.to_json()?))
     })
     .await
 }
 
-/// The response of an operation, or the one that says why there is none.
-async fn answer(
+/// Returns the response of an operation, or the one that says why there is none.
+async fn respond(
     deadline: Instant,
     operation: impl Future<Output = Result<Response<Body>, Error>>,
 ) -> Response<Body> {
     match timeout_at(deadline, operation).await {
         Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => Error::OutOfTime.into_response(),
+        Ok(Err(error)) => from_error(&error),
+        Err(_) => from_error(&Error::OutOfTime),
     }
 }
 
-/// When a request has to be answered.
+/// Returns when a request must be answered.
 fn deadline(request: &Request) -> Instant {
     let epoch =
         Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));
@@ -102,30 +134,33 @@ fn deadline(request: &Request) -> Instant {
     Instant::now() + epoch.saturating_sub(now).saturating_sub(MARGIN)
 }
 
-/// The `{id}` of the path. API Gateway passes it on as the client sent it, percent-encoded.
-fn id(request: &Request) -> Result<Cow<'_, str>, Error> {
-    let encoded = request
-        .path_parameters_ref()
-        .and_then(|parameters| parameters.first(ID))
-        .unwrap_or_default();
+/// Reads the `{id}` of the path. API Gateway passes it as the client sent it, percent-encoded.
+fn id(request: &Request) -> Result<Key, Error> {
+    let encoded = target(request).id.as_deref().filter(|id| !id.is_empty());
+    let encoded = encoded.ok_or_else(|| {
+        Error::InvalidRequest("the path has no id: send it as in /users/42".to_owned())
+    })?;
     let is_escape = |rest: &str| {
-        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
     let decoded = percent_decode_str(encoded).decode_utf8().ok();
-    decoded.filter(|_| encoded.split('%').skip(1).all(is_escape)).ok_or_else(|| {
+    let id = decoded.filter(|_| encoded.split('%').skip(1).all(is_escape)).ok_or_else(|| {
         Error::InvalidRequest(
             "the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'"
                 .to_owned(),
         )
-    })
+    })?;
+    // No user can have another id.
+    Key::new(&id).ok_or_else(|| Error::UserNotFound { id: id.into_owned() })
 }
 
-/// The text of the body.
+/// Returns the text of the body.
 fn body(request: &Request) -> Result<&str, Error> {
     match request.body() {
         Body::Text(text) if !text.is_empty() => Ok(text),
         Body::Binary(bytes) => str::from_utf8(bytes).map_err(|_| {
-            Error::InvalidRequest("the body is not UTF-8, as JSON has to be".to_owned())
+            Error::InvalidRequest("the body is not UTF-8, as JSON must be".to_owned())
         }),
         _ => Err(Error::InvalidRequest(
             "the body is missing: send the user as a JSON object".to_owned(),

@@ -1,44 +1,48 @@
-//! Lists of users: what is asked for, how much of it fits a response, and where the rest is.
+//! Lists of users: what is requested, how much of it fits in a response, and where the rest is.
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
-use futures::stream::TryStreamExt;
-use lambda_http::request::RequestContext;
-use lambda_http::{Request, RequestExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
+use crate::proxy::Target;
 use crate::store::Store;
-use crate::user::{EMAIL, MAX_KEY_BYTES, User, is_key};
+use crate::user::{EMAIL, Key, MAX_KEY_BYTES, User};
 
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";
 
-/// The most users that a page can be asked to have.
+/// The most users that a page can be limited to.
 const MAX_LIMIT: usize = 1000;
 
-/// The most bytes of a response that Lambda's Runtime API takes from a function.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html> says 6 MB; this is the number in its refusal.
+/// The most bytes of a response that Lambda's Runtime API accepts from a function. AWS documents
+/// 6 MB (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>); this is the
+/// number in the API's error.
 const MAX_RESPONSE_BYTES: usize = 6_291_556;
 
-/// More than a response has around the text of its body when there is no link: its status, its other headers.
+/// More than a response without a link has around the text of its body.
 const ENVELOPE_BYTES: usize = 1024;
 
-/// What stands for itself in a query: RFC 3986's unreserved characters.
+/// The most bytes of a link's URL. API Gateway accepts requests with 10,240 bytes of headers, path
+/// and query
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>),
+/// and each can take three bytes in a link.
+const MAX_URL_BYTES: usize = 3 * 10_240;
+
+/// What is percent-encoded in a query: everything but RFC 3986's unreserved characters.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// A list that is asked for.
+/// A request for a list.
 #[derive(Debug)]
 pub(crate) struct ListRequest {
     email: Option<String>,
     limit: Option<usize>,
-    /// The id of the user to go on after.
-    after: Option<String>,
+    /// The id of the user to continue after.
+    after: Option<Key>,
     /// The URL of the next page up to the value of its cursor: an absolute path, and the same query.
     next_url: String,
 }
 
-/// What is answered.
+/// A list, or a page of one.
 #[derive(Debug)]
 pub(crate) struct List {
     /// An array of users, as JSON.
@@ -48,117 +52,100 @@ pub(crate) struct List {
 }
 
 impl ListRequest {
-    /// Reads the query of a request. The last of the values of a parameter counts.
+    /// Reads the query of a request. If a parameter is repeated, its last value counts.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidRequest`].
-    pub(crate) fn new(request: &Request) -> Result<Self, Error> {
-        let query = request.query_string_parameters_ref();
-        let last = |name| {
-            query.and_then(|query| query.all(name)).and_then(|values| values.last().copied())
-        };
+    pub(crate) fn new(target: &Target) -> Result<Self, Error> {
+        let last = |name| target.query.get(name).and_then(|values| values.last());
+        let next_url = next_url(target);
+        if next_url.len() > MAX_URL_BYTES {
+            return Err(Error::InvalidRequest("the path and query are too long".to_owned()));
+        }
         Ok(Self {
-            email: last(EMAIL).filter(|email| !email.is_empty()).map(str::to_owned),
-            limit: last(LIMIT).map(parse_limit).transpose()?,
-            after: last(CURSOR).map(parse_cursor).transpose()?,
-            next_url: next_url(request),
+            email: last(EMAIL).filter(|email| !email.is_empty()).cloned(),
+            limit: last(LIMIT).map(|limit| parse_limit(limit)).transpose()?,
+            after: last(CURSOR).map(|cursor| parse_cursor(cursor)).transpose()?,
+            next_url,
         })
     }
 
-    /// Reads the list, and no more than fits a response.
+    /// Reads the list, and no more than fits in a response.
     ///
     /// # Errors
     ///
     /// [`Error::ResponseTooLarge`] if there is no limit and not all users fit; the store's errors.
     pub(crate) async fn read(self, store: &Store) -> Result<List, Error> {
-        match self.limit {
-            Some(limit) => self.read_page(store, limit).await,
-            None => self.read_all(store).await,
-        }
-    }
-
-    async fn read_all(self, store: &Store) -> Result<List, Error> {
-        let mut pages = match (self.email, self.after) {
-            (None, None) => store.all(),
-            (email, after) => store.list(email, after.as_deref()).stream(),
+        let link_bytes = match self.limit {
+            Some(_) => self.next_url.len() + cursor(&"x".repeat(MAX_KEY_BYTES)).len(),
+            None => 0,
         };
-        let mut array = JsonArray::new(MAX_RESPONSE_BYTES - ENVELOPE_BYTES);
-        while let Some(users) = pages.try_next().await? {
-            for user in users {
-                if !array.push(&user)? {
-                    return Err(Error::ResponseTooLarge);
-                }
-            }
-        }
-        Ok(List { json: array.finish(), next_url: None })
-    }
-
-    async fn read_page(self, store: &Store, limit: usize) -> Result<List, Error> {
-        let link_bytes = self.next_url.len() + cursor(&"x".repeat(MAX_KEY_BYTES)).len();
         let mut array = JsonArray::new(MAX_RESPONSE_BYTES - ENVELOPE_BYTES - link_bytes);
         let mut count = 0;
-        let mut after = String::new();
-        let mut pages = store.list(self.email, self.after.as_deref());
+        let mut last_id = String::new();
+        let email = match self.email {
+            Some(email) => match Key::new(&email) {
+                Some(email) => Some(email),
+                // No user can have this address.
+                None => return Ok(List { json: array.finish(), next_url: None }),
+            },
+            None => None,
+        };
+        let mut pages = store.list(email, self.after);
         loop {
-            // One more than asked for tells whether there are more.
-            let wanted = i32::try_from(limit - count + 1).ok();
+            // One more than the limit tells whether there are more.
+            let wanted = self.limit.and_then(|limit| i32::try_from(limit - count + 1).ok());
             let Some(users) = pages.next(wanted).await? else {
                 return Ok(List { json: array.finish(), next_url: None });
             };
             for user in users {
-                if count == limit || !array.push(&user)? {
-                    return Ok(List {
-                        json: array.finish(),
-                        next_url: Some(self.next_url + &cursor(&after)),
-                    });
+                if self.limit == Some(count) || !array.push(&user)? {
+                    if self.limit.is_none() {
+                        return Err(Error::ResponseTooLarge);
+                    }
+                    let next_url = Some(self.next_url + &cursor(&last_id));
+                    return Ok(List { json: array.finish(), next_url });
                 }
                 count += 1;
-                user.id().clone_into(&mut after);
+                user.id().clone_into(&mut last_id);
             }
         }
     }
 }
 
 fn parse_limit(text: &str) -> Result<usize, Error> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
-        Ok(limit @ 1..=MAX_LIMIT) if digits => Ok(limit),
+        Ok(limit @ 1..=MAX_LIMIT) if is_number => Ok(limit),
         _ => {
             Err(Error::InvalidRequest(format!("'{LIMIT}' must be a number from 1 to {MAX_LIMIT}")))
         }
     }
 }
 
-/// The cursor to the users after the one with this id.
+/// Returns the cursor to the users after the one with this id.
 fn cursor(id: &str) -> String {
     BASE64.encode_to_string(id)
 }
 
-/// The id in a cursor.
-fn parse_cursor(cursor: &str) -> Result<String, Error> {
+/// Reads the id in a cursor.
+fn parse_cursor(cursor: &str) -> Result<Key, Error> {
     let id = BASE64.decode_to_vec(cursor).ok().and_then(|id| String::from_utf8(id).ok());
-    id.filter(|id| is_key(id)).ok_or_else(|| {
+    id.and_then(|id| Key::new(&id)).ok_or_else(|| {
         Error::InvalidRequest(format!(
-            "'{CURSOR}' is not one of this API's: take it as it is from the 'next' link of a page, or leave it away"
+            "invalid '{CURSOR}': copy it unchanged from a page's 'next' link, or omit it"
         ))
     })
 }
 
-/// The URL of the next page of a list up to the value of its cursor. The path is the one that the caller used, with the
-/// stage or what stands for it under a custom domain.
-fn next_url(request: &Request) -> String {
-    let mut url = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV1(context)) => context.path.clone().unwrap_or_default(),
-        _ => String::new(),
-    };
-    let mut query: Vec<_> =
-        request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()).collect();
-    // The order of the values of one name stays: the last one counts.
-    query.sort_by_key(|(name, _)| *name);
+/// Returns the URL of the next page of a list up to the value of its cursor. The path is the one
+/// that the client used.
+fn next_url(target: &Target) -> String {
+    let mut url = target.full_path.clone().unwrap_or_default();
     url.push('?');
-    for (name, value) in query {
-        if name != CURSOR {
+    for (name, values) in &target.query {
+        for value in values.iter().filter(|_| name != CURSOR) {
             url.extend(utf8_percent_encode(name, QUERY));
             url.push('=');
             url.extend(utf8_percent_encode(value, QUERY));
@@ -168,10 +155,10 @@ fn next_url(request: &Request) -> String {
     url + CURSOR + "="
 }
 
-/// An array of users as JSON that is kept from growing too large for a response.
+/// An array of users as JSON that does not grow too large for a response.
 struct JsonArray {
     json: Vec<u8>,
-    /// How many bytes it may still grow when it is a string in the JSON of a response.
+    /// How many bytes it may still grow as a string in the JSON of a response.
     room: usize,
 }
 
@@ -180,7 +167,7 @@ impl JsonArray {
         Self { json: b"[".to_vec(), room: room - "[]".len() }
     }
 
-    /// Adds a user if there is room, and tells whether there was.
+    /// Adds a user if there is room, and returns whether there was.
     fn push(&mut self, user: &User) -> Result<bool, Error> {
         let start = self.json.len();
         if start > 1 {

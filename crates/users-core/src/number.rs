@@ -2,31 +2,32 @@
 
 use thiserror::Error;
 
-/// The most significant digits that DynamoDB keeps.
-///
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types-number>
+/// The most significant digits that DynamoDB keeps
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types-number>).
 const MAX_DIGITS: usize = 38;
 
-/// The powers of ten that a number's first significant digit may stand for; same source.
+/// The powers of ten that the first significant digit of a number can stand for (same page).
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
-/// The most zeros that a number is filled up with, so that `1e20` is written out. Every number in its plain notation could
-/// make a user of 400 KB too large for a response: DynamoDB keeps `1e125` in two bytes.
+/// The most zeros that are written to avoid an exponent, so that `1e20` is written out. If every
+/// number was, a user of 400 KB could be too large for a response: DynamoDB keeps `1e125` in two
+/// bytes.
 const PLAIN_ZEROS: usize = 20;
 
 /// Why DynamoDB cannot keep a number.
 #[derive(Debug, Error, PartialEq)]
 pub(crate) enum NumberError {
-    #[error("a number of {0} significant digits, and at most {MAX_DIGITS} can be kept")]
+    #[error("a number with {0} significant digits, and at most {MAX_DIGITS} are possible")]
     TooPrecise(usize),
     #[error(
-        "a number out of range: its magnitude must be from 1E-130 to 9.9999999999999999999999999999999999999E+125, or zero"
+        "a number out of range: use zero, or a magnitude from 1E-130 to \
+         9.9999999999999999999999999999999999999E+125"
     )]
     OutOfRange,
 }
 
-/// A number's sign, its significant digits without zeros at either end, and the place of their decimal point: the value
-/// is `0.digits` times ten to the power of `point`. Zero has no digits.
+/// A number's sign, its significant digits without zeros at either end, and the place of the decimal
+/// point: the value is `0.digits` times ten to the power of `point`. Zero has no digits.
 struct Decimal {
     negative: bool,
     digits: String,
@@ -35,39 +36,45 @@ struct Decimal {
 
 impl Decimal {
     /// Reads text that follows JSON's grammar of numbers (RFC 8259, section 6).
-    fn parse(json: &str) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`NumberError::TooPrecise`].
+    fn parse(json: &str) -> Result<Self, NumberError> {
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
         // An exponent beyond 64 bits is beyond every limit, too: only its sign matters.
-        let exponent: i64 =
-            exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN } else { i64::MAX });
-        let (negative, mantissa) =
-            mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
-        let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let out_of_range = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+        let exponent: i64 = exponent.parse().unwrap_or(out_of_range);
+        let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
+        let (integer, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
 
-        let digits = [integer, fraction].concat();
-        let leading_zeros = digits.len() - digits.trim_start_matches('0').len();
-        let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        Self {
-            negative,
-            digits: digits.trim_matches('0').to_owned(),
-            point: exponent.saturating_add(length(integer.len()) - length(leading_zeros)),
+        let digits = integer.chars().chain(fraction.chars());
+        let leading_zeros = digits.clone().take_while(|digit| *digit == '0').count();
+        let trailing_zeros = digits.clone().rev().take_while(|digit| *digit == '0').count();
+        let significant =
+            (integer.len() + fraction.len()).saturating_sub(leading_zeros + trailing_zeros);
+        if significant > MAX_DIGITS {
+            return Err(NumberError::TooPrecise(significant));
         }
+        let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(Self {
+            negative: unsigned.len() < mantissa.len(),
+            digits: digits.skip(leading_zeros).take(significant).collect(),
+            point: exponent.saturating_add(length(integer.len()) - length(leading_zeros)),
+        })
     }
 }
 
-/// The same number in the one way that this service writes it: without superfluous zeros, and in plain decimal notation
-/// unless that takes more zeros than [`PLAIN_ZEROS`].
+/// Returns the text of a number in the one way that this service writes it: without superfluous
+/// zeros, and in plain decimal notation unless that takes more than 20 zeros.
 ///
 /// # Errors
 ///
-/// If DynamoDB cannot keep it.
+/// If DynamoDB cannot keep the number.
 pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
-    let Decimal { negative, digits, point } = Decimal::parse(json);
+    let Decimal { negative, digits, point } = Decimal::parse(json)?;
     if digits.is_empty() {
         return Ok("0".to_owned());
-    }
-    if digits.len() > MAX_DIGITS {
-        return Err(NumberError::TooPrecise(digits.len()));
     }
     let exponent = point.saturating_sub(1);
     if !MAGNITUDES.contains(&exponent) {
@@ -90,14 +97,14 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
     })
 }
 
-/// The bytes that a number takes in an item: a byte for every two significant digits on either side of the decimal
-/// point, one more, and one for a minus sign.
+/// Returns the bytes that a [`canonical`] number takes in an item: a byte for every two significant
+/// digits on either side of the decimal point, one more, and one for a minus sign.
 ///
 /// AWS documents the sum as approximate
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>); the split at the
-/// point and the sign's byte are what DynamoDB was measured to do by the authors of dynoxide.
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+/// The split at the point and the byte of the sign are what the authors of dynoxide measured.
 pub(crate) fn size(number: &str) -> usize {
-    let Decimal { negative, digits, point } = Decimal::parse(number);
+    let Ok(Decimal { negative, digits, point }) = Decimal::parse(number) else { return 0 };
     let integer = usize::try_from(point).unwrap_or(0).min(digits.len());
     let fraction = digits.len() - integer;
     integer.div_ceil(2) + fraction.div_ceil(2) + 1 + usize::from(negative && !digits.is_empty())

@@ -1,26 +1,73 @@
-//! JSON responses.
+//! Responses: JSON, and the one place that turns an error into one.
 
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Chain, Error};
 
-/// The response with this status whose body is this value as JSON.
-pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
-    match serde_json::to_string(body) {
-        Ok(text) => json_text(status, text),
-        // Only a value that DynamoDB answered with can have no form in JSON, such as a number that is none.
-        Err(error) => Error::Unavailable(error.into()).into_response(),
-    }
+/// When a client may try again after a 503, in seconds: DynamoDB throttles by the second
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/burst-adaptive-capacity.html>).
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// The body of every error response.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    code: &'a str,
+    message: &'a str,
 }
 
-/// The response with this status whose body is this text, which has to be JSON.
-pub(crate) fn json_text(status: StatusCode, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::Text(text));
+/// Returns a 200 response whose body is this text, which must be JSON.
+pub(crate) fn ok(json: String) -> Response<Body> {
+    with_status(StatusCode::OK, json)
+}
+
+fn with_status(status: StatusCode, json: String) -> Response<Body> {
+    let mut response = Response::new(Body::Text(json));
     *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+}
+
+/// Returns the response to an operation that failed, and logs the error: with its whole chain where
+/// the service or DynamoDB is at fault, else without its message, which may name an id.
+pub(crate) fn from_error(error: &Error) -> Response<Body> {
+    let unavailable =
+        || "the service is unavailable at the moment; try again a little later".into();
+    let (status, code, message) = match error {
+        Error::InvalidRequest(message) => {
+            (StatusCode::BAD_REQUEST, "InvalidRequest", message.clone())
+        }
+        Error::InvalidUser(message) => (StatusCode::BAD_REQUEST, "InvalidUser", message.clone()),
+        Error::UserNotFound { .. } => (StatusCode::BAD_REQUEST, "UserNotFound", error.to_string()),
+        Error::UserAlreadyExists { .. } => {
+            (StatusCode::BAD_REQUEST, "UserAlreadyExists", error.to_string())
+        }
+        Error::ResponseTooLarge => (StatusCode::BAD_REQUEST, "ResponseTooLarge", error.to_string()),
+        Error::DeleteIncomplete { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "DeleteIncomplete", error.to_string())
+        }
+        Error::Unavailable(_) | Error::UnknownOutcome | Error::OutOfTime => {
+            (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", unavailable())
+        }
+        Error::Internal(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "InternalError",
+            "internal error; the log has the details under the id of this request".into(),
+        ),
+    };
+    if status.is_server_error() {
+        tracing::error!(status = status.as_u16(), code, error = %Chain(error), "request failed");
+    } else {
+        tracing::info!(status = status.as_u16(), code, "request rejected");
+    }
+
+    let body = ErrorBody { code, message: &message };
+    let json = serde_json::to_string(&body).expect("two strings have a form in JSON");
+    let mut response = with_status(status, json);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
     response
 }

@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{Config, ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
@@ -20,151 +19,130 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::error::Error;
-use crate::user::{EMAIL, ID, Item, User, is_key, too_large};
+use crate::http::{OpenOnly, ResponseTooLarge};
+use crate::parse::too_large;
+use crate::responses::{Garbage, UnknownOutcomes};
+use crate::user::{EMAIL, ID, Item, Key, User};
 
 /// The global secondary index whose partition key is `email`, with all attributes projected.
 pub const EMAIL_INDEX: &str = "email-index";
 
-/// The most keys that one `BatchWriteItem` takes.
-///
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>
+/// The most keys that one `BatchWriteItem` accepts
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>).
 const BATCH: usize = 25;
 
-/// How many batches of deletes are on their way at once.
+/// How many batches of deletes are sent at once.
 const BATCHES_AT_ONCE: usize = 16;
 
-/// How many segments of the table are read at once, where it is known or found to have more than one page.
+/// How many segments of a table with several pages are read at once to delete its users.
 const SEGMENTS: i32 = 4;
 
-/// How long before its deadline [`Store::delete_all`] begins nothing new, so that what it began is done in time.
+/// How long before its deadline [`Store::delete_all`] begins nothing new, so that what it began
+/// ends in time.
 const WIND_UP: Duration = Duration::from_secs(2);
 
-/// How long to wait before keys that DynamoDB left unprocessed are sent again: at most this long at first, and twice as
-/// long each time up to the second, with full jitter
+/// How long to wait before keys that DynamoDB left unprocessed are sent again: at most this long at
+/// first, and twice as long each time up to the second, with full jitter
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.BatchOperations>).
+/// Pages without users are followed as slowly.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How long the connection may take that is opened before the first call.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The users of one table.
 ///
-/// It is cheap to clone. All methods answer within 20 seconds a DynamoDB call, retries included, with
-/// [`Error::Unavailable`] where DynamoDB throttles, fails, hangs or cannot be reached, and with [`Error::Internal`] where it
-/// refuses the service itself, such as for a missing table or permission.
+/// It is cheap to clone. Every call of DynamoDB ends within 20 seconds, retries included. A method
+/// returns [`Error::Unavailable`] if DynamoDB throttles, fails, returns garbage, hangs or cannot be
+/// reached, and [`Error::Internal`] if it rejects the service itself, such as for a missing table or
+/// permission.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
     table: Arc<str>,
-    /// How many users the first page had when the whole table was last read one page after another, if there were more pages;
-    /// else 0.
-    full_page: Arc<AtomicU32>,
 }
 
 impl Store {
-    /// The users of the table of this name: partition key `id`, index [`EMAIL_INDEX`].
+    /// Returns the users of the table with this name, whose partition key is `id`, and which has the
+    /// index [`EMAIL_INDEX`].
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
-        Self { client, table: table.into(), full_page: Arc::default() }
+        Self { client, table: table.into() }
     }
 
-    /// Opens the connection that the first call will use, so that the first call does not wait for it, and gives up after
-    /// a second. It needs no permission and costs nothing: DynamoDB answers `GET /` with a word about its health. A server
-    /// that closes the connection after that is asked for an item, for at most half a read unit. Whether any of it works
-    /// is left to the first call to find out.
+    /// Opens the connection for the first call, and runs the code of a call up to it, within a
+    /// second. Nothing is sent to DynamoDB. The first call finds out whether any of it works.
     pub async fn connect(&self) {
+        let request = self.client.get_item().table_name(&*self.table).set_key(Some(key(ID)));
         let once = Config::builder().retry_config(RetryConfig::disabled());
-        let item = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .key(ID, AttributeValue::S(ID.to_owned()));
-        let health =
-            item.clone().customize().config_override(once.clone()).mutate_request(|request| {
-                // The only error is that of a method that is not one.
-                let _ = request.set_method("GET");
-                *request.body_mut() = String::new().into();
-                request.headers_mut().remove("content-length");
-            });
-        let connect = async {
-            // An error is expected: a word about health is no item.
-            let Err(answer) = health.send().await else { return };
-            let closed = answer
-                .raw_response()
-                .is_none_or(|answer| answer.headers().get("connection") == Some("close"));
-            if closed {
-                // This may be refused, and leaves the connection open all the same.
-                let _ = item.customize().config_override(once).send().await;
-            }
-        };
-        let _ = timeout(Duration::from_secs(1), connect).await;
+        let open = request
+            .customize()
+            .config_override(once)
+            .mutate_request(|request| request.add_extension(OpenOnly));
+        let _ = timeout(OPEN_TIMEOUT, open.send()).await;
     }
 
-    /// The user with this id, as of all writes that were answered before: the read is strongly consistent.
+    /// Returns the user with this id. The read is strongly consistent.
     ///
     /// # Errors
     ///
     /// [`Error::UserNotFound`].
-    pub async fn get(&self, id: &str) -> Result<User, Error> {
-        let key = key_of_existing(id)?;
-        let request = self
-            .client
-            .get_item()
-            .table_name(&*self.table)
-            .set_key(Some(key))
-            .consistent_read(true);
-        let item = request.send().await.map_err(fault)?.item;
-        item.map(User::from_item).ok_or_else(|| not_found(id))
-    }
-
-    /// Stores a user whose id is not taken.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::UserAlreadyExists`], and the existing user stays as it is; [`Error::InvalidUser`] if DynamoDB finds the user
-    /// too large.
-    pub async fn create(&self, user: User) -> Result<(), Error> {
-        let id = user.id().to_owned();
-        let attempts = Attempts::default();
-        let request = self
-            .put(user.clone())
-            .condition_expression("attribute_not_exists(#id)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = request.customize().interceptor(attempts.clone()).send().await else {
-            return Ok(());
-        };
-        match error.as_service_error() {
-            // An attempt whose answer was lost may have stored the user, and the next one then finds it.
-            Some(PutItemError::ConditionalCheckFailedException(failed))
-                if attempts.0.load(Relaxed) > 1
-                    && failed
-                        .item
-                        .clone()
-                        .is_some_and(|item| User::from_item(item).is_same_as(&user)) =>
-            {
-                Ok(())
-            }
-            Some(PutItemError::ConditionalCheckFailedException(_)) => {
-                Err(Error::UserAlreadyExists { id })
-            }
-            _ => Err(put_fault(error)),
+    pub async fn get(&self, id: &Key) -> Result<User, Error> {
+        let request = self.client.get_item().table_name(&*self.table);
+        let request = request.set_key(Some(key(id.as_str()))).consistent_read(true);
+        match request.send().await.map_err(fault)?.item {
+            Some(item) => user_with_id(item, id),
+            None => Err(not_found(id.as_str())),
         }
     }
 
-    /// Replaces the whole user that has this user's id.
+    /// Stores a user whose id is not taken. `json` is the user as JSON.
     ///
     /// # Errors
     ///
-    /// [`Error::UserNotFound`], and nothing is stored; [`Error::InvalidUser`] if DynamoDB finds the user too large.
+    /// [`Error::UserAlreadyExists`], and the existing user is unchanged; [`Error::InvalidUser`] if
+    /// DynamoDB finds the user too large.
+    pub async fn create(&self, user: User, json: &str) -> Result<(), Error> {
+        let id = user.id().to_owned();
+        let unknown = UnknownOutcomes::default();
+        let request = self
+            .put(user)
+            .condition_expression("attribute_not_exists(#id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = request.customize().interceptor(unknown.clone()).send().await else {
+            return Ok(());
+        };
+        if !is_failed_condition(&error) {
+            return Err(put_fault(error));
+        }
+        // An attempt whose response was lost may have stored the user that this one then found.
+        let found = match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item.clone(),
+            _ => None,
+        };
+        let is_own = || found.and_then(User::from_item)?.to_json().ok().filter(|own| own == json);
+        if unknown.any() && is_own().is_some() {
+            return Ok(());
+        }
+        Err(Error::UserAlreadyExists { id })
+    }
+
+    /// Replaces the user that has this user's id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UserNotFound`], and nothing is stored; [`Error::UnknownOutcome`] if there is no such
+    /// user any more, but an attempt whose response was lost may have replaced it;
+    /// [`Error::InvalidUser`] if DynamoDB finds the user too large.
     pub async fn replace(&self, user: User) -> Result<(), Error> {
         let id = user.id().to_owned();
-        match self.put(user).condition_expression("attribute_exists(#id)").send().await {
+        let unknown = UnknownOutcomes::default();
+        let request = self.put(user).condition_expression("attribute_exists(#id)");
+        match request.customize().interceptor(unknown.clone()).send().await {
             Ok(_) => Ok(()),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
-            {
-                Err(not_found(&id))
-            }
-            Err(error) => Err(put_fault(error)),
+            Err(error) if !is_failed_condition(&error) => Err(put_fault(error)),
+            Err(_) if unknown.any() => Err(Error::UnknownOutcome),
+            Err(_) => Err(not_found(&id)),
         }
     }
 
@@ -176,57 +154,53 @@ impl Store {
             .expression_attribute_names("#id", ID)
     }
 
-    /// Deletes the user with this id, and gives it back.
+    /// Deletes the user with this id, and returns it.
     ///
     /// # Errors
     ///
-    /// [`Error::UserNotFound`].
-    pub async fn delete(&self, id: &str) -> Result<User, Error> {
-        let key = key_of_existing(id)?;
-        let request = self.client.delete_item().table_name(&*self.table).set_key(Some(key));
-        let request = request.return_values(ReturnValue::AllOld);
-        let item = request.send().await.map_err(fault)?.attributes;
-        item.map(User::from_item).ok_or_else(|| not_found(id))
-    }
-
-    /// The users, page by page: all, or those of an email address; after the user with the id `after`, or from the start.
-    ///
-    /// The whole table is read strongly consistently. The index that is read for an email address cannot be, and may lag
-    /// behind a write for a moment.
-    #[must_use]
-    pub fn list(&self, email: Option<String>, after: Option<&str>) -> Pages {
-        // No user has an email address that cannot be a key, and DynamoDB would not let us ask.
-        let nobody = email.as_deref().is_some_and(|email| !is_key(email));
-        let start = after.map(|id| {
-            let mut key = key(id);
-            key.extend(
-                email.iter().map(|email| (EMAIL.to_owned(), AttributeValue::S(email.clone()))),
-            );
-            key
-        });
-        let next = if nobody { Next::Nothing } else { Next::From(start) };
-        Pages { store: self.clone(), scope: email.map_or(Scope::Table(None), Scope::Email), next }
-    }
-
-    /// All users, page by page, in no order, strongly consistently.
-    ///
-    /// A table that had several pages the last time is read in four segments at once: then DynamoDB reads some pages while
-    /// others are worked on. A table of one page is not, which would take more requests and a connection for each. The last time, of
-    /// this process, tells, because nothing else does without a request of its own. What that gives is in `docs/benchmarks.md`.
-    #[must_use]
-    pub fn all(&self) -> BoxStream<'static, Result<Vec<User>, Error>> {
-        if self.full_page.load(Relaxed) == 0 {
-            self.list(None, None).stream()
-        } else {
-            let pages = |segment| {
-                let scope = Scope::Table(Some(segment));
-                Pages { store: self.clone(), scope, next: Next::From(None) }.stream()
-            };
-            stream::select_all((0..SEGMENTS).map(pages)).boxed()
+    /// [`Error::UserNotFound`]; [`Error::UnknownOutcome`] if there is no such user, but an attempt
+    /// whose response was lost may have deleted it.
+    pub async fn delete(&self, id: &Key) -> Result<User, Error> {
+        let unknown = UnknownOutcomes::default();
+        let request = self.client.delete_item().table_name(&*self.table);
+        let request =
+            request.set_key(Some(key(id.as_str()))).return_values(ReturnValue::AllOld).customize();
+        let output = request.interceptor(unknown.clone()).send().await.map_err(fault)?;
+        match output.attributes {
+            Some(item) => user_with_id(item, id),
+            None if unknown.any() => Err(Error::UnknownOutcome),
+            None => Err(not_found(id.as_str())),
         }
     }
 
-    /// Deletes all users that exist when it begins, in no order.
+    /// Returns the users, page by page: all, or those with an email address; after the user with
+    /// the id `after`, or from the start.
+    ///
+    /// The whole table is read strongly consistently. An index cannot be, and so a list by email
+    /// address may lag behind a write.
+    #[must_use]
+    pub fn list(&self, email: Option<Key>, after: Option<Key>) -> Pages {
+        let start = after.map(|id| {
+            let mut key = key(id.as_str());
+            if let Some(email) = &email {
+                key.insert(EMAIL.to_owned(), AttributeValue::S(email.as_str().to_owned()));
+            }
+            key
+        });
+        self.pages(email.map_or(Scope::Table, Scope::Email), start)
+    }
+
+    fn pages(&self, scope: Scope, start: Option<Item>) -> Pages {
+        Pages {
+            store: self.clone(),
+            scope,
+            next: Next::From(start),
+            max_items: None,
+            backoff: Duration::ZERO,
+        }
+    }
+
+    /// Deletes all users that exist when it begins, in no particular order.
     ///
     /// # Errors
     ///
@@ -237,13 +211,15 @@ impl Store {
         let stopped = AtomicBool::new(false);
         let done = async {
             // Most tables are one page. To read segments at once takes a connection for each.
-            let (first, next) = self.scan(Attributes::Id, None, None, None).await?;
+            let mut pages = self.pages(Scope::Ids, None);
+            let first = pages.next(None).await?.unwrap_or_default();
             let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
             // These are gone before the segments are read, which would have them again.
             self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
-            if matches!(next, Next::From(_)) && !stopped.load(Relaxed) {
-                let rest = stream::select_all((0..SEGMENTS).map(|segment| self.ids(segment)));
-                self.delete_each(rest.boxed(), stop, &deleted, &stopped).await?;
+            if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
+                let segments = (0..SEGMENTS).map(|i| self.pages(Scope::Segment(i), None).ids());
+                let rest = stream::select_all(segments).boxed();
+                self.delete_each(rest, stop, &deleted, &stopped).await?;
             }
             Ok(())
         };
@@ -254,8 +230,8 @@ impl Store {
         }
     }
 
-    /// Deletes the users with these ids, many batches at once, and counts them in `deleted`. Sets `stopped` if `stop` comes
-    /// before all are deleted.
+    /// Deletes the users with these ids, many batches at once, and counts them in `deleted`. Sets
+    /// `stopped` if `stop` comes before all are deleted.
     async fn delete_each(
         &self,
         ids: BoxStream<'static, Result<String, Error>>,
@@ -276,57 +252,8 @@ impl Store {
         batches.try_for_each_concurrent(BATCHES_AT_ONCE, delete).await
     }
 
-    /// The ids of the users in one segment of the table.
-    fn ids(&self, segment: i32) -> BoxStream<'static, Result<String, Error>> {
-        stream::try_unfold((self.clone(), Next::From(None)), move |(store, next)| async move {
-            let Next::From(start) = next else { return Ok(None) };
-            let (users, next) = store.scan(Attributes::Id, Some(segment), start, None).await?;
-            Ok(Some((users, (store, next))))
-        })
-        .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
-        .try_flatten()
-        .boxed()
-    }
-
-    /// A page of the table, or of one of its segments, and what the next one is.
-    async fn scan(
-        &self,
-        attributes: Attributes,
-        segment: Option<i32>,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> Result<(Vec<User>, Next), Error> {
-        let mut scan = self.client.scan().table_name(&*self.table).consistent_read(true);
-        if let Some(segment) = segment {
-            scan = scan.segment(segment).total_segments(SEGMENTS);
-        }
-        if let Attributes::Id = attributes {
-            scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
-        }
-        let output =
-            scan.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
-        Ok(page(output.items, output.last_evaluated_key))
-    }
-
-    /// A page of the users with this email address, and what the next one is.
-    async fn query(
-        &self,
-        email: &str,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> Result<(Vec<User>, Next), Error> {
-        let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
-        let query = query.key_condition_expression("#email = :email");
-        let query = query.expression_attribute_names("#email", EMAIL);
-        let query =
-            query.expression_attribute_values(":email", AttributeValue::S(email.to_owned()));
-        let output =
-            query.set_exclusive_start_key(start).set_limit(limit).send().await.map_err(fault)?;
-        Ok(page(output.items, output.last_evaluated_key))
-    }
-
-    /// Deletes the users with these ids, of which there are at most [`BATCH`], and counts them in `deleted`. Whether all
-    /// are deleted: some may not be when `stop` has come.
+    /// Deletes the users with these ids, of which there are at most 25, and counts them in
+    /// `deleted`. Returns whether all are deleted: some may not be when `stop` has come.
     async fn delete_batch(
         &self,
         ids: Vec<String>,
@@ -336,19 +263,15 @@ impl Store {
         let mut left = ids.iter().map(|id| delete_request(id)).collect::<Result<Vec<_>, _>>()?;
         let mut backoff = BACKOFF.0;
         loop {
-            let sent = left.len();
-            let output = self
-                .client
-                .batch_write_item()
-                .request_items(&*self.table, left)
-                .send()
-                .await
-                .map_err(fault)?;
-            left = output
-                .unprocessed_items
-                .and_then(|mut tables| tables.remove(&*self.table))
-                .unwrap_or_default();
-            deleted.fetch_add(sent.saturating_sub(left.len()), Relaxed);
+            let sent = left.clone();
+            let request = self.client.batch_write_item().request_items(&*self.table, left);
+            let output = request.send().await.map_err(fault)?;
+            let mut unprocessed = output.unprocessed_items.unwrap_or_default();
+            left = unprocessed.remove(&*self.table).unwrap_or_default();
+            if !unprocessed.is_empty() || !left.iter().all(|request| sent.contains(request)) {
+                return Err(garbage());
+            }
+            deleted.fetch_add(sent.len().saturating_sub(left.len()), Relaxed);
             if left.is_empty() {
                 return Ok(true);
             }
@@ -367,22 +290,23 @@ pub struct Pages {
     store: Store,
     scope: Scope,
     next: Next,
+    /// The most items of a page, if pages would otherwise be too large to be read.
+    max_items: Option<i32>,
+    /// How long to wait before the next page.
+    backoff: Duration,
 }
 
-/// Which users are read.
+/// What is read.
 #[derive(Debug)]
 enum Scope {
-    /// All, or those in one of [`SEGMENTS`] segments of the table.
-    Table(Option<i32>),
-    /// Those of an email address.
-    Email(String),
-}
-
-/// What is read of each user.
-#[derive(Clone, Copy, Debug)]
-enum Attributes {
-    All,
-    Id,
+    /// All users.
+    Table,
+    /// The ids of all users.
+    Ids,
+    /// The ids of the users in one of [`SEGMENTS`] segments of the table.
+    Segment(i32),
+    /// The users with an email address.
+    Email(Key),
 }
 
 /// What the next page is.
@@ -395,70 +319,107 @@ enum Next {
 }
 
 impl Pages {
-    /// The next page: at most 1 MB of users and at most `limit`, maybe none. `None` when there are no more pages.
+    /// Reads the next page: at most 1 MB of users and at most `limit`, perhaps none. `None` follows
+    /// the last page.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] or [`Error::Internal`].
     pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
+        /// How many items a page has at most after one that was too large, and by how much less
+        /// after each further one. It then grows again as slowly.
+        const STEPS: (i32, i32) = (256, 16);
+
         let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else {
             return Ok(None);
         };
-        let is_first = start.is_none() && limit.is_none();
-        let (users, next) = match &self.scope {
-            Scope::Email(email) => self.store.query(email, start, limit).await?,
-            Scope::Table(segment) => {
-                self.store.scan(Attributes::All, *segment, start, limit).await?
+        sleep(self.backoff).await;
+        let (items, last) = loop {
+            let max = match (limit, self.max_items) {
+                (Some(limit), Some(max)) => Some(limit.min(max)),
+                (limit, max) => limit.or(max),
+            };
+            match self.request(start.clone(), max).await {
+                Ok(page) => break page,
+                Err(error) if is_too_large(&error) && max != Some(1) => {
+                    let smaller = max.map_or(STEPS.0, |max| STEPS.0.min(max / STEPS.1));
+                    self.max_items = Some(smaller.max(1));
+                }
+                Err(error) => return Err(error),
             }
         };
-        self.next = next;
-        if is_first {
-            self.learn(users.len());
+        self.max_items = self.max_items.map(|max| max * STEPS.1).filter(|max| *max <= STEPS.0);
+
+        let last = last.filter(|key| !key.is_empty());
+        if last.is_some() && last == start {
+            // It would never end.
+            return Err(garbage());
         }
-        Ok(Some(users))
+        self.backoff = match items.len() {
+            0 => BACKOFF.1.min(self.backoff * 2).max(BACKOFF.0),
+            _ => Duration::ZERO,
+        };
+        self.next = last.map_or(Next::Nothing, |key| Next::From(Some(key)));
+        let users: Option<Vec<_>> = items.into_iter().map(|item| self.user(item)).collect();
+        users.ok_or_else(garbage).map(Some)
     }
 
-    /// Keeps in mind what the first page, of as many users, tells of the size of the table.
-    fn learn(&self, users: usize) {
-        let full_page = &self.store.full_page;
-        let users = u32::try_from(users).unwrap_or(u32::MAX);
-        let is_last = matches!(self.next, Next::Nothing);
-        match self.scope {
-            Scope::Table(None) => full_page.store(if is_last { 0 } else { users }, Relaxed),
-            // Segments are ranges of the ids' hashes, so each has about as many users.
-            Scope::Table(Some(0))
-                if is_last
-                    && users <= full_page.load(Relaxed).div_ceil(SEGMENTS.unsigned_abs()) =>
-            {
-                full_page.store(0, Relaxed);
-            }
-            _ => {}
+    /// Requests a page, and returns its items and the key of its last one if there are more.
+    async fn request(
+        &self,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> Result<(Vec<Item>, Option<Item>), Error> {
+        let client = &self.store.client;
+        if let Scope::Email(email) = &self.scope {
+            let query = client.query().table_name(&*self.store.table).index_name(EMAIL_INDEX);
+            let query = query.key_condition_expression("#email = :email");
+            let query = query.expression_attribute_names("#email", EMAIL);
+            let email = AttributeValue::S(email.as_str().to_owned());
+            let query = query.expression_attribute_values(":email", email);
+            let query = query.set_exclusive_start_key(start).set_limit(limit);
+            let output = query.send().await.map_err(fault)?;
+            return Ok((output.items.unwrap_or_default(), output.last_evaluated_key));
         }
+        let mut scan = client.scan().table_name(&*self.store.table).consistent_read(true);
+        if let Scope::Segment(segment) = self.scope {
+            scan = scan.segment(segment).total_segments(SEGMENTS);
+        }
+        if let Scope::Ids | Scope::Segment(_) = self.scope {
+            scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
+        }
+        let scan = scan.set_exclusive_start_key(start).set_limit(limit);
+        let output = scan.send().await.map_err(fault)?;
+        Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
     }
 
-    /// The pages that are left.
-    pub(crate) fn stream(self) -> BoxStream<'static, Result<Vec<User>, Error>> {
+    /// Returns the user that an item is, unless it cannot be one of these.
+    fn user(&self, item: Item) -> Option<User> {
+        User::from_item(item).filter(|user| match &self.scope {
+            Scope::Email(email) => user.string(EMAIL) == Some(email.as_str()),
+            _ => true,
+        })
+    }
+
+    /// Returns the ids of the users that are left.
+    fn ids(self) -> BoxStream<'static, Result<String, Error>> {
         stream::try_unfold(self, async |mut pages| {
             Ok(pages.next(None).await?.map(|users| (users, pages)))
         })
+        .map_ok(|users| stream::iter(users.into_iter().map(|user| Ok(user.id().to_owned()))))
+        .try_flatten()
         .boxed()
     }
 }
 
-/// The users of a page, and what the next one is.
-fn page(items: Option<Vec<Item>>, last: Option<Item>) -> (Vec<User>, Next) {
-    let users = items.unwrap_or_default().into_iter().map(User::from_item).collect();
-    (users, last.filter(|key| !key.is_empty()).map_or(Next::Nothing, |key| Next::From(Some(key))))
-}
-
-/// The table's key of the user with this id.
+/// Returns the key of the item with this id.
 fn key(id: &str) -> Item {
     HashMap::from([(ID.to_owned(), AttributeValue::S(id.to_owned()))])
 }
 
-/// The table's key of the user with this id, unless no user can have it.
-fn key_of_existing(id: &str) -> Result<Item, Error> {
-    if is_key(id) { Ok(key(id)) } else { Err(not_found(id)) }
+/// Returns the user that an item is, which must have this id.
+fn user_with_id(item: Item, id: &Key) -> Result<User, Error> {
+    User::from_item(item).filter(|user| user.id() == id.as_str()).ok_or_else(garbage)
 }
 
 fn delete_request(id: &str) -> Result<WriteRequest, Error> {
@@ -473,61 +434,57 @@ fn not_found(id: &str) -> Error {
     Error::UserNotFound { id: id.to_owned() }
 }
 
-/// The fault that a call of DynamoDB ended with.
-fn fault<E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static>(
-    error: SdkError<E>,
-) -> Error {
-    let unavailable = match &error {
-        SdkError::ServiceError(refusal) => {
-            let status = refusal.raw().status();
+/// Returns the error for a response that DynamoDB cannot have sent.
+fn garbage() -> Error {
+    Error::Unavailable(Garbage.into())
+}
+
+/// Returns the error for a call of DynamoDB that failed.
+fn fault<E>(error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let is_unavailable = match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status();
             status.is_server_error()
                 || status.as_u16() == 429
-                || refusal.err().code().is_none_or(is_passing)
+                || service.err().code().is_none_or(is_transient)
         }
         SdkError::ConstructionFailure(_) => false,
         SdkError::DispatchFailure(failure) => !failure.is_user(),
         _ => true,
     };
-    if unavailable { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
+    if is_unavailable { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
 }
 
-/// Whether a code says that the same request may succeed later: those of AWS's throttling and passing faults, and of writes
-/// that got in each other's way.
-///
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-fn is_passing(code: &str) -> bool {
+/// Whether a code says that the same request may succeed later: AWS's throttling and transient
+/// errors, and writes that met at one item
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
+fn is_transient(code: &str) -> bool {
     THROTTLING_ERRORS.contains(&code)
         || TRANSIENT_ERRORS.contains(&code)
         || ["ReplicatedWriteConflictException", "TransactionConflictException"].contains(&code)
 }
 
-/// The fault that a `PutItem` ended with. Only DynamoDB itself knows for sure how large an item is.
-fn put_fault(error: SdkError<PutItemError>) -> Error {
-    let message =
-        error.as_service_error().and_then(ProvideErrorMetadata::message).unwrap_or_default();
-    if message.contains("Item size") && message.contains("exceeded") {
-        too_large("more than DynamoDB takes")
-    } else {
-        fault(error)
-    }
+/// Whether DynamoDB rejected a write because of its condition.
+fn is_failed_condition(error: &SdkError<PutItemError>) -> bool {
+    let is_failed =
+        error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception);
+    is_failed && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
 }
 
-/// Counts the attempts of one call: the first and its retries.
-#[derive(Clone, Debug, Default)]
-struct Attempts(Arc<AtomicU32>);
+/// Whether a page was too large to be read.
+fn is_too_large(error: &Error) -> bool {
+    let mut chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    chain.any(<dyn std::error::Error>::is::<ResponseTooLarge>)
+}
 
-impl Intercept for Attempts {
-    fn name(&self) -> &'static str {
-        "Attempts"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Relaxed);
-        Ok(())
-    }
+/// Returns the error for a `PutItem` that failed. Only DynamoDB itself knows exactly how large an
+/// item is.
+fn put_fault(error: SdkError<PutItemError>) -> Error {
+    let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
+    let is_too_large =
+        message.is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
+    if is_too_large { too_large() } else { fault(error) }
 }

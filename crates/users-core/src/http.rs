@@ -1,0 +1,79 @@
+//! HTTP for the SDK, as far as DynamoDB speaks it: HTTP/1.1, over TLS by rustls and ring.
+//!
+//! The SDK's own client adds HTTP/2 and proxies, a third of a megabyte in each function's zip.
+
+mod connections;
+mod trust;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::RuntimeComponents;
+use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::error::ConnectorError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_types::body::SdkBody;
+use lambda_http::http::Response;
+use rustls::RootCertStore;
+
+pub(crate) use connections::{ConnectError, ResponseTooLarge};
+pub use trust::TrustError;
+pub(crate) use trust::trusted_roots;
+
+use connections::Connections;
+
+/// How long a connection may take to open where the SDK sets no limit: the SDK's own default.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+
+/// Marks a request that opens the connection it would be sent on, and is not sent. The response
+/// to it is an empty JSON object.
+///
+/// As an extension of an SDK request, it warms everything up to the network: no response of the
+/// server's can cost the connection, because there is none.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenOnly;
+
+/// Sends the SDK's requests over connections that it keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Http {
+    connections: Connections,
+    connect_timeout: Duration,
+}
+
+impl Http {
+    /// Returns a client that trusts servers whose certificates these roots issued.
+    pub(crate) fn new(roots: RootCertStore) -> Self {
+        let connections = Connections::new(trust::tls_config(roots));
+        Self { connections, connect_timeout: CONNECT_TIMEOUT }
+    }
+
+    async fn call(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let request =
+            request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+        let response = if request.extensions().get::<OpenOnly>().is_some() {
+            self.connections.open(request.uri(), self.connect_timeout).await?;
+            Response::new(SdkBody::from("{}"))
+        } else {
+            self.connections.send(request, self.connect_timeout).await?.map(SdkBody::from)
+        };
+        HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
+    }
+}
+
+impl HttpClient for Http {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connect_timeout = settings.connect_timeout().unwrap_or(self.connect_timeout);
+        SharedHttpConnector::new(Self { connect_timeout, ..self.clone() })
+    }
+}
+
+impl HttpConnector for Http {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::new(self.clone().call(request))
+    }
+}

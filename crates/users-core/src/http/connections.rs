@@ -1,0 +1,237 @@
+//! Connections that are kept between requests, and between the invocations of a process.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::error::{BoxError, ConnectorError};
+use aws_smithy_runtime_api::client::connection::{CaptureSmithyConnection, ConnectionMetadata};
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::ErrorKind;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use lambda_http::http::header::{HOST, HeaderValue};
+use lambda_http::http::{Request, Response, Uri};
+use lambda_http::tower::Service;
+use memchr::memchr_iter;
+use rustls::ClientConfig;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+/// How long a connection is kept after its last response.
+const MAX_IDLE: Duration = Duration::from_secs(90);
+
+/// How long a response on a reused connection may take to begin. The connection may have died while
+/// Lambda kept the process frozen, and nothing else tells. A request that was only slow is sent
+/// again on a new connection, which has the whole time of an attempt.
+const REUSED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most bytes of a response that are read. The largest that DynamoDB can have to send is an
+/// item of 400 KB that is full of numbers such as 1E+125: 3 bytes each in the item, and 135 in JSON.
+const MAX_RESPONSE_BYTES: usize = 20 * 1024 * 1024;
+
+/// The most memory that a response may take once it is parsed, in bytes, so that a function with
+/// 128 MB survives it. Every response with one item takes less.
+const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
+
+/// The size of an attribute value in memory, in bytes, without its text.
+const VALUE_BYTES: usize = 64;
+
+/// A connection that cannot be opened. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {authority}: {source}")]
+pub(crate) struct ConnectError {
+    /// The host and port.
+    authority: String,
+    source: BoxError,
+}
+
+/// A response that would take more memory than the function has to spare.
+#[derive(Debug, thiserror::Error)]
+#[error("the response is too large to be read")]
+pub(crate) struct ResponseTooLarge;
+
+/// As many connections as there are requests at once, each kept for the next request.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    connector: HttpsConnector<HttpConnector>,
+    /// The most recently used one is last.
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// A connection that serves one request at a time.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<SdkBody>,
+    /// Whether the SDK wants it closed, as it does after a server error.
+    poisoned: Arc<AtomicBool>,
+    /// When its last response ended, by the system's clock: `Instant` may stand still while Lambda
+    /// keeps the process frozen.
+    idle_since: SystemTime,
+}
+
+impl Connections {
+    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        Self { connector: HttpsConnector::from((tcp, tls)), idle: Arc::default() }
+    }
+
+    /// Opens a connection to the server of this URL, and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`].
+    pub(super) async fn open(&self, url: &Uri, limit: Duration) -> Result<(), ConnectorError> {
+        let mut connection = self.connect(url, limit).await?;
+        connection.sender.ready().await.map_err(connection_error)?;
+        self.lock().push(connection);
+        Ok(())
+    }
+
+    /// Sends a request on an idle connection, or on a new one, and returns the whole response.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] if nothing was sent; [`ResponseTooLarge`]; else what the connection ended
+    /// with, after which the server may or may not have processed the request.
+    pub(super) async fn send(
+        &self,
+        mut request: Request<SdkBody>,
+        connect_timeout: Duration,
+    ) -> Result<Response<Vec<u8>>, ConnectorError> {
+        let url = request.uri().clone();
+        if let (Some(authority), false) = (url.authority(), request.headers().contains_key(HOST)) {
+            let host = HeaderValue::try_from(authority.as_str())
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            request.headers_mut().insert(HOST, host);
+        }
+        *request.uri_mut() = url.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+        loop {
+            let Some(mut connection) = self.take_idle() else {
+                let mut connection = self.connect(&url, connect_timeout).await?;
+                captured(&connection, &request);
+                let sent = connection.sender.try_send_request(request).await;
+                let response = sent.map_err(|error| connection_error(error.into_error()))?;
+                return self.finish(connection, response).await;
+            };
+            captured(&connection, &request);
+            let sent = connection.sender.try_send_request(request);
+            match timeout(REUSED_RESPONSE_TIMEOUT, sent).await {
+                Ok(Ok(response)) => return self.finish(connection, response).await,
+                Ok(Err(mut error)) => {
+                    self.discard_idle_since(connection.idle_since);
+                    match error.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => return Err(connection_error(error.into_error())),
+                    }
+                }
+                Err(elapsed) => {
+                    self.discard_idle_since(connection.idle_since);
+                    return Err(ConnectorError::timeout(elapsed.into()));
+                }
+            }
+        }
+    }
+
+    /// Reads the rest of a response, and keeps its connection.
+    async fn finish(
+        &self,
+        mut connection: Connection,
+        response: Response<Incoming>,
+    ) -> Result<Response<Vec<u8>>, ConnectorError> {
+        let (head, body) = response.into_parts();
+        let body = read(body).await?;
+        connection.idle_since = SystemTime::now();
+        self.lock().push(connection);
+        Ok(Response::from_parts(head, body))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the connection that was used last, unless none is left that can be used.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        let now = SystemTime::now();
+        idle.retain(|connection| {
+            // A clock that was set back says nothing about the age.
+            let is_young =
+                now.duration_since(connection.idle_since).is_ok_and(|age| age < MAX_IDLE);
+            is_young && !connection.sender.is_closed() && !connection.poisoned.load(Relaxed)
+        });
+        let ready = idle.iter().rposition(|connection| connection.sender.is_ready())?;
+        Some(idle.remove(ready))
+    }
+
+    /// Closes every connection that has been idle since this time or longer: what one of them died
+    /// of, the others died of too.
+    fn discard_idle_since(&self, time: SystemTime) {
+        self.lock().retain(|connection| connection.idle_since > time);
+    }
+
+    async fn connect(&self, url: &Uri, limit: Duration) -> Result<Connection, ConnectorError> {
+        let opened = async {
+            let stream = timeout(limit, self.connector.clone().call(url.clone())).await??;
+            Ok(http1::handshake(stream).await?)
+        };
+        let (sender, connection) = opened.await.map_err(|source: BoxError| {
+            let timed_out = source.is::<Elapsed>();
+            let authority = url.authority().map(ToString::to_string).unwrap_or_default();
+            let error = Box::new(ConnectError { authority, source });
+            if timed_out { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
+        })?;
+        // The sender is told how the connection ends.
+        tokio::spawn(async { connection.await.unwrap_or_default() });
+        Ok(Connection { sender, poisoned: Arc::default(), idle_since: SystemTime::now() })
+    }
+}
+
+/// Lets the SDK poison the connection that it sends this request on.
+fn captured(connection: &Connection, request: &Request<SdkBody>) {
+    if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
+        let poisoned = Arc::clone(&connection.poisoned);
+        capture.set_connection_retriever(move || {
+            let poisoned = Arc::clone(&poisoned);
+            let poison = move || poisoned.store(true, Relaxed);
+            Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
+        });
+    }
+}
+
+/// Reads a body to its end.
+async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > MAX_RESPONSE_BYTES {
+        return Err(ConnectorError::other(ResponseTooLarge.into(), None));
+    }
+    let mut bytes = Vec::with_capacity(announced);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(connection_error)?.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_RESPONSE_BYTES {
+            return Err(ConnectorError::other(ResponseTooLarge.into(), None));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    // The SDK copies each text, and makes a value of each object.
+    let parsed_bytes = || 2 * bytes.len() + VALUE_BYTES * memchr_iter(b'{', &bytes).count();
+    if bytes.len() > MAX_PARSED_BYTES / (2 + VALUE_BYTES) && parsed_bytes() > MAX_PARSED_BYTES {
+        return Err(ConnectorError::other(ResponseTooLarge.into(), None));
+    }
+    Ok(bytes)
+}
+
+/// Returns the error of a connection as the SDK knows it: worth another attempt, unless the request
+/// itself cannot be sent.
+fn connection_error(error: hyper::Error) -> ConnectorError {
+    if error.is_user() {
+        ConnectorError::user(error.into())
+    } else {
+        ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
+    }
+}

@@ -1,0 +1,86 @@
+//! Which servers are trusted, and the parameters of TLS.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::ring::{self, kx_group};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
+
+/// The environment variable with the path of a PEM file whose certificates are trusted instead of
+/// Mozilla's, as OpenSSL reads it
+/// (<https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/>).
+pub(crate) const CERTIFICATES_VARIABLE: &str = "SSL_CERT_FILE";
+
+/// Why the certificates to trust cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The file cannot be read, or is not PEM.
+    #[error("cannot read the certificates in {path} ({CERTIFICATES_VARIABLE}): {problem}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file has no certificate that can be a root.
+    #[error("{path} ({CERTIFICATES_VARIABLE}) has no certificate that can be trusted")]
+    Empty {
+        /// The file.
+        path: String,
+    },
+}
+
+/// Returns the roots to trust: the certificates in the file that `SSL_CERT_FILE` names, else
+/// Mozilla's, which are part of the executable.
+///
+/// # Errors
+///
+/// If the file cannot be used.
+pub(crate) fn trusted_roots() -> Result<RootCertStore, TrustError> {
+    match env::var_os(CERTIFICATES_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => read_roots(Path::new(&path)),
+        None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
+    }
+}
+
+/// Reads the certificates in a PEM file. Those that cannot be roots are left out.
+fn read_roots(path: &Path) -> Result<RootCertStore, TrustError> {
+    let unreadable = |error: pem::Error| TrustError::Unreadable {
+        path: path.display().to_string(),
+        problem: error.to_string(),
+    };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(unreadable)?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificates);
+    if roots.is_empty() {
+        return Err(TrustError::Empty { path: path.display().to_string() });
+    }
+    Ok(roots)
+}
+
+/// Returns the configuration of TLS. Of what is equally safe, the quickest comes first: ring agrees
+/// on keys with P-256 in half the time of X25519, and derives keys with SHA-256 in a fraction of
+/// the time of SHA-384.
+pub(crate) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
+    let mut provider = ring::default_provider();
+    provider.kx_groups = vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1];
+    let is_quickest =
+        |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+    if let Some(quickest) = provider.cipher_suites.iter().position(is_quickest) {
+        provider.cipher_suites.swap(0, quickest);
+    }
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions of TLS")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // There is one server.
+    config.resumption = Resumption::in_memory_sessions(1);
+    Arc::new(config)
+}

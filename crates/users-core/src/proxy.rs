@@ -1,0 +1,216 @@
+//! REST proxy events and responses
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html>).
+//!
+//! `lambda_http` converts events too, but panics on some hosts, rejects headers that no operation
+//! reads, and costs a sixth of a warm invocation.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64_simd::STANDARD as BASE64;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use lambda_http::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue,
+};
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error::Error;
+use crate::user::ID;
+
+/// The method and resource of an operation, as `template.yaml` has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// The method, such as `GET`.
+    pub method: &'static str,
+    /// The path with its parameters, such as `/users/{id}`.
+    pub resource: &'static str,
+}
+
+impl Route {
+    /// Whether this is `DELETE /users`, which an event must name to be served: no ping, schedule or
+    /// test event may delete every user.
+    fn is_delete_all(self) -> bool {
+        (self.method, self.resource) == ("DELETE", "/users")
+    }
+}
+
+/// The parts of an event that an operation can need, unread. Others may be anything.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    #[serde(borrow)]
+    http_method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
+    #[serde(borrow)]
+    path: Option<&'a RawValue>,
+    #[serde(borrow)]
+    path_parameters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    query_string_parameters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    multi_value_query_string_parameters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    request_context: Option<&'a RawValue>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+    #[serde(borrow)]
+    is_base64_encoded: Option<&'a RawValue>,
+}
+
+/// The path and query of a request, which it has as an extension.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Target {
+    /// The `{id}` of the path, percent-encoded as the client sent it.
+    pub(crate) id: Option<String>,
+    /// The values of each query parameter, decoded. A parameter may have none.
+    pub(crate) query: BTreeMap<String, Vec<String>>,
+    /// The path below the stage, such as `/users`.
+    pub(crate) path: Option<String>,
+    /// The path with what stands before it: the stage, or the base path of a custom domain.
+    pub(crate) full_path: Option<String>,
+}
+
+/// Returns the request in an event for the function of this route. It has the parts that the
+/// operation needs: the id, the query or the body.
+///
+/// # Errors
+///
+/// [`Error::InvalidRequest`] if the event is not an object, is for another function, or has a
+/// malformed part that the operation needs.
+pub fn request(event: &str, route: Route) -> Result<Request, Error> {
+    if !event.trim_start().starts_with('{') {
+        return Err(invalid("the event is not a JSON object"));
+    }
+    let event: Event<'_> = serde_json::from_str(event)
+        .map_err(|error| invalid(format!("the event is not a REST proxy event: {error}")))?;
+    check_route(&event, route)?;
+
+    let mut target = Target { path: text(event.path), ..Target::default() };
+    let mut body = Body::Empty;
+    if route.resource.ends_with("{id}") {
+        target.id = path_id(event.path_parameters)?;
+    } else if route.method != "POST" {
+        target.query =
+            query(event.query_string_parameters, event.multi_value_query_string_parameters)?;
+        target.full_path = members(event.request_context)
+            .ok()
+            .and_then(|mut context| text(context.remove("path")));
+    }
+    if matches!(route.method, "POST" | "PUT") {
+        body = read_body(event.body, event.is_base64_encoded)?;
+    }
+    let mut request = Request::new(body);
+    request.extensions_mut().insert(target);
+    Ok(request)
+}
+
+fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
+    let Route { method, resource } = route;
+    let is_other =
+        |part: Option<&RawValue>, own: &str| part.is_some() && text(part).as_deref() != Some(own);
+    if is_other(event.http_method, method) || is_other(event.resource, resource) {
+        return Err(invalid(format!("this function serves only {method} {resource}")));
+    }
+    if route.is_delete_all() {
+        if event.http_method.is_none() {
+            return Err(invalid(
+                "this function deletes all users: an event for it must have \
+                 \"httpMethod\": \"DELETE\"",
+            ));
+        }
+        // The path of one user, in an event without a resource.
+        let has_id = members(event.path_parameters).is_ok_and(|members| members.contains_key(ID));
+        let path = text(event.path).unwrap_or_else(|| resource.to_owned());
+        let is_users = path.trim_end_matches('/').ends_with(resource);
+        if event.path.is_some() && !is_users || event.resource.is_none() && has_id {
+            return Err(invalid(format!("this function serves only {method} {resource}")));
+        }
+    }
+    Ok(())
+}
+
+/// Reads the `{id}` of the path.
+fn path_id(parameters: Option<&RawValue>) -> Result<Option<String>, Error> {
+    let malformed = || invalid("'pathParameters' must be an object with the string 'id'");
+    let id = members(parameters).map_err(|_| malformed())?.remove(ID);
+    id.map(|id| text(Some(id)).ok_or_else(malformed)).transpose()
+}
+
+/// Reads the query, from single values, lists of values, or both: a list counts where it has a
+/// value. A value that is not a string counts as its JSON.
+fn query(
+    single: Option<&RawValue>,
+    multiple: Option<&RawValue>,
+) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    let mut query = BTreeMap::<_, Vec<_>>::new();
+    for parameters in [multiple, single] {
+        let parameters = members(parameters)
+            .map_err(|_| invalid("the query parameters of the event must be objects"))?;
+        for (name, raw) in parameters {
+            let values = query.entry(name.into_owned()).or_default();
+            if values.is_empty() {
+                let list = serde_json::from_str::<Vec<&RawValue>>(raw.get());
+                let list = list.unwrap_or_else(|_| vec![raw]).into_iter();
+                let given = list.filter(|value| value.get() != "null");
+                values.extend(given.map(|raw| text(Some(raw)).unwrap_or_else(|| raw.get().into())));
+            }
+        }
+    }
+    Ok(query)
+}
+
+fn read_body(body: Option<&RawValue>, is_base64: Option<&RawValue>) -> Result<Body, Error> {
+    let Some(body) = body else { return Ok(Body::Empty) };
+    let text = text(Some(body)).ok_or_else(|| {
+        invalid("the event's 'body' must be a string that holds the JSON of the user")
+    })?;
+    if is_base64.is_some_and(|is_base64| is_base64.get() == "true") {
+        let bytes = BASE64.decode_to_vec(text);
+        bytes.map(Body::Binary).map_err(|_| invalid("the body is not valid base64"))
+    } else {
+        Ok(Body::Text(text))
+    }
+}
+
+/// Returns a string, unless the JSON is something else.
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+/// Returns the members of an object; none if there is no object.
+fn members(raw: Option<&RawValue>) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
+    raw.map_or_else(|| Ok(BTreeMap::new()), |raw| serde_json::from_str(raw.get()))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::InvalidRequest(message.into())
+}
+
+/// Returns the path and query of a request.
+pub(crate) fn target(request: &Request) -> &Target {
+    const NONE: &Target = &Target { id: None, query: BTreeMap::new(), path: None, full_path: None };
+    request.extensions().get().unwrap_or(NONE)
+}
+
+/// Returns a response as API Gateway reads it. `lambda_http` does that too, and adds the tables of
+/// all character encodings.
+pub(crate) fn response(response: Response<Body>) -> ApiGatewayProxyResponse {
+    let (head, body) = response.into_parts();
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = head.status.as_u16().into();
+    response.multi_value_headers = head.headers;
+    response.body = Some(body);
+    response
+}
+
+/// Lets scripts on pages of this origin, or of any for `*`, read a response
+/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>). API Gateway answers preflight requests,
+/// but adds nothing to a function's response.
+pub(crate) fn add_cors_headers(response: &mut Response<Body>, origin: HeaderValue) {
+    let exposed = HeaderValue::from_static("Link, Retry-After");
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+}

@@ -1,0 +1,145 @@
+//! Tells DynamoDB's responses from garbage, and counts what may have been written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::{BoxError, ConnectorError, ProvideErrorMetadata};
+use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
+use serde_json::value::RawValue;
+
+use crate::http::ConnectError;
+
+/// A successful response that DynamoDB cannot have sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the response is not one of DynamoDB's")]
+pub(crate) struct Garbage;
+
+/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK takes whatever
+/// is missing for empty, and so an error or a stranger's JSON for a missing item or a success. Like
+/// every response that cannot be read, it is worth another attempt.
+#[derive(Debug)]
+pub(crate) struct CheckResponses;
+
+impl Intercept for CheckResponses {
+    fn name(&self) -> &'static str {
+        "CheckResponses"
+    }
+
+    fn modify_before_attempt_completion(
+        &self,
+        context: &mut FinalizerInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().and_then(|response| response.body().bytes());
+        let is_garbage = matches!((context.output_or_error(), body), (Some(Ok(output)), Some(body))
+            if !is_genuine(output, body));
+        if let (true, Some(result)) = (is_garbage, context.output_or_error_mut()) {
+            *result = Err(OrchestratorError::response(Garbage.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a response has what DynamoDB always sends
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html>).
+fn is_genuine(output: &Output, body: &[u8]) -> bool {
+    if let Some(scan) = output.downcast_ref::<ScanOutput>() {
+        scan.items.is_some()
+    } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
+        query.items.is_some()
+    } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
+        batch.unprocessed_items.is_some()
+    } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
+        get.item.is_some() || has_only_known_members(body)
+    } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
+        delete.attributes.is_some() || has_only_known_members(body)
+    } else if output.downcast_ref::<PutItemOutput>().is_some() {
+        has_only_known_members(body)
+    } else {
+        true
+    }
+}
+
+/// Whether a response without an item is `{}`, or has only what these requests can ask for besides.
+fn has_only_known_members(body: &[u8]) -> bool {
+    const KNOWN: [&str; 4] = ["Attributes", "ConsumedCapacity", "Item", "ItemCollectionMetrics"];
+    body == b"{}"
+        || serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
+            .is_ok_and(|members| members.keys().all(|name| KNOWN.contains(&name.as_ref())))
+}
+
+/// Counts the attempts of one call whose outcome nobody knows, because no response came, or none
+/// that says what happened. Such an attempt of a write may have been applied, then or later.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnknownOutcomes(Arc<AtomicU32>);
+
+impl UnknownOutcomes {
+    /// Whether an attempt so far may have been applied without anybody knowing.
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Relaxed) > 0
+    }
+}
+
+impl Intercept for UnknownOutcomes {
+    fn name(&self) -> &'static str {
+        "UnknownOutcomes"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn modify_before_attempt_completion(
+        &self,
+        context: &mut FinalizerInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let status = context.response().map(|response| response.status().as_u16());
+        let is_known = match context.output_or_error() {
+            Some(Ok(_)) => true,
+            Some(Err(error)) => match error.as_operation_error() {
+                // DynamoDB changes nothing when it throttles, or when a condition fails.
+                Some(error) => status.is_some_and(|status| status < 500) && has_code(error),
+                None => error.as_connector_error().is_some_and(was_not_sent),
+            },
+            None => false,
+        };
+        if is_known {
+            self.0.fetch_sub(1, Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the error of a write has one of DynamoDB's codes.
+fn has_code(error: &Error) -> bool {
+    let put = error.downcast_ref::<PutItemError>().and_then(ProvideErrorMetadata::code);
+    let delete = error.downcast_ref::<DeleteItemError>().and_then(ProvideErrorMetadata::code);
+    put.or(delete).is_some()
+}
+
+/// Whether there was no connection to send the request on.
+fn was_not_sent(error: &ConnectorError) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<ConnectError>)
+}

@@ -1,0 +1,122 @@
+//! A TCP proxy in front of an engine, which loses connections and responses as networks do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// What happens to the connections that were open when they died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The next packet is answered with a reset.
+    Reset,
+    /// Packets vanish, and nothing ever comes back.
+    Silence,
+}
+
+/// A proxy on a port of its own. It ends when it is dropped.
+pub struct TcpProxy {
+    url: String,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: String,
+    connections: AtomicUsize,
+    responses_to_lose: AtomicUsize,
+    /// How many connections have died, the oldest first, and how.
+    dead: watch::Sender<(usize, Death)>,
+}
+
+impl TcpProxy {
+    /// Starts a proxy to the server at this URL.
+    ///
+    /// # Panics
+    ///
+    /// If there is no free port.
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let shared = Arc::new(Shared {
+            upstream: upstream.trim_start_matches("http://").to_owned(),
+            connections: AtomicUsize::new(0),
+            responses_to_lose: AtomicUsize::new(0),
+            dead: watch::Sender::new((0, Death::Reset)),
+        });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        Self { url, shared, server }
+    }
+
+    /// Returns the URL of the proxy.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns how many connections were opened.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Relaxed)
+    }
+
+    /// Kills every connection that is open. Later ones live.
+    pub fn kill_connections(&self, death: Death) {
+        self.shared.dead.send_replace((self.connections(), death));
+    }
+
+    /// Loses the next responses: the server has processed the request, and the client sees a reset.
+    pub fn lose_responses(&self, count: usize) {
+        self.shared.responses_to_lose.store(count, Relaxed);
+    }
+}
+
+impl Drop for TcpProxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let number = shared.connections.fetch_add(1, Relaxed);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move { forward(client, number, &shared).await });
+    }
+}
+
+async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Option<()> {
+    let mut server = TcpStream::connect(&shared.upstream).await.ok()?;
+    let mut dead = shared.dead.subscribe();
+    let (mut request, mut response) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            biased;
+            death = async { dead.wait_for(|(count, _)| number < *count).await.map(|dead| dead.1) } => {
+                let death = death.ok()?;
+                drop(server);
+                // A reset comes only when the client sends something, as from a peer that forgot.
+                while client.read(&mut request).await.ok()? > 0 && death == Death::Silence {}
+                client.set_zero_linger().ok()?;
+                return None;
+            }
+            read = client.read(&mut request) => {
+                let bytes = read.ok().filter(|bytes| *bytes > 0)?;
+                server.write_all(&request[..bytes]).await.ok()?;
+            }
+            read = server.read(&mut response) => {
+                let bytes = read.ok().filter(|bytes| *bytes > 0)?;
+                let lose = |left: usize| left.checked_sub(1);
+                if shared.responses_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok() {
+                    client.set_zero_linger().ok()?;
+                    return None;
+                }
+                client.write_all(&response[..bytes]).await.ok()?;
+            }
+        }
+    }
+}

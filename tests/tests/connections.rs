@@ -1,0 +1,113 @@
+//! Connections between the functions and DynamoDB: opened once, kept, and replaced when they died
+//! while Lambda kept the process frozen. The six executables run behind the local service, and a
+//! TCP proxy loses their connections to a real engine.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::{Api, Death, Reply, Table, TcpProxy, engine};
+
+/// One request to each function. Each returns 200, if the users 1, 2 and 3 exist, and 4 does not.
+async fn request_each(api: &Api) -> [Reply; 6] {
+    let user = json!({"id": "4"}).to_string();
+    let replies = tokio::join!(
+        api.get("/users"),
+        api.post("/users", &user),
+        api.get("/users/1"),
+        api.put("/users/2", "{}"),
+        api.delete("/users/3"),
+    );
+    let delete_all = api.delete("/users").await;
+    [replies.0, replies.1, replies.2, replies.3, replies.4, delete_all]
+}
+
+async fn put_users(table: &Table) {
+    table.put_all(&["1", "2", "3"].map(|id| json!({"id": id}))).await;
+}
+
+#[tokio::test]
+async fn a_process_opens_one_connection_and_serves_its_invocations_on_it() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::on(proxy.url(), table.name()).await;
+    let before = proxy.connections();
+    for _ in 0..2 {
+        put_users(&table).await;
+        assert!(request_each(&api).await.iter().all(|reply| reply.status == 200));
+    }
+    assert_eq!(proxy.connections() - before, 6);
+}
+
+#[tokio::test]
+async fn a_dead_connection_costs_one_attempt() {
+    for (death, limit) in [(Death::Reset, 2), (Death::Silence, 5)] {
+        let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+        let api = Api::on(proxy.url(), table.name()).await;
+        put_users(&table).await;
+        request_each(&api).await;
+        put_users(&table).await;
+        proxy.kill_connections(death);
+        let (before, start) = (proxy.connections(), Instant::now());
+        for reply in request_each(&api).await {
+            assert_eq!(reply.status, 200, "{death:?}: {}", reply.text);
+        }
+        assert_eq!(proxy.connections() - before, 6, "{death:?}");
+        // Two rounds: all are deleted after the others.
+        assert!(start.elapsed() < Duration::from_secs(2 * limit), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn connections_that_died_together_cost_one_attempt_together() {
+    for connections in [5, 17] {
+        for (death, limit) in [(Death::Reset, 5), (Death::Silence, 8)] {
+            let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+            let api = Api::on(proxy.url(), table.name()).await;
+            let users: Vec<_> =
+                (0..connections * 25).map(|i| json!({"id": i.to_string()})).collect();
+            let before = proxy.connections();
+            table.put_all(&users).await;
+            api.delete("/users").await.is(200, &Value::Null);
+            let opened = proxy.connections() - before;
+            assert!(opened >= connections.min(16), "{opened} connections");
+
+            table.put_all(&users).await;
+            proxy.kill_connections(death);
+            let start = Instant::now();
+            api.delete("/users").await.is(200, &Value::Null);
+            assert!(start.elapsed() < Duration::from_secs(limit), "{:?}", start.elapsed());
+            api.get("/users").await.is(200, &json!([]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_write_whose_response_was_lost_is_not_mistaken() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::on(proxy.url(), table.name()).await;
+    let ada = json!({"id": "1", "n": 1.5});
+
+    proxy.lose_responses(1);
+    api.post("/users", &ada.to_string()).await.is(200, &ada);
+
+    let replaced = json!({"id": "1", "n": 2});
+    proxy.lose_responses(1);
+    api.put("/users/1", &replaced.to_string()).await.is(200, &replaced);
+    assert_eq!(table.stored("1").await, Some(replaced));
+
+    proxy.lose_responses(1);
+    api.delete("/users/1").await.is_error(503, "ServiceUnavailable");
+    assert_eq!(table.stored("1").await, None);
+    api.delete("/users/1").await.is_error(400, "UserNotFound");
+
+    table.put(&ada).await;
+    proxy.lose_responses(1);
+    api.delete("/users").await.is(200, &Value::Null);
+    assert_eq!(table.stored("1").await, None);
+
+    // Neither knows whether its first attempt found the user.
+    for _ in 0..2 {
+        proxy.lose_responses(1);
+        api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
+        api.put("/users/1", "{}").await.is_error(400, "UserNotFound");
+    }
+}

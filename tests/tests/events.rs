@@ -1,0 +1,210 @@
+//! The events that reach a function, however they are written, and those that it must not serve.
+
+use serde_json::{Value, json};
+use tests::{Api, Event, Table, engine};
+
+/// The logical id, method and resource of each function.
+const FUNCTIONS: [(&str, &str, &str); 6] = [
+    ("GetAllFunction", "GET", "/users"),
+    ("PostFunction", "POST", "/users"),
+    ("DeleteAllFunction", "DELETE", "/users"),
+    ("GetFunction", "GET", "/users/{id}"),
+    ("PutFunction", "PUT", "/users/{id}"),
+    ("DeleteFunction", "DELETE", "/users/{id}"),
+];
+
+/// The functions on a table.
+struct Functions {
+    api: Api,
+    table: Table,
+}
+
+impl Functions {
+    async fn start() -> Self {
+        let table = Table::new().await;
+        Self { api: Api::on(engine(), table.name()).await, table }
+    }
+
+    /// Invokes a function, and returns the status and the body.
+    async fn invoke(&self, function: &str, event: &Value) -> (u64, Value) {
+        let service = self.api.service().expect("a local service");
+        let response = service.invoke(function, event.to_string()).await;
+        let response = response.unwrap_or_else(|error| panic!("{function}, {event}: {error}"));
+        let response: Value = serde_json::from_str(&response).expect("JSON");
+        let body = response["body"].as_str().expect("a body");
+        (
+            response["statusCode"].as_u64().expect("a status"),
+            serde_json::from_str(body).expect("JSON"),
+        )
+    }
+
+    /// Asserts that a function rejects an event, and deletes nothing.
+    async fn rejects(&self, function: &str, event: &Value) {
+        self.table.put(&json!({"id": "1"})).await;
+        let (status, body) = self.invoke(function, event).await;
+        assert_eq!((status, &body["code"]), (400, &json!("InvalidRequest")), "{function}: {event}");
+        assert!(self.table.stored("1").await.is_some(), "{function}: {event}");
+    }
+
+    /// Asserts that a function serves an event.
+    async fn serves(&self, function: &str, event: &Value) -> Value {
+        self.table.put(&json!({"id": "1", "email": "a@b"})).await;
+        let (status, body) = self.invoke(function, event).await;
+        assert_eq!(status, 200, "{function}: {event}: {body}");
+        body
+    }
+}
+
+/// The event of a request to a function that succeeds if the user 1 exists.
+fn event(method: &'static str, resource: &'static str) -> Value {
+    Event::new(method, resource).id("1").body("{}").json()
+}
+
+#[tokio::test]
+async fn parts_that_an_operation_does_not_need_can_be_anything() {
+    let functions = Functions::start().await;
+    let odd = json!({
+        "headers": {"": "empty", "X-Control": "\u{1}", "X-Null": null, "X-Number": 1, "Host": "ho st"},
+        "multiValueHeaders": {"Host": ["[::", "\u{e9}"], "X-Null": [null], "X-Forwarded-Proto": "://"},
+        "stageVariables": [],
+        "requestContext": {"identity": null, "domainName": 5, "path": [], "authorizer": {"a": {"b": []}}},
+        "extra": {"deep": [[[[]]]]},
+    });
+    for (function, method, resource) in FUNCTIONS {
+        for (part, value) in odd.as_object().expect("an object") {
+            for value in [value.clone(), Value::Null, json!("text"), json!(5), json!({})] {
+                let mut event = event(method, resource);
+                event[part] = value;
+                functions.serves(function, &event).await;
+            }
+        }
+        for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
+            let is_needed = match part {
+                "body" => ["POST", "PUT"].contains(&method),
+                "queryStringParameters" => resource == "/users" && method != "POST",
+                "pathParameters" => resource != "/users",
+                _ => false,
+            };
+            let mut event = event(method, resource);
+            event[part] = json!(7);
+            if is_needed {
+                functions.rejects(function, &event).await;
+            } else {
+                functions.serves(function, &event).await;
+            }
+        }
+    }
+    assert_eq!(functions.api.service().expect("a local service").processes_started(), 6);
+}
+
+#[tokio::test]
+async fn query_parameters_can_be_written_in_every_way() {
+    let functions = Functions::start().await;
+    functions.table.put(&json!({"id": "2", "email": "c@d"})).await;
+    let count = async |single: Value, multiple: Value| {
+        let mut event = event("GET", "/users");
+        event["queryStringParameters"] = single;
+        event["multiValueQueryStringParameters"] = multiple;
+        functions.serves("GetAllFunction", &event).await.as_array().map(Vec::len)
+    };
+    for nothing in [Value::Null, json!({}), json!({"email": null}), json!({"email": []})] {
+        assert_eq!(count(nothing.clone(), Value::Null).await, Some(2), "{nothing}");
+        assert_eq!(count(Value::Null, nothing.clone()).await, Some(2), "{nothing}");
+        assert_eq!(count(json!({"email": "c@d"}), nothing.clone()).await, Some(1), "{nothing}");
+        assert_eq!(count(nothing.clone(), json!({"email": ["x", "c@d"]})).await, Some(1));
+    }
+    assert_eq!(count(json!({"email": "a@b"}), json!({"email": ["a@b", "x"]})).await, Some(0));
+    assert_eq!(count(json!({"limit": 1}), Value::Null).await, Some(1));
+    assert_eq!(count(json!({"other": 5, "more": {}}), json!({"more": [1, null]})).await, Some(2));
+}
+
+#[tokio::test]
+async fn an_event_that_a_person_typed_is_answered_as_if_it_came_from_the_api() {
+    let functions = Functions::start().await;
+    functions.serves("GetAllFunction", &json!({})).await;
+    functions.serves("PostFunction", &json!({"body": "{}"})).await;
+    let one = json!({"pathParameters": {"id": "1"}});
+    functions.serves("GetFunction", &one).await;
+    functions.serves("DeleteFunction", &one).await;
+    functions.serves("PutFunction", &json!({"pathParameters": {"id": "1"}, "body": "{}"})).await;
+    functions.serves("DeleteAllFunction", &json!({"httpMethod": "DELETE"})).await;
+    for function in ["GetFunction", "PutFunction", "DeleteFunction", "PostFunction"] {
+        functions.rejects(function, &json!({})).await;
+        functions.rejects(function, &json!({"pathParameters": {"id": ""}})).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_for_another_function_is_rejected() {
+    let functions = Functions::start().await;
+    for (function, own_method, own_resource) in FUNCTIONS {
+        for (_, method, resource) in FUNCTIONS {
+            if (method, resource) != (own_method, own_resource) {
+                functions.rejects(function, &event(method, resource)).await;
+            }
+        }
+        for not_an_event in [json!([]), json!("text"), json!(42), Value::Null, json!([1, 2])] {
+            functions.rejects(function, &not_an_event).await;
+        }
+        for (part, value) in
+            [("httpMethod", json!("PATCH")), ("httpMethod", json!(1)), ("resource", json!("/"))]
+        {
+            let mut event = event(own_method, own_resource);
+            event[part] = value;
+            functions.rejects(function, &event).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_could_mean_fewer_than_all_users_deletes_them_all() {
+    let functions = Functions::start().await;
+    let event = |change: fn(&mut Value)| {
+        let mut event = Event::new("DELETE", "/users").json();
+        change(&mut event);
+        event
+    };
+    for fewer in [
+        json!({}),
+        json!({"source": "aws.events"}),
+        json!({"resource": "/users"}),
+        json!({"httpMethod": "DELETE", "pathParameters": {"id": "1"}}),
+        json!({"httpMethod": "DELETE", "path": "/users/1"}),
+        event(|event| event["queryStringParameters"] = json!({"email": "ada@example.com"})),
+        event(|event| event["queryStringParameters"] = json!({"email": null})),
+        event(|event| event["multiValueQueryStringParameters"] = json!({"id": []})),
+        event(|event| event["path"] = json!("/users/")),
+        event(|event| event["requestContext"]["path"] = json!("/test/users/")),
+        event(|event| event["httpMethod"] = Value::Null),
+    ] {
+        functions.rejects("DeleteAllFunction", &fewer).await;
+    }
+    functions.api.delete("/users/").await.is_error(400, "InvalidRequest");
+    functions.api.delete("/users?email=ada@example.com").await.is_error(400, "InvalidRequest");
+    functions.api.delete("/users?").await.is(200, &Value::Null);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_rejected() {
+    let functions = Functions::start().await;
+    for (function, method, resource) in FUNCTIONS {
+        let event = Event::new(method, resource).id("1").base64_body("*").json();
+        if ["POST", "PUT"].contains(&method) {
+            functions.rejects(function, &event).await;
+        } else {
+            functions.serves(function, &event).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_surrogate_without_its_pair_is_rejected_only_where_it_matters() {
+    let functions = Functions::start().await;
+    let service = functions.api.service().expect("a local service");
+    let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
+    let response = service.invoke("GetAllFunction", header.to_owned()).await.expect("a response");
+    assert!(response.contains("\"statusCode\":200"), "{response}");
+    let body = r#"{"httpMethod": "POST", "body": "\ud800"}"#;
+    let response = service.invoke("PostFunction", body.to_owned()).await.expect("a response");
+    assert!(response.contains("InvalidRequest"), "{response}");
+}
