@@ -1,0 +1,97 @@
+//! What a function takes for the largest events and responses: a function has 128 MB.
+
+use serde_json::json;
+use tests::{Answer, Api, Scripted, Table, TcpProxy, engine, peak_memory};
+
+/// The most memory that a function may take, in bytes.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+/// Asserts that a function has stayed within the limit, where the system tells.
+fn assert_small(executable: &str, endpoint: &str, case: &str) {
+    match peak_memory(executable, endpoint) {
+        Some(peak) => assert!(peak <= LIMIT, "{case}: {executable} took {peak} bytes"),
+        None => eprintln!("not checked: this system does not tell how much memory a process took"),
+    }
+}
+
+/// Bodies of nearly 6 MB that expand, or that are far from what a user may be.
+fn large_bodies() -> Vec<(&'static str, String)> {
+    let repeated = |text: &str, bytes: usize| text.repeat(bytes / text.len());
+    let members: Vec<_> = (0..480_000).map(|i| format!("\"{i:x}\":1")).collect();
+    vec![
+        ("numbers", format!("{{\"v\":[{}1]}}", repeated("1,", 5_800_000))),
+        ("objects", format!("{{\"v\":[{}1]}}", repeated("{\"a\":1},", 4_600_000))),
+        ("members", format!("{{{}}}", members.join(","))),
+        (
+            "nested",
+            format!("{{\"v\":{}{}1{}}}", "[".repeat(30), repeated("1,", 5_200_000), "]".repeat(30)),
+        ),
+        ("escapes", format!("{{\"v\":\"{}\"}}", repeated("\\n", 3_800_000))),
+        ("digits", format!("{{\"v\":{}}}", "1".repeat(5_000_000))),
+        ("levels", format!("{{\"v\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))),
+        ("long name", format!("{{\"{}\":1}}", "x".repeat(5_000_000))),
+        (
+            "names",
+            format!("{}1{}", format!("{{\"{}\":", "x".repeat(60_000)).repeat(40), "}".repeat(40)),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_much_is_rejected_before_it_expands() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::on(proxy.url(), table.name()).await;
+    for (case, body) in large_bodies() {
+        api.post("/users", &body).await.is_error(400, "InvalidUser");
+        assert_small("post", proxy.url(), case);
+        api.put("/users/1", &body).await.is_error(400, "InvalidUser");
+        assert_small("put", proxy.url(), case);
+    }
+}
+
+#[tokio::test]
+async fn the_users_that_expand_most_are_stored_and_read() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::on(proxy.url(), table.name()).await;
+    // Each empty string takes a byte in the item, and 64 in memory. The blanks fill the event.
+    let empty = format!("{{\"v\":[{}\"\"]{}}}", "\"\",".repeat(400_000), " ".repeat(3_000_000));
+    assert_eq!(api.put("/users/1", &empty).await.status, 400);
+    assert_small("put", proxy.url(), "a user that does not exist");
+    for id in ["1", "2", "3"] {
+        table.put(&json!({"id": id})).await;
+        assert_eq!(api.put(&format!("/users/{id}"), &empty).await.status, 200);
+    }
+    assert_small("put", proxy.url(), "empty strings");
+    assert_eq!(api.get("/users/1").await.status, 200);
+    assert_small("get", proxy.url(), "empty strings");
+    assert_eq!(api.get("/users?limit=3").await.json().as_array().map(Vec::len), Some(3));
+    assert_small("get-all", proxy.url(), "three users of empty strings");
+    assert_eq!(api.delete("/users/1").await.status, 200);
+    assert_small("delete", proxy.url(), "empty strings");
+}
+
+#[tokio::test]
+async fn a_response_larger_than_dynamodbs_is_unavailability() {
+    let dynamodb = Scripted::start(|operation, _| {
+        let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
+        Answer::Json(
+            200,
+            match operation {
+                "Scan" => json!({"Items": [item]}),
+                "GetItem" => json!({"Item": item}),
+                _ => json!({"Attributes": item}),
+            },
+        )
+    })
+    .await;
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    for (executable, reply) in [
+        ("get-all", api.get("/users?limit=1").await),
+        ("get", api.get("/users/1").await),
+        ("delete", api.delete("/users/1").await),
+        ("delete-all", api.delete("/users").await),
+    ] {
+        reply.is_error(503, "ServiceUnavailable");
+        assert_small(executable, dynamodb.endpoint(), "25 MB");
+    }
+}
