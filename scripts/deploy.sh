@@ -6,7 +6,7 @@
 
 # --- What is given: samconfig.toml's parameters, then the caller's. sam takes the last of several.
 
-known=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' template.yaml)
+known=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' template.yaml | tr '\n' ' ')
 
 # given NAME prints the value that this deployment gives a parameter; nothing if it gives none.
 given() {
@@ -17,14 +17,14 @@ given() {
 	printf '%s\n' "$value"
 }
 
-overrides="$(samconfig parameter_overrides) ${PARAMS:-}"
+overrides=$(printf '%s ' "$(samconfig parameter_overrides)" "${PARAMS:-}" | tr '\n\t' '  ')
 set --
 for word in $overrides; do
 	name=${word%%=*}
 	# sam ignores an unknown parameter: with a mistyped AuthType, an API would be open.
-	case " $(echo "$known" | tr '\n' ' ')" in
+	case " $known" in
 	*" $name "*) ;;
-	*) fail "template.yaml has no parameter '$name'. It has:" "$known" ;;
+	*) fail "template.yaml has no parameter '$name'. It has:" "  $known" ;;
 	esac
 	case $word in
 	"$name") fail "'$word' has no value. Write $name=VALUE, or $name= for an empty one." ;;
@@ -154,8 +154,8 @@ say_what_alarms_stop() {
 	esac
 	alarm=$(aws cloudformation describe-stack-resource --stack-name "$stack_name" --output text \
 		--logical-resource-id ApiErrorsAlarm --query StackResourceDetail.PhysicalResourceId) || return
-	on=$(aws cloudwatch describe-alarms --alarm-names "$alarm" --state-value ALARM --output text \
-		--query 'MetricAlarms[].AlarmName')
+	on=$(aws cloudwatch describe-alarms --alarm-names "$alarm" --output text \
+		--query "MetricAlarms[?StateValue=='ALARM'].AlarmName")
 	[ -z "$on" ] || [ "$on" = None ] || fail \
 		"The alarm $on is on: clients get 5xx responses." \
 		"CodeDeploy starts no gradual deployment until it is off. If this deployment is the fix, move" \
@@ -176,7 +176,9 @@ say_what_is_kept() {
 		inside && $1 == "Default:" {
 			default_value = $2
 			gsub(/"/, "", default_value)
-			if (name in value && value[name] != default_value && !index(given, " " name "="))
+			# ApiLogs is what choose_api_logs found out.
+			if (name in value && value[name] != default_value && name != "ApiLogs" &&
+			    !index(given, " " name "="))
 				printf "  %s=%s (default: %s)\n", name, value[name], default_value
 		}
 	' "$scratch/kept" template.yaml)

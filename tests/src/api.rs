@@ -194,6 +194,10 @@ impl Api {
 
     /// Posts a body, and remembers the user that this may create. A deployed table has a maximum of
     /// write units: after a 503, this waits as long as the response says, up to twenty times.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
         let remember = |id: &str| {
             self.created.lock().expect("no panic holds the lock").insert(id.to_owned());

@@ -248,7 +248,7 @@ fn alarms_and_dashboard_watch_every_function() {
     }
 }
 
-/// An error counts as soon as CloudWatch knows of it, even if that is some minutes late.
+/// An error counts as soon as `CloudWatch` knows of it, even if that is some minutes late.
 #[test]
 fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
     let text = text();
