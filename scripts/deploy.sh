@@ -81,8 +81,8 @@ say_what_is_in_the_way() {
 	[ -z "$commands" ] || fail \
 		"Functions, log groups or a dashboard with names that the stack $stack_name needs exist" \
 		"already, perhaps from building the service by hand. Either delete them:$commands" \
-		"or deploy beside them, under other names:" \
-		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }NameSuffix=-2'"
+		"or deploy beside them, under other names: in samconfig.toml, add NameSuffix=-2 or the like to" \
+		"parameter_overrides of [$section.global.parameters]."
 }
 
 # named PROPERTY prints the names, without suffix, that template.yaml gives with the property.
@@ -128,7 +128,8 @@ choose_api_logs() {
 				"Principal": { "Service": "apigateway.amazonaws.com" },
 				"Action": "sts:AssumeRole"
 			}]
-		}' >/dev/null 2>"$scratch/errors" || grep -q EntityAlreadyExists "$scratch/errors" || fail "$(cat "$scratch/errors")"
+		}' >/dev/null 2>"$scratch/errors" ||
+		grep -q EntityAlreadyExists "$scratch/errors" || fail "$(cat "$scratch/errors")"
 	arn=$(aws iam get-role --role-name "$name" --query Role.Arn --output text)
 	partition=${arn#arn:} partition=${partition%%:*}
 	aws iam attach-role-policy --role-name "$name" --policy-arn \
