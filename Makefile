@@ -30,14 +30,17 @@ test-handlers: ## test the handlers on DynamoDB Local in Docker, or embedded: DY
 	@scripts/with-dynamodb cargo test --package tests --test handlers
 
 .PHONY: test-end-to-end
-test-end-to-end: ## test over HTTP: API_ENDPOINT=URL, else the URL in api.txt, else the local service; deletes all users
-	@API_ENDPOINT="$${API_ENDPOINT:-$$(cat api.txt 2>/dev/null || true)}" cargo test --package tests --test end_to_end
+test-end-to-end: ## test over HTTP: API_ENDPOINT=URL, else the URL in api.txt, else a local service
+	@scripts/test-api.sh end_to_end
 
 .PHONY: lint
 lint: ## check formatting, clippy's lints and the documentation; warnings are errors
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+
+# The functions that template.yaml deploys, which are packages and executables of that name.
+FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)
 
 # --- Measuring. Each package is named, because Cargo gives a package the features that others in the same build ask for.
 
@@ -53,118 +56,55 @@ bench: release ## measure cold and warm invocations, sizes, memory and bulk work
 budget: release ## check zip sizes and instructions against crates/bench/budget.toml, with valgrind: UPDATE=1 writes it
 	@cargo bench --package bench --bench budget -- $(if $(call given,UPDATE),--update)
 
-# --- Deploying. STAGE names a section of samconfig.toml: `test`, the default, or `prod`. PARAMS='Name=Value ...' gives parameters of
-# template.yaml; a deployed stage keeps the values it was given until it is given others.
+# --- Deploying. STAGE names a stage of samconfig.toml: `test`, the default, or `prod`.
+# PARAMS='Name=Value ...' gives parameters of template.yaml. A stage keeps them until it is given others.
 
-TOOLS := aws-sam-cli==1.170.0 awscli==1.46.3 cargo-lambda==1.9.2 cfn-lint==1.58.0 ziglang==0.17.1
-# In a virtual environment of its own: it pins other versions of what SAM needs.
-CHECKOV := checkov==3.3.30
+STAGE_VERBS := tools package deploy smoke test-end-to-end api-key auth-type validate logs traces destroy
 
-FUNCTIONS := get-all post delete-all get put delete
-ARCH := arm64
-
-SECTION := $(or $(filter-out test,$(STAGE)),default)
-samconfig = $(shell sed -n '/^\[$(SECTION)\./,/^$$/s/^$(1) = "\(.*\)"/\1/p' samconfig.toml)
-STACK = $(or $(call samconfig,stack_name),$(error samconfig.toml has no section for the stage '$(STAGE)'))
-# Of a parameter given twice, sam takes the last; an empty value it takes only in quotes.
-GIVEN = $(call samconfig,parameter_overrides) $(PARAMS)
-PARAMETERS = $(patsubst %=,%="",$(GIVEN))
-KNOWN = $(shell sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$$/\1/p' template.yaml)
-# sam drops a parameter that it does not know: an API would be open because AuthType was mistyped.
-known_parameters = $(foreach given,$(GIVEN),$(if $(filter $(firstword $(subst =, ,$(given))),$(KNOWN)),,$(error template.yaml has no parameter '$(given)'. It has: $(KNOWN)))) \
-	$(if $(findstring ',$(GIVEN)),$(error a parameter cannot have quotes: $(GIVEN)))
-TABLE = user-profiles$(patsubst NameSuffix=%,%,$(lastword $(filter NameSuffix=%,$(PARAMETERS))))
-
-# $(call need,TOOL ...) fails where one is missing, and says how to get it.
-need = for tool in $(1); do command -v $$tool >/dev/null || \
-	{ echo "$$tool is missing: 'make tools' installs it in .venv, or put one on the PATH" >&2; exit 1; }; done
-# $(call stack,QUERY) sets fact to what is asked about the stack; to nothing where there is no stack.
-stack = fact="$$(aws cloudformation describe-stacks --stack-name $(STACK) --output text --query "$(1)" 2>&1)" || \
-	case "$$fact" in *'does not exist'*) fact=;; *) echo "$$fact" >&2; exit 1;; esac
-parameter = $(call stack,Stacks[].Parameters[?ParameterKey=='$(1)'].ParameterValue[])
-# The stack's URL; nothing where there is none.
-url = $$(sam list stack-outputs --stack-name $(STACK) --output json 2>/dev/null | tr -d '\n' | \
-	sed -n 's/.*"OutputKey": "ApiUrl", *"OutputValue": "\([^"]*\)".*/\1/p')
-
-tools package deploy api-key auth-type validate logs traces destroy: export PATH := $(CURDIR)/.venv/bin:$(PATH)
-tools package deploy api-key auth-type validate logs traces destroy: export SAM_CLI_TELEMETRY := 0
+# The scripts read what the caller gives from the environment. Make passes on variables of the
+# environment as they are, but expands those of its command line, and so would run a $(shell ...) in
+# them. This makes them plain text first.
+ifneq ($(filter $(STAGE_VERBS),$(MAKECMDGOALS)),)
+$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
+endif
 
 .PHONY: tools
-tools: ## install what the verbs below need in .venv: the SAM and AWS CLIs, cargo-lambda, cfn-lint, checkov
-	@python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check $(TOOLS)
-	@python3 -m venv .venv/checkov && .venv/checkov/bin/pip install --quiet --disable-pip-version-check $(CHECKOV)
-	@ln -sf ../checkov/bin/checkov .venv/bin/checkov
-	@rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+tools: ## install what the verbs below need in .venv: SAM CLI, AWS CLI, cargo-lambda, linters
+	@scripts/tools.sh
 
 .PHONY: package
 package: ## build the six deployable zips, target/lambda/*/bootstrap.zip: ARCH=arm64|x86_64
-	@$(call need,cargo-lambda)
-	@cargo lambda build --release --$(subst _,-,$(ARCH)) --output-format zip $(FUNCTIONS:%=--package %)
+	@scripts/package.sh
 
 .PHONY: deploy
 deploy: ## deploy a stage and write its URL to api.txt: STAGE=test|prod, PARAMS='Name=Value ...'
-	@$(known_parameters)$(call need,sam cargo-lambda)
-	@parameters='$(PARAMETERS)'; \
-	if ! command -v aws >/dev/null; then \
-		echo "aws is missing, so it is not looked first whether something is in the way: 'make tools' installs it in .venv" >&2; \
-	else \
-		aws sts get-caller-identity >/dev/null || exit 1; \
-		$(call stack,Stacks[].StackStatus); \
-		if [ "$$fact" = ROLLBACK_COMPLETE ]; then \
-			echo 'The first deployment of $(STACK) failed, and nothing is left of it: deleting the stack before deploying it again'; \
-			aws cloudformation delete-stack --stack-name $(STACK) && \
-			aws cloudformation wait stack-delete-complete --stack-name $(STACK) && fact= || exit 1; fi; \
-		case "$$fact" in ''|REVIEW_IN_PROGRESS) \
-			if aws dynamodb describe-table --table-name $(TABLE) >/dev/null 2>&1; then \
-				echo "The table $(TABLE) is there already: a stack that is destroyed leaves its table, so that no user is lost." >&2; \
-				echo "To deploy with a new, empty table, delete this one: aws dynamodb delete-table --table-name $(TABLE)" >&2; \
-				echo "To keep its users, see 'The table outlives its stack' in README.md." >&2; exit 1; fi;; \
-		esac; \
-		$(call parameter,Architecture); \
-		[ -z "$$fact" ] || parameters="Architecture=$$fact $$parameters"; \
-		$(call parameter,ApiLogs); \
-		if [ -z "$$fact" ]; then \
-			role="$$(aws apigateway get-account --query cloudwatchRoleArn --output text)" || exit 1; \
-			case "$$role" in arn:*) parameters="ApiLogs=ExistingRole $$parameters";; *) parameters="ApiLogs=NewRole $$parameters";; esac; \
-		fi; \
-	fi; \
-	sam build --config-env $(SECTION) --parameter-overrides $$parameters && \
-	sam deploy --config-env $(SECTION) --parameter-overrides $$parameters
-	@url="$(url)"; [ -n "$$url" ] || { echo 'the stack $(STACK) has no output ApiUrl' >&2; exit 1; }; \
-	echo "$$url" > api.txt; echo "$(STACK) is at $$url, as api.txt says"
+	@scripts/deploy.sh
+
+.PHONY: smoke
+smoke: ## test the API as test-end-to-end does, but with one user only: for a stage in production
+	@scripts/test-api.sh smoke
 
 .PHONY: api-key
 api-key: ## print the key of a stage that was deployed with AuthType=API_KEY: STAGE=test|prod
-	@$(call need,aws)
-	@$(call stack,Stacks[].Outputs[?OutputKey=='ApiKeyId'].OutputValue[]); [ -z "$$fact" ] || \
-		aws apigateway get-api-key --api-key "$$fact" --include-value --query value --output text
+	@scripts/stage.sh api-key
 
 .PHONY: auth-type
 auth-type: # print a stage's AuthType
-	@$(call need,aws)
-	@$(call parameter,AuthType); echo "$$fact"
+	@scripts/stage.sh auth-type
 
 .PHONY: validate
-validate: ## check template.yaml with SAM's own lint, cfn-lint and checkov
-	@$(call need,sam cfn-lint checkov)
-	@sam validate --lint --region us-east-1
-	@cfn-lint template.yaml
-	@checkov
+validate: ## check template.yaml with SAM's own lint, cfn-lint and checkov, and scripts with shellcheck
+	@scripts/validate.sh
 
 .PHONY: logs
 logs: ## show the functions' logs as they are written: STAGE=test|prod
-	@$(call need,sam)
-	@sam logs --stack-name $(STACK) --tail
+	@scripts/stage.sh logs
 
 .PHONY: traces
 traces: ## show the traces of X-Ray as they come: STAGE=test|prod
-	@$(call need,sam)
-	@sam traces --tail
+	@scripts/stage.sh traces
 
 .PHONY: destroy
 destroy: ## delete a stage's stack, after asking; its table stays: STAGE=test|prod, YES=1 asks nothing
-	@$(call need,sam)
-	@[ -n '$(YES)' ] || { printf 'This deletes the stack $(STACK); its table stays. Type the name of the stack to go on: '; \
-		read -r answer; [ "$$answer" = '$(STACK)' ]; } || { echo 'Nothing was deleted'; exit 1; }
-	@url="$(url)"; sam delete --stack-name $(STACK) --no-prompts && \
-	if [ -n "$$url" ] && [ "$$(cat api.txt 2>/dev/null)" = "$$url" ]; then rm api.txt; fi
+	@scripts/stage.sh destroy

@@ -1,9 +1,13 @@
 //! The API over HTTP: a deployed one, or a local service for the test alone.
 
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::env;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
-use std::{env, process};
+use std::sync::Mutex as StdMutex;
+use std::time::Duration;
 
+use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -11,44 +15,91 @@ use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
 use local::{Database, Options, Service, Template};
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::sleep;
 use users_core::TABLE_VARIABLE;
+use uuid::Uuid;
 
 use crate::auth::authenticate;
 use crate::{Reply, TEMPLATE, executables};
 
-/// A deployed API has one table, which the tests of a process use in turn. Whoever runs them sees to it that there is one
-/// such process.
+/// Makes the tests of a process take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Whether the users of a deployed API may be deleted, found out once.
-static MAY_WIPE: OnceCell<()> = OnceCell::const_new();
-
-/// An API to talk to. At first it has no users.
+/// An API to send requests to.
+///
+/// At a deployed API, a test shares the table with others, whose users it must leave alone. It takes
+/// ids and e-mail addresses that nobody else has, and [`Api::share`] deletes the users that it created.
 pub struct Api {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
     service: Option<Service>,
+    /// Part of every id and e-mail address of this test.
+    unique: Uuid,
+    /// The ids of the users that this test created.
+    created: StdMutex<BTreeSet<String>>,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Api {
-    /// The API at the URL in the environment variable `API_ENDPOINT`, whose users are deleted; without the variable, a local
-    /// service of the test's own.
+    /// Returns the API at the URL in the environment variable `API_ENDPOINT`, or without the variable
+    /// a local service of the test's own. For a test that creates no users; others use [`Api::share`].
+    pub async fn shared() -> Self {
+        match endpoint() {
+            Some(url) => Self::deployed(&url).await,
+            None => Self::local(Database::Memory).await,
+        }
+    }
+
+    /// Runs a test on the API of [`Api::shared`], whose table other clients may use at the same time.
+    /// When the test ends, even by a panic, the users that it created are deleted.
     ///
     /// # Panics
     ///
-    /// If there is no such API, or if it is not on this machine and has users, unless `WIPE` is `1`.
-    pub async fn new() -> Self {
-        let Some(url) = env::var("API_ENDPOINT").ok().filter(|url| !url.trim().is_empty()) else {
-            return Self::local(Database::Memory).await;
-        };
+    /// Panics if the test does, or if a user cannot be deleted.
+    pub async fn share(test: impl AsyncFnOnce(&Self)) {
+        let api = Self::shared().await;
+        let result = AssertUnwindSafe(test(&api)).catch_unwind().await;
+        if api.service.is_none() {
+            api.delete_created().await;
+        }
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Returns the API in which all users may be deleted: a local service of the test's own, or with
+    /// `WIPE=1` the one at `API_ENDPOINT`, whose users this deletes.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such API.
+    pub async fn own() -> Self {
+        match endpoint() {
+            Some(url) if env::var("WIPE").as_deref() == Ok("1") => {
+                let api = Self::deployed(&url).await;
+                assert_eq!(api.delete("/users").await.status, 200);
+                api
+            }
+            _ => Self::local(Database::Memory).await,
+        }
+    }
+
+    async fn deployed(url: &str) -> Self {
         let turn = TURN.lock().await;
-        let url = url.trim().trim_end_matches('/').to_owned();
-        let api = Self { url, client: client(), service: None, _turn: Some(turn) };
-        MAY_WIPE.get_or_init(|| api.refuse_to_lose_users()).await;
-        assert_eq!(api.delete("/users").await.status, 200);
-        api
+        Self::at(url.trim().trim_end_matches('/').to_owned(), None, Some(turn))
+    }
+
+    fn at(url: String, service: Option<Service>, turn: Option<MutexGuard<'static, ()>>) -> Self {
+        Self {
+            url,
+            client: client(),
+            service,
+            unique: Uuid::new_v4(),
+            created: StdMutex::default(),
+            _turn: turn,
+        }
     }
 
     /// A local service of the test's own, with its users in this database.
@@ -85,12 +136,39 @@ impl Api {
     /// If it cannot be started.
     pub async fn start(options: Options) -> Self {
         let service = Service::start(options).await.expect("a local service");
-        Self {
-            url: service.url().to_owned(),
-            client: client(),
-            service: Some(service),
-            _turn: None,
-        }
+        Self::at(service.url().to_owned(), Some(service), None)
+    }
+
+    /// Returns the URL of the stage, to which paths are added.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns this id in a form that no other test or client uses.
+    #[must_use]
+    pub fn id(&self, id: &str) -> String {
+        format!("test-{}-{id}", self.unique)
+    }
+
+    /// Returns an e-mail address with this name that no other test or client uses.
+    #[must_use]
+    pub fn email(&self, name: &str) -> String {
+        format!("{name}@{}.example.com", self.unique)
+    }
+
+    /// Returns those users of a list that have ids of this test.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the response is not a list.
+    #[must_use]
+    pub fn mine(&self, list: &Reply) -> Vec<Value> {
+        let prefix = self.id("");
+        let list = list.json();
+        let users = list.as_array().unwrap_or_else(|| panic!("not a list: {list}"));
+        let is_mine = |user: &&Value| user["id"].as_str().is_some_and(|id| id.starts_with(&prefix));
+        users.iter().filter(is_mine).cloned().collect()
     }
 
     /// The local service, if it is one.
@@ -106,30 +184,12 @@ impl Api {
         }
     }
 
-    async fn refuse_to_lose_users(&self) {
-        let host = self
-            .url
-            .parse::<Uri>()
-            .ok()
-            .and_then(|uri| uri.host().map(str::to_owned))
-            .expect("API_ENDPOINT is a URL");
-        if env::var("WIPE").as_deref() == Ok("1")
-            || ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str())
-        {
-            return;
-        }
-        let (mut users, mut next) = (0, Some("/users?limit=1000".to_owned()));
-        while let Some(path) = next {
-            let page = self.get(&path).await;
-            assert_eq!(page.status, 200, "{}", page.text);
-            users += page.json().as_array().map_or(0, Vec::len);
-            next = page.next_url().map(|url| self.path_of(&url).to_owned());
-        }
-        // Not a panic, which would end one test and let the next go on; and not eprintln, which is captured.
-        if users > 0 {
-            let advice = "these tests delete all users: use WIPE=1 if that is what you want";
-            let _ = writeln!(io::stderr(), "{} has {users} users, and {advice}", self.url);
-            process::exit(1);
+    async fn delete_created(&self) {
+        let created = std::mem::take(&mut *self.created.lock().expect("no panic holds the lock"));
+        for id in created {
+            let reply = self.delete(&format!("/users/{}", percent_encoded(&id))).await;
+            let gone = reply.status == 200 || reply.json()["code"] == "UserNotFound";
+            assert!(gone, "cannot delete the user {id} of this test: {}", reply.text);
         }
     }
 
@@ -150,9 +210,33 @@ impl Api {
         self.send(Method::GET, path, "").await
     }
 
-    /// Posts a body.
+    /// Posts a body, and remembers the user that this may create. A deployed table has a maximum of
+    /// write units: after a 503, this waits as long as the response says, up to twenty times.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
-        self.send(Method::POST, path, body).await
+        let remember = |id: &str| {
+            self.created.lock().expect("no panic holds the lock").insert(id.to_owned());
+        };
+        let user: Value = serde_json::from_str(body).unwrap_or_default();
+        if let Some(id) = user["id"].as_str().filter(|id| id.starts_with(&self.id(""))) {
+            remember(id);
+        }
+        let mut reply = self.send(Method::POST, path, body).await;
+        for _ in 0..20 {
+            let Some(seconds) = reply.header("retry-after").and_then(|value| value.parse().ok())
+            else {
+                break;
+            };
+            sleep(Duration::from_secs(seconds)).await;
+            reply = self.send(Method::POST, path, body).await;
+        }
+        if let (200, Some(id)) = (reply.status, reply.json()["id"].as_str()) {
+            remember(id);
+        }
+        reply
     }
 
     /// Puts a body.
@@ -192,6 +276,15 @@ impl Api {
             String::from_utf8(body.to_vec()).expect("UTF-8"),
         )
     }
+}
+
+fn endpoint() -> Option<String> {
+    env::var("API_ENDPOINT").ok().filter(|url| !url.trim().is_empty())
+}
+
+/// Returns an id as a path contains it.
+fn percent_encoded(id: &str) -> String {
+    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 fn client() -> Client<HttpsConnector<HttpConnector>, Body> {

@@ -1,162 +1,203 @@
-//! The API over HTTP, as its clients know it: at `API_ENDPOINT`, else a local service with the six executables.
+//! The API over HTTP, as its clients know it: at `API_ENDPOINT`, else a local service with the six
+//! executables. At `API_ENDPOINT`, other clients may use the table at the same time.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use lambda_http::http::Method;
 use local::{Database, Options, Template};
 use serde_json::{Value, json};
 use tests::{Api, TEMPLATE, executables};
+use tokio::process::Command;
+use tokio::time::interval;
 use users_core::ORIGIN_VARIABLE;
 
 #[tokio::test]
 async fn users_are_created_read_replaced_and_deleted() {
-    let api = Api::new().await;
-    let ada = json!({"id": "1", "email": "ada@example.com", "name": "Ada"});
-    let grace = json!({"id": "2", "email": "grace@example.com", "name": "Grace"});
+    Api::share(async |api| {
+        let (one, two, three) = (api.id("1"), api.id("2"), api.id("3"));
+        let ada = json!({"id": one, "email": "ada@example.com", "name": "Ada"});
+        let grace = json!({"id": two, "email": "grace@example.com", "name": "Grace"});
 
+        api.post("/users", &ada.to_string()).await.is(200, &ada);
+        api.post("/users", &grace.to_string()).await.is(200, &grace);
+        api.post("/users", &ada.to_string()).await.is_error(400, "UserAlreadyExists");
+
+        let all = api.get("/users").await;
+        assert_eq!((all.status, api.mine(&all).len()), (200, 2));
+        api.get(&format!("/users/{one}")).await.is(200, &ada);
+        api.get(&format!("/users/{three}")).await.is_error(400, "UserNotFound");
+
+        let countess = json!({"id": one, "name": "Countess of Lovelace"});
+        api.put(&format!("/users/{one}"), r#"{"id": "9", "name": "Countess of Lovelace"}"#)
+            .await
+            .is(200, &countess);
+        api.get(&format!("/users/{one}")).await.is(200, &countess);
+        api.put(&format!("/users/{three}"), "{}").await.is_error(400, "UserNotFound");
+
+        api.delete(&format!("/users/{one}")).await.is(200, &countess);
+        api.delete(&format!("/users/{one}")).await.is_error(400, "UserNotFound");
+        assert_eq!(api.mine(&api.get("/users").await), [grace]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_users_are_deleted_at_once() {
+    let api = Api::own().await;
     api.get("/users").await.is(200, &json!([]));
-    api.post("/users", &ada.to_string()).await.is(200, &ada);
-    api.post("/users", &grace.to_string()).await.is(200, &grace);
-    api.post("/users", &ada.to_string()).await.is_error(400, "UserAlreadyExists");
-
-    let all = api.get("/users").await;
-    assert_eq!((all.status, all.json().as_array().map(Vec::len)), (200, Some(2)));
-    api.get("/users/1").await.is(200, &ada);
-    api.get("/users/3").await.is_error(400, "UserNotFound");
-
-    let countess = json!({"id": "1", "name": "Countess of Lovelace"});
-    api.put("/users/1", r#"{"id": "9", "name": "Countess of Lovelace"}"#).await.is(200, &countess);
-    api.get("/users/1").await.is(200, &countess);
-    api.put("/users/3", "{}").await.is_error(400, "UserNotFound");
-
-    api.delete("/users/1").await.is(200, &countess);
-    api.delete("/users/1").await.is_error(400, "UserNotFound");
-    api.get("/users").await.is(200, &json!([grace]));
+    for id in ["1", "2"] {
+        assert_eq!(api.post("/users", &json!({"id": id}).to_string()).await.status, 200);
+    }
     api.delete("/users").await.is(200, &Value::Null);
     api.get("/users").await.is(200, &json!([]));
 }
 
 #[tokio::test]
 async fn a_user_without_id_can_be_read_by_the_one_it_gets() {
-    let api = Api::new().await;
-    let user = api.post("/users", r#"{"name": "Ada"}"#).await.json();
-    let id = user["id"].as_str().expect("an id");
-    api.get(&format!("/users/{id}")).await.is(200, &user);
-    api.delete("/users").await.is(200, &Value::Null);
+    Api::share(async |api| {
+        let user = api.post("/users", r#"{"name": "Ada"}"#).await.json();
+        let id = user["id"].as_str().expect("an id");
+        api.get(&format!("/users/{id}")).await.is(200, &user);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn users_are_found_by_email_address() {
-    let api = Api::new().await;
-    let user = json!({"id": "1", "email": "a+b@example.com"});
-    api.post("/users", &user.to_string()).await.is(200, &user);
-    api.post("/users", r#"{"id": "2", "email": "b@example.com"}"#).await;
-    // The index may lag behind for a moment; every question takes a moment, too.
-    let mut found = json!([]);
-    for _ in 0..100 {
-        found = api.get("/users?email=a%2Bb%40example.com").await.json();
-        if found != json!([]) {
-            break;
+    Api::share(async |api| {
+        let (email, other) = (api.email("a+b"), api.email("b"));
+        let user = json!({"id": api.id("1"), "email": email});
+        api.post("/users", &user.to_string()).await.is(200, &user);
+        api.post("/users", &json!({"id": api.id("2"), "email": other}).to_string()).await;
+        // The index may lag behind for a moment, and every request takes a moment.
+        let path = format!("/users?email={}", email.replace('+', "%2B").replace('@', "%40"));
+        let mut found = json!([]);
+        for _ in 0..100 {
+            found = api.get(&path).await.json();
+            if found != json!([]) {
+                break;
+            }
         }
-    }
-    assert_eq!(found, json!([user]));
-    api.get("/users?email=nobody@example.com").await.is(200, &json!([]));
-    assert_eq!(api.get("/users?email=").await.json().as_array().map(Vec::len), Some(2));
-    api.delete("/users").await.is(200, &Value::Null);
+        assert_eq!(found, json!([user]));
+        let nobody = api.email("nobody");
+        api.get(&format!("/users?email={nobody}")).await.is(200, &json!([]));
+        assert_eq!(api.mine(&api.get("/users?email=").await).len(), 2);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn ids_of_any_text_work_in_a_path() {
-    let api = Api::new().await;
-    for (id, encoded) in [
-        ("a b", "a%20b"),
-        ("a/b", "a%2Fb"),
-        ("100%", "100%25"),
-        ("%41", "%2541"),
-        ("ü", "%C3%BC"),
-        ("a+b", "a+b"),
-        ("😀?#", "%F0%9F%98%80%3F%23"),
-    ] {
-        let user = json!({"id": id});
-        api.post("/users", &user.to_string()).await.is(200, &user);
-        api.get(&format!("/users/{encoded}")).await.is(200, &user);
-        api.put(&format!("/users/{encoded}"), r#"{"a": 1}"#)
-            .await
-            .is(200, &json!({"id": id, "a": 1}));
-        api.delete(&format!("/users/{encoded}")).await.is(200, &json!({"id": id, "a": 1}));
-    }
-    api.get("/users/%FF").await.is_error(400, "InvalidRequest");
+    Api::share(async |api| {
+        for (id, encoded) in [
+            ("a b", "a%20b"),
+            ("a/b", "a%2Fb"),
+            ("100%", "100%25"),
+            ("%41", "%2541"),
+            ("ü", "%C3%BC"),
+            ("a+b", "a+b"),
+            ("😀?#", "%F0%9F%98%80%3F%23"),
+        ] {
+            let (id, path) = (api.id(id), format!("/users/{}", api.id(encoded)));
+            let user = json!({"id": id});
+            api.post("/users", &user.to_string()).await.is(200, &user);
+            api.get(&path).await.is(200, &user);
+            api.put(&path, r#"{"a": 1}"#).await.is(200, &json!({"id": id, "a": 1}));
+            api.delete(&path).await.is(200, &json!({"id": id, "a": 1}));
+        }
+        api.get("/users/%FF").await.is_error(400, "InvalidRequest");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn values_come_back_as_they_were_sent() {
-    let api = Api::new().await;
-    let user = r#"{"a":[0.1,12345678901234567890.5,100000000000000000000,-0.5e-3],"e":["",[],{}],"id":"1","n":null,"s":"ünï 😀 \u0000","t":true}"#;
-    let stored = user.replace("-0.5e-3", "-0.0005");
-    assert_eq!(api.post("/users", user).await.text, stored);
-    assert_eq!(api.get("/users/1").await.text, stored);
-    assert_eq!(api.delete("/users/1").await.text, stored);
+    Api::share(async |api| {
+        let id = api.id("1");
+        let user = r#"{"a":[0.1,12345678901234567890.5,100000000000000000000,-0.5e-3],"e":["",[],{}],"id":"ID","n":null,"s":"ünï 😀 \u0000","t":true}"#
+            .replace("ID", &id);
+        let stored = user.replace("-0.5e-3", "-0.0005");
+        assert_eq!(api.post("/users", &user).await.text, stored);
+        assert_eq!(api.get(&format!("/users/{id}")).await.text, stored);
+        assert_eq!(api.delete(&format!("/users/{id}")).await.text, stored);
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn bad_requests_are_refused_with_code_and_message() {
-    let api = Api::new().await;
-    for body in ["", "{", "[]", "nonsense"] {
-        api.post("/users", body).await.is_error(400, "InvalidRequest");
-        api.put("/users/1", body).await.is_error(400, "InvalidRequest");
-    }
-    for body in [r#"{"id": 1}"#, r#"{"email": ""}"#, r#"{"n": 1e126}"#] {
-        api.post("/users", body).await.is_error(400, "InvalidUser");
-    }
-    for query in ["limit=0", "limit=1001", "limit=x", "cursor=!", "cursor="] {
-        api.get(&format!("/users?{query}")).await.is_error(400, "InvalidRequest");
-    }
-    api.get("/users").await.is(200, &json!([]));
+async fn bad_requests_are_rejected_with_code_and_message() {
+    Api::share(async |api| {
+        let path = format!("/users/{}", api.id("1"));
+        for body in ["", "{", "[]", "nonsense"] {
+            api.post("/users", body).await.is_error(400, "InvalidRequest");
+            api.put(&path, body).await.is_error(400, "InvalidRequest");
+        }
+        for body in [r#"{"id": 1}"#, r#"{"email": ""}"#, r#"{"n": 1e126}"#] {
+            api.post("/users", body).await.is_error(400, "InvalidUser");
+        }
+        for query in ["limit=0", "limit=1001", "limit=x", "cursor=!", "cursor="] {
+            api.get(&format!("/users?{query}")).await.is_error(400, "InvalidRequest");
+        }
+        api.get(&path).await.is_error(400, "UserNotFound");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn next_links_lead_to_every_user_once() {
-    let api = Api::new().await;
-    for i in 0..7 {
-        api.post("/users", &json!({"id": format!("ü/{i}")}).to_string()).await;
-    }
-    let (mut seen, mut pages, mut next) = (BTreeSet::new(), 0, Some("/users?limit=3".to_owned()));
-    while let Some(path) = next {
-        let page = api.get(&path).await;
-        for user in page.json().as_array().expect("an array") {
-            assert!(seen.insert(user["id"].to_string()), "{user} came twice");
+    Api::share(async |api| {
+        for i in 0..7 {
+            let user = json!({"id": api.id(&format!("ü/{i}"))});
+            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
         }
-        pages += 1;
-        next = page.next_url().map(|url| api.path_of(&url).to_owned());
-    }
-    assert_eq!((seen.len(), pages), (7, 3));
-    api.delete("/users").await.is(200, &Value::Null);
+        let (mut seen, mut pages) = (BTreeSet::new(), 0);
+        let mut next = Some("/users?limit=3".to_owned());
+        while let Some(path) = next {
+            let page = api.get(&path).await;
+            assert!(page.json().as_array().is_some_and(|users| users.len() <= 3));
+            for user in api.mine(&page) {
+                assert!(seen.insert(user["id"].to_string()), "{user} came twice");
+            }
+            pages += 1;
+            next = page.next_url().map(|url| api.path_of(&url).to_owned());
+        }
+        assert_eq!(seen.len(), 7);
+        assert!(pages >= 3, "{pages} pages");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn lists_larger_than_a_response_come_in_pages() {
-    let api = Api::new().await;
-    let about = "x".repeat(390_000);
-    for i in 0..20 {
-        assert_eq!(
-            api.post("/users", &json!({"id": i.to_string(), "about": about}).to_string())
-                .await
-                .status,
-            200
-        );
-    }
-    api.get("/users").await.is_error(400, "ResponseTooLarge");
-    let first = api.get("/users?limit=1000").await;
-    assert_eq!((first.status, first.json().as_array().map(Vec::len)), (200, Some(16)));
-    let rest = api.get(api.path_of(&first.next_url().expect("a next page"))).await;
-    assert_eq!((rest.json().as_array().map(Vec::len), rest.next_url()), (Some(4), None));
-    api.delete("/users").await.is(200, &Value::Null);
+    Api::share(async |api| {
+        let about = "x".repeat(390_000);
+        for i in 0..20 {
+            let user = json!({"id": api.id(&i.to_string()), "about": about});
+            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+        }
+        api.get("/users").await.is_error(400, "ResponseTooLarge");
+        let (mut found, mut most) = (0, 0);
+        let mut next = Some("/users?limit=1000".to_owned());
+        while let Some(path) = next {
+            let page = api.get(&path).await;
+            let mine = api.mine(&page).len();
+            (found, most) = (found + mine, most.max(mine));
+            next = page.next_url().map(|url| api.path_of(&url).to_owned());
+        }
+        // Of such users, 16 fit a response of 6 MB.
+        assert_eq!(found, 20);
+        assert!(most <= 16, "{most} users in one page");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_the_api_does_not_have_is_refused_by_the_gateway() {
-    let api = Api::new().await;
+    let api = Api::shared().await;
     for (method, path) in [
         (Method::GET, "/"),
         (Method::PATCH, "/users"),
@@ -188,6 +229,46 @@ async fn pages_of_the_origin_that_is_allowed_can_read_answers_and_their_links() 
     }
     let closed = Api::local(Database::Memory).await;
     assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
+}
+
+/// Another client writes users while this suite runs on the same API, as a process of its own.
+#[tokio::test]
+async fn the_suite_leaves_the_users_of_other_clients_alone() {
+    const THIS_TEST: &str = "the_suite_leaves_the_users_of_other_clients_alone";
+    let api = Api::local(Database::Memory).await;
+    let mut suite = Command::new(env::current_exe().expect("the executable of this suite"))
+        .args(["--skip", THIS_TEST])
+        .env("API_ENDPOINT", api.url())
+        .env_remove("WIPE")
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the suite starts");
+
+    let mut written = BTreeSet::new();
+    // As fast as customers sign up, and no faster: the suite shall have a share of the machine too.
+    let mut sign_ups = interval(Duration::from_millis(50));
+    let status = loop {
+        sign_ups.tick().await;
+        if let Some(status) = suite.try_wait().expect("the suite's status") {
+            break status;
+        }
+        let id = format!("customer-{}", written.len());
+        assert_eq!(api.post("/users", &json!({"id": id}).to_string()).await.status, 200);
+        written.insert(id);
+    };
+    assert!(status.success(), "the suite failed on an API that has other users");
+
+    let (mut left, mut next) = (BTreeSet::new(), Some("/users?limit=1000".to_owned()));
+    while let Some(path) = next {
+        let page = api.get(&path).await;
+        for user in page.json().as_array().expect("a list") {
+            left.insert(user["id"].as_str().expect("an id").to_owned());
+        }
+        next = page.next_url().map(|url| api.path_of(&url).to_owned());
+    }
+    assert!(written.len() > 10, "{} users are no second client", written.len());
+    assert_eq!(left, written);
 }
 
 #[tokio::test]

@@ -205,3 +205,90 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
     assert_eq!(tracing[0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
     assert_eq!(tracing.as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn nothing_depends_on_a_resource_with_a_condition() {
+    let text = text();
+    let resources = text["Resources"].as_object().expect("resources");
+    for (name, resource) in resources {
+        let depends_on = &resource["DependsOn"];
+        let named =
+            depends_on.as_array().map_or_else(|| vec![depends_on], |all| all.iter().collect());
+        for other in named.into_iter().filter_map(Value::as_str) {
+            assert_eq!(resources[other]["Condition"], Value::Null, "{name} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn alarms_and_dashboard_watch_every_function() {
+    let text = text();
+    let resources = &text["Resources"];
+    let dashboard = resources["Dashboard"]["Properties"]["DashboardBody"].as_str().expect("text");
+    for route in template().routes {
+        let function = route.function.as_str();
+        for alarm in ["FunctionErrorsAlarm", "FunctionThrottlesAlarm"] {
+            let metrics = resources[alarm]["Properties"]["Metrics"].as_array().expect("metrics");
+            let watched = metrics.iter().filter(|metric| {
+                metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"].as_str() == Some(function)
+            });
+            assert_eq!(watched.count(), 1, "{alarm} does not watch {function} once");
+        }
+        let alarm = function.replace("Function", "VersionErrorsAlarm");
+        let dimensions = &resources[&alarm]["Properties"]["Dimensions"];
+        let version = format!("{function}.Version.Version");
+        assert_eq!(dimensions[2], json!({"Name": "ExecutedVersion", "Value": version}), "{alarm}");
+        assert_eq!(
+            resources[function]["Properties"]["DeploymentPreference"]["Alarms"],
+            json!([["ShiftsTraffic", alarm, "AWS::NoValue"]])
+        );
+        let logs = function.replace("Function", "Logs");
+        assert_eq!(dashboard.matches(&format!("\"${{{function}}}\"")).count(), 3, "{function}");
+        assert_eq!(dashboard.matches(&format!("'${{{logs}}}'")).count(), 1, "{logs}");
+    }
+}
+
+/// An error counts as soon as `CloudWatch` knows of it, even if that is some minutes late.
+#[test]
+fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
+    let text = text();
+    let alarms = text["Resources"].as_object().expect("resources").iter();
+    let mut checked = 0;
+    for (name, alarm) in alarms.filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
+    {
+        let alarm = &alarm["Properties"];
+        if alarm["Namespace"] != "AWS/ApiGateway" {
+            let evaluated = (&alarm["EvaluationPeriods"], &alarm["DatapointsToAlarm"]);
+            assert_eq!(evaluated, (&json!(5), &json!(1)), "{name}");
+            assert_eq!(alarm["Threshold"], json!(0), "{name}");
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 8);
+}
+
+#[test]
+fn resources_are_tagged_with_service_and_stage() {
+    const WITHOUT_TAGS: [&str; 3] =
+        ["AWS::ApiGateway::Account", "AWS::ApiGateway::UsagePlanKey", "AWS::IAM::ManagedPolicy"];
+    let text = text();
+    let functions = &text["Globals"]["Function"]["Tags"];
+    assert_eq!(functions, &json!({"service": "user-profiles", "stage": "StageName"}));
+    for (name, resource) in text["Resources"].as_object().expect("resources") {
+        let kind = resource["Type"].as_str().expect("a type");
+        let tags = &resource["Properties"]["Tags"];
+        match kind {
+            "AWS::Serverless::Function" => {}
+            "AWS::Serverless::Api" => assert_eq!(tags, functions, "{name}"),
+            _ if WITHOUT_TAGS.contains(&kind) => {}
+            _ => assert_eq!(
+                (&tags[0], &tags[1]),
+                (
+                    &json!({"Key": "service", "Value": "user-profiles"}),
+                    &json!({"Key": "stage", "Value": "StageName"})
+                ),
+                "{name}"
+            ),
+        }
+    }
+}

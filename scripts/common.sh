@@ -1,0 +1,86 @@
+# What the scripts for stages share. Each starts with:  . "$(dirname "$0")/common.sh"
+# shellcheck shell=sh
+#
+# They read what the caller gives (STAGE, PARAMS, ARCH and so on) from the environment, and never let
+# a shell evaluate it.
+set -euf
+cd "$(dirname "$0")/.."
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/stage.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# fail LINE... prints the lines as an error and ends the script.
+fail() {
+	printf '%s\n' "$@" >&2
+	exit 1
+}
+
+# The tools of `make tools` have pinned versions, so they come before others on the PATH. The AWS CLI
+# is the exception: its version 2 is not on PyPI, so an AWS CLI on the PATH comes before .venv's.
+aws_cli=$(command -v aws || true)
+PATH=$PWD/.venv/bin:$PATH
+SAM_CLI_TELEMETRY=0
+AWS_PAGER=
+export PATH SAM_CLI_TELEMETRY AWS_PAGER
+aws() { command "${aws_cli:-aws}" "$@"; }
+
+# need TOOL... fails unless every tool can be run.
+need() {
+	for tool; do
+		case $tool in
+		aws) [ -n "$aws_cli" ] || [ -x .venv/bin/aws ] && continue ;;
+		*) command -v "$tool" >/dev/null && continue ;;
+		esac
+		fail "$tool is missing. 'make tools' installs it in .venv; or put one on the PATH."
+	done
+}
+
+# need_credentials fails unless AWS accepts the caller's credentials.
+need_credentials() {
+	need aws
+	aws sts get-caller-identity --output text >/dev/null ||
+		fail 'AWS gives no access. Run "aws configure", or set AWS_PROFILE to one of your profiles.'
+}
+
+stage=${STAGE:-test}
+case $stage in
+*[!A-Za-z0-9_-]*) fail "'$stage' is not a stage: a name has letters, digits, - and _ only." ;;
+esac
+# samconfig.toml calls the stage `test` default, because sam deploys that section by itself.
+section=$stage
+[ "$stage" != test ] || section=default
+
+# samconfig KEY prints the stage's value of a key in samconfig.toml.
+samconfig() {
+	awk -v header="[$section." -v key="$1" '
+		/^\[/ { inside = index($0, header) == 1 }
+		inside && $1 == key && $2 == "=" { sub(/^[^"]*"/, ""); sub(/".*$/, ""); print; exit }
+	' samconfig.toml
+}
+
+stack_name=$(samconfig stack_name)
+[ -n "$stack_name" ] || fail "samconfig.toml has no stage '$stage'. It has:" \
+	"$(sed -n 's/^\[\([^.]*\)\..*/  \1/p' samconfig.toml | sed 's/ default$/ test/')" \
+	"docs/deploying.md says how to add one."
+
+# stack QUERY prints what the query selects from the stack's description; nothing if there is no stack.
+stack() {
+	status=0
+	answer=$(aws cloudformation describe-stacks --stack-name "$stack_name" \
+		--output text --query "$1" 2>"$scratch/stack") || status=$?
+	if [ "$status" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
+		status=0 answer=
+	else
+		cat "$scratch/stack" >&2
+	fi
+	[ "$answer" = None ] || [ -z "$answer" ] || printf '%s\n' "$answer"
+	return "$status"
+}
+
+# parameter NAME prints the value that the deployed stage has for a parameter of template.yaml.
+parameter() { stack "Stacks[].Parameters[?ParameterKey=='$1'].ParameterValue[]"; }
+
+# output NAME prints an output of the deployed stage.
+output() { stack "Stacks[].Outputs[?OutputKey=='$1'].OutputValue[]"; }

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Operates a deployed stage: stage.sh api-key|auth-type|logs|traces|destroy. STAGE says which.
+. "$(dirname "$0")/common.sh"
+
+case $1 in
+api-key)
+	need_credentials
+	id=$(output ApiKeyId)
+	[ -n "$id" ] || fail "The stage $stage has no API key. It gets one with:" \
+		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
+	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
+	;;
+auth-type)
+	need_credentials
+	auth_type=$(parameter AuthType)
+	[ -n "$auth_type" ] || fail "There is no stage $stage to ask: make deploy STAGE=$stage"
+	echo "$auth_type"
+	;;
+logs)
+	need sam
+	need_credentials
+	sam logs --stack-name "$stack_name" --tail
+	;;
+traces)
+	need sam
+	need_credentials
+	sam traces --tail
+	;;
+destroy)
+	need sam
+	need_credentials
+	if [ "${YES:-}" != 1 ]; then
+		printf 'This deletes the stack %s. Its table stays. Type the name of the stack to go on: ' \
+			"$stack_name"
+		answer=
+		read -r answer || true
+		[ "$answer" = "$stack_name" ] || fail '' 'Nothing was deleted.'
+	fi
+	url=$(output ApiUrl)
+	sam delete --stack-name "$stack_name" --no-prompts
+	if [ -n "$url" ] && [ "$(cat api.txt 2>/dev/null)" = "$url" ]; then rm api.txt; fi
+	;;
+*) fail "stage.sh does not know '$1'." ;;
+esac

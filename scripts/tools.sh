@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs in .venv what the verbs for stages need: the SAM CLI, cargo-lambda, cfn-lint, shellcheck,
+# checkov and, where there is none, the AWS CLI.
+set -eu
+cd "$(dirname "$0")/.."
+
+python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
+	echo "Python 3.10 or newer with venv is missing. On Debian: apt install python3-venv." \
+		"On macOS: brew install python." >&2
+	exit 1
+}
+aws=$(command -v aws || true)
+
+python3 -m venv .venv
+.venv/bin/pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt
+case ${aws:-$PWD/.venv/bin/aws} in
+"$PWD"/.venv/*) .venv/bin/pip install --quiet --disable-pip-version-check \
+	--requirement scripts/requirements-aws.txt ;;
+*) echo "Using the AWS CLI that is installed: $aws" ;;
+esac
+python3 -m venv .venv/checkov
+.venv/checkov/bin/pip install --quiet --disable-pip-version-check \
+	--requirement scripts/requirements-checkov.txt
+ln -sf ../checkov/bin/checkov .venv/bin/checkov
+
+command -v rustup >/dev/null || {
+	echo "rustup is missing, so cross-compiling may be: see https://rustup.rs." >&2
+	exit 1
+}
+rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu

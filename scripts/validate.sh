@@ -1,0 +1,10 @@
+#!/bin/sh
+# Checks the templates with SAM's own lint, cfn-lint and checkov, and the scripts with shellcheck.
+. "$(dirname "$0")/common.sh"
+
+need sam cfn-lint checkov shellcheck
+sam validate --lint --region us-east-1
+cfn-lint template.yaml scripts/deploy-role.yaml
+checkov
+set +f
+shellcheck scripts/*.sh scripts/with-dynamodb .ci/run

@@ -1,0 +1,32 @@
+//! A quick look at a stage in production: it creates one user, and deletes it again.
+
+use serde_json::json;
+use tests::Api;
+
+#[tokio::test]
+async fn a_user_is_created_read_found_replaced_and_deleted() {
+    Api::share(async |api| {
+        let (id, email) = (api.id("smoke"), api.email("smoke"));
+        let path = format!("/users/{id}");
+        let user = json!({"id": id, "email": email, "number": 0.1});
+        api.post("/users", &user.to_string()).await.is(200, &user);
+        api.get(&path).await.is(200, &user);
+        assert_eq!(api.get("/users?limit=1").await.status, 200);
+
+        // The index may lag behind for a moment, and every request takes a moment.
+        let mut found = json!([]);
+        for _ in 0..100 {
+            found = api.get(&format!("/users?email={}", email.replace('@', "%40"))).await.json();
+            if found != json!([]) {
+                break;
+            }
+        }
+        assert_eq!(found, json!([user]));
+
+        let replaced = json!({"id": id, "email": email});
+        api.put(&path, &replaced.to_string()).await.is(200, &replaced);
+        api.delete(&path).await.is(200, &replaced);
+        api.get(&path).await.is_error(400, "UserNotFound");
+    })
+    .await;
+}
