@@ -9,7 +9,8 @@ on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $
 $(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
 	$(error no verb takes the variable '$(name)'. There are: $(VARIABLES)))
 # What a caller gives is text, and is passed on as it is: make would expand $(shell ...) in it.
-$(foreach name,$(filter $(VARIABLES),$(on_command_line)),$(eval override $(name) := $$(value $(name))))
+$(foreach name,$(filter $(VARIABLES),$(on_command_line)),\
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
 # Where Cargo builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -24,7 +25,7 @@ build: # the local service and the six functions, for this machine
 	@cargo build --workspace --bins
 
 # $(call given,NAME) is the value of a variable that this make was called with: the environment may have others of its name.
-given = $(if $(filter command,$(origin $(1))),$($(1)))
+given = $(if $(filter override,$(origin $(1))),$($(1)))
 
 # These verbs find their variables in the environment, where make puts those that it is called with.
 .PHONY: run
