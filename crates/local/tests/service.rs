@@ -203,6 +203,47 @@ async fn a_process_that_ends_after_its_answer_is_replaced_without_failing_a_requ
 }
 
 #[tokio::test]
+async fn a_function_that_was_built_anew_serves_the_next_request() {
+    let directory = tempfile::tempdir().expect("there is a directory for temporary files");
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions");
+    let executable = directory.path().join("answers");
+    std::fs::copy(functions.join("answers"), &executable).expect("the function can be copied");
+    let service =
+        start(Options { functions: directory.path().to_owned(), ..options("answers", "") }).await;
+    let first = get(service.url()).await;
+    assert_eq!(get(service.url()).await, first);
+    // As a build does it: the new file takes the old one's place.
+    let new = directory.path().join("new");
+    std::fs::copy(functions.join("answers"), &new).expect("the function can be copied");
+    std::fs::rename(&new, &executable).expect("the function can be replaced");
+    let second = get(service.url()).await;
+    assert_eq!(second.0, 200);
+    assert_ne!(second, first);
+    assert_eq!(get(service.url()).await, second);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_do_nothing_make_room_for_those_that_do() {
+    let service = start(options("answers", "")).await;
+    let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
+    let mut idle = Vec::new();
+    for number in 0..600 {
+        let mut connection = TcpStream::connect(address).await.expect("the service listens");
+        let sent: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"POST /test/run HTTP/1.1\r\nhost: local",
+            _ => b"POST /test/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
+        };
+        // The service may have closed it already.
+        let _ = connection.write_all(sent).await;
+        idle.push(connection);
+    }
+    assert_eq!(get(service.url()).await.0, 200);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_function_that_cannot_start_fails_each_request_and_its_words_are_logged() {
     let (sender, mut lines) = mpsc::unbounded_channel();
     let logs = Arc::new(move |function: &str, line: &str| {
