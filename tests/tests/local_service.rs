@@ -100,7 +100,7 @@ async fn the_embedded_dynamodb_takes_only_this_runs_key() {
 #[tokio::test]
 async fn what_is_no_request_gets_json_too() {
     let service = service(&[]).await;
-    let many: String = (0..2000).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let many = "x: 1\r\n".repeat(2000);
     for (request, status) in [
         ("nonsense\r\n\r\n".to_owned(), 400),
         (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000)), 414),

@@ -33,7 +33,8 @@ pub enum Database {
     Memory,
     /// In this file, which is created when missing. One service at a time can use it.
     File(PathBuf),
-    /// In the DynamoDB at this URL, with the credentials and region of the environment, if it has any.
+    /// In the DynamoDB at this URL, with the credentials and region of the environment, if it has
+    /// any.
     Endpoint(String),
 }
 
@@ -123,15 +124,16 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name `name`, and waits
-/// until it can be used. A table that exists is left as it is. A new one is billed per request.
+/// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name
+/// `name`, and waits until it can be used. A table that exists is left as it is. A new one is
+/// billed per request.
 ///
-/// Credentials and region are those of the environment; without any, placeholders are used, which DynamoDB Local and its
-/// like accept.
+/// Credentials and region are those of the environment; without any, placeholders are used, which
+/// DynamoDB Local and its like accept.
 ///
 /// # Errors
-/// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more than a minute for the
-/// table.
+/// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more
+/// than a minute for the table.
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     create_with(&client(endpoint)?, endpoint, table, name).await
 }

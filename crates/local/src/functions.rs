@@ -1,4 +1,5 @@
-//! Starts, pools, restarts and stops the function processes, as Lambda does with execution environments.
+//! Starts, pools, restarts and stops the function processes, as Lambda does with execution
+//! environments.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -55,8 +56,9 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
-    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes start when they are
-    /// needed, at most `instances` of each function, and are over soon after `stop`'s sender is dropped.
+    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes
+    /// start when they are needed, at most `instances` of each function, and are over soon after
+    /// `stop`'s sender is dropped.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] when an executable is missing.
@@ -96,8 +98,9 @@ impl Functions {
         Ok(Self { pools })
     }
 
-    /// Invokes the function with this logical id, and waits in line while all its instances are busy. Dropping the future
-    /// gives up the place in line, but does not end an invocation that has begun.
+    /// Invokes the function with this logical id, and waits in line while all its instances are
+    /// busy. Dropping the future gives up the place in line, but does not end an invocation that
+    /// has begun.
     ///
     /// # Panics
     /// When there is no such function.
@@ -110,7 +113,8 @@ impl Functions {
         let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
             return Err(InvokeError::Stopped);
         };
-        // A task of its own, so that the process finishes its work also when the client has gone away.
+        // A task of its own, so that the process finishes its work also when the client has gone
+        // away.
         let invocation = tokio::spawn(async move {
             let response = pool.invoke(&invocation).await;
             drop(permit);
@@ -257,7 +261,8 @@ impl Pool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the service.
+            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the
+            // service.
             .process_group(0)
             .kill_on_drop(true);
         command
@@ -326,7 +331,8 @@ impl Instance {
         self.unless_ended(answer, timeout).await?.map_err(InvokeError::Function)
     }
 
-    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then the process is over.
+    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then
+    /// the process is over.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -351,8 +357,8 @@ impl Instance {
 }
 
 /// The variables that Lambda sets
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), and those of
-/// the caller that tell how much a function logs and which certificates it trusts.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>),
+/// and those of the caller that tell how much a function logs and which certificates it trusts.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
     let passed_through = [
         "AWS_LAMBDA_LOG_FORMAT",

@@ -53,8 +53,8 @@ pub const DEFAULT_DATA: &str = ".data/users.db";
 /// How long clients that keep connections busy can hold up the end of the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes each line that a function prints, or that the service has to say about it: the name of the function's executable,
-/// then the line.
+/// Takes each line that a function prints, or that the service has to say about it: the name of the
+/// function's executable, then the line.
 pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// How a service is run.
@@ -167,7 +167,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service, with its table. It answers when this returns; function processes start with the first requests.
+    /// Starts a service, with its table. It answers when this returns; function processes start
+    /// with the first requests.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -243,8 +244,8 @@ impl Service {
         &self.table
     }
 
-    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with any JSON as its event.
-    /// Gives the JSON that it answers.
+    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with
+    /// any JSON as its event. Gives the JSON that it answers.
     ///
     /// # Errors
     /// Any [`InvokeError`].
@@ -261,8 +262,8 @@ impl Service {
         Ok(String::from_utf8_lossy(&response).into_owned())
     }
 
-    /// Stops the service: ends every function process, whatever it is doing, and closes the database. Returns when all of
-    /// it is over.
+    /// Stops the service: ends every function process, whatever it is doing, and closes the
+    /// database. Returns when all of it is over.
     pub async fn stop(self) {
         let Self { dynamodb, functions, mut server, stop, .. } = self;
         drop(stop);

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-/// What a function of a Lambda proxy integration may answer. Other fields make a response malformed.
+/// What a function of a Lambda proxy integration may answer. Other fields make a response
+/// malformed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ProxyResponse {

@@ -117,8 +117,8 @@ impl RuntimeApi {
         async move { process.initialised.wait().await.clone() }
     }
 
-    /// Gives the process an invocation as soon as it asks for one. The receiver fails when the process breaks off while
-    /// it answers.
+    /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
+    /// process breaks off while it answers.
     pub(crate) fn offer(
         &self,
         invocation: &Invocation,

@@ -1,4 +1,5 @@
-//! The service with functions that are shell scripts: how processes are started, shared, replaced and ended.
+//! The service with functions that are shell scripts: how processes are started, shared, replaced
+//! and ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

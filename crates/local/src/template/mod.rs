@@ -88,7 +88,8 @@ pub struct Function {
     pub memory_size: u32,
     /// The least severe messages that it logs, if the template says so.
     pub log_level: Option<String>,
-    /// Environment variables. Those whose values exist on AWS only, such as another resource's ARN, are left out.
+    /// Environment variables. Those whose values exist on AWS only, such as another resource's ARN,
+    /// are left out.
     pub variables: BTreeMap<String, String>,
 }
 
@@ -242,7 +243,8 @@ fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
     Some((status, headers.collect()))
 }
 
-/// The logical id in an operation's `uri: !Sub ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
+/// The logical id in an operation's `uri: !Sub
+/// ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
 fn integrated_function(operation: &Value) -> Option<&str> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
     let kind = integration.get("type")?.as_str()?;
@@ -472,6 +474,32 @@ Outputs:
         assert_eq!(keys(index.key_schema()), ["email HASH"]);
         let projection = index.projection().and_then(Projection::projection_type);
         assert_eq!(projection, Some(&ProjectionType::All));
+    }
+
+    #[test]
+    fn conditions_anchors_and_given_parameters_are_evaluated() {
+        let method = "post: &method
+              security: !If [Production, [{ key: [] }], []]
+              x-amazon-apigateway-integration:
+                type: aws_proxy
+                uri: !Sub path/functions/${Get.Arn}/invocations
+            head: *method
+            patch:";
+        let schemes = "components: { securitySchemes: { key: { type: apiKey, in: header } } }
+        paths:";
+        let text = TEMPLATE.replace("patch:", method).replace("paths:", schemes);
+        let keys = |stage: &str| {
+            let given = [("StageName".to_owned(), stage.to_owned())].into();
+            let template = Template::parse(&text, &given).expect("the template is complete");
+            let routes = template.routes.into_iter();
+            routes.map(|route| (route.method, route.needs_key)).collect::<BTreeMap<_, _>>()
+        };
+        for stage in ["test", "production"] {
+            let keys = keys(stage);
+            for method in ["POST", "HEAD"] {
+                assert_eq!(keys.get(method), Some(&(stage == "production")), "{stage} {method}");
+            }
+        }
     }
 
     #[test]
