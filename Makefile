@@ -1,6 +1,17 @@
 # The verbs of this repository. `make` alone lists them. It, `run`, `test` and `lint` need Rust, a C compiler, a shell
 # and coreutils, and nothing else.
 
+# The variables that verbs take. Others are taken for mistyped, but for those of the tools that run.
+VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT HOST MEMORY N PARAMS \
+	PORT SAVE STAGE UPDATE WIPE YES
+OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
+on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+$(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
+	$(error no verb takes the variable '$(name)'. There are: $(VARIABLES)))
+# What a caller gives is text, and is passed on as it is: make would expand $(shell ...) in it.
+$(foreach name,$(filter $(VARIABLES),$(on_command_line)),\
+	$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
+
 # Where Cargo builds.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -14,12 +25,20 @@ build: # the local service and the six functions, for this machine
 	@cargo build --workspace --bins
 
 # $(call given,NAME) is the value of a variable that this make was called with: the environment may have others of its name.
-given = $(if $(filter command,$(origin $(1))),$($(1)))
+given = $(if $(filter override,$(origin $(1))),$($(1)))
 
+# These verbs find their variables in the environment, where make puts those that it is called with.
 .PHONY: run
-run: build ## serve the API on this machine: PORT=3000, STAGE=test, DATA=FILE or MEMORY=1, DYNAMO_ENDPOINT=URL
-	@exec $(TARGET)/debug/local $(if $(call given,PORT),--port '$(PORT)') $(if $(call given,HOST),--host '$(HOST)') \
-		$(if $(call given,STAGE),--stage '$(STAGE)') $(if $(call given,DATA),--data '$(DATA)') $(if $(call given,MEMORY),--memory)
+run: build ## serve the API on this machine: PORT=3000, HOST=, STAGE=test, DATA=FILE or MEMORY=1, CORS=ORIGIN, PARAMS='Name=Value ...'
+	@exec $(TARGET)/debug/local
+
+.PHONY: seed
+seed: ## add a few dozen users to the API that make run serves, for a try: N=36, PORT=3000, STAGE=test, API_KEY=
+	@scripts/seed
+
+.PHONY: reset
+reset: ## delete all users of the API that make run serves, after asking: PORT=3000, STAGE=test, API_KEY=, YES=1 asks nothing
+	@scripts/reset
 
 .PHONY: test
 test: ## run every test that needs neither network nor AWS

@@ -1,23 +1,25 @@
 //! The DynamoDB that the functions use: an embedded one, or the endpoint given.
 
 use std::env;
-use std::fs::{self, File, TryLockError};
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{Credentials, Region};
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{BillingMode, TableStatus};
-use tokio::runtime;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use users_core::Chain;
+use users_core::{Chain, ENDPOINT_VARIABLE};
 
+use crate::Error;
+use crate::data_file::DataFile;
+use crate::embedded::Embedded;
 use crate::template::{REGION, Table};
-use crate::{Error, STOP_TIMEOUT};
+
+/// The secret of the embedded DynamoDB's key, which has no need of one: see [`Embedded`].
+pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
 /// How long a DynamoDB may take to answer one request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,7 +33,8 @@ pub enum Database {
     Memory,
     /// In this file, which is created when missing. One service at a time can use it.
     File(PathBuf),
-    /// In the DynamoDB at this URL, with the credentials and region of the environment, if it has any.
+    /// In the DynamoDB at this URL, with the credentials and region of the environment, if it has
+    /// any.
     Endpoint(String),
 }
 
@@ -40,99 +43,66 @@ pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
     /// What the functions need to use it, as environment variables.
     pub(crate) environment: Vec<(&'static str, String)>,
-    server: Option<JoinHandle<()>>,
+    embedded: Option<Embedded>,
 }
 
 impl DynamoDb {
     /// Opens the database. An embedded one runs until `stop`'s sender is dropped.
     pub(crate) fn start(database: &Database, stop: watch::Receiver<()>) -> Result<Self, Error> {
-        let (opened, lock) = match database {
+        let file = match database {
             Database::Endpoint(endpoint) => {
                 return Ok(Self {
                     endpoint: endpoint.clone(),
                     environment: given_environment(endpoint),
-                    server: None,
+                    embedded: None,
                 });
             }
-            Database::Memory => (open(Path::new(":memory:"))?, None),
-            Database::File(path) => {
-                let lock = lock(path)?;
-                (open(path)?, Some(lock))
-            }
+            Database::Memory => None,
+            Database::File(path) => Some(DataFile::open(path)?),
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Listen)?;
-        listener.set_nonblocking(true).map_err(Error::Listen)?;
-        let endpoint = format!("http://{}", listener.local_addr().map_err(Error::Listen)?);
-        let runtime =
-            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
-        // On a thread of its own: a database at work blocks its thread, and the gateway has to go on.
-        let server = spawn_blocking(move || {
-            runtime.block_on(serve(listener, opened, stop));
-            drop(lock);
-        });
+        let embedded = Embedded::start(file, stop)?;
         let environment = vec![
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", embedded.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
-            ("DYNAMO_ENDPOINT", endpoint.clone()),
+            (ENDPOINT_VARIABLE, embedded.endpoint.clone()),
         ];
-        Ok(Self { endpoint, environment, server: Some(server) })
+        let endpoint = embedded.endpoint.clone();
+        Ok(Self { endpoint, environment, embedded: Some(embedded) })
+    }
+
+    /// Makes sure that the table exists, as [`create_table`] does.
+    pub(crate) async fn create_table(&self, table: &Table) -> Result<(), Error> {
+        let client = client(&self.endpoint)?;
+        let client = match &self.embedded {
+            Some(embedded) => {
+                let credentials = Credentials::builder()
+                    .access_key_id(&embedded.access_key_id)
+                    .secret_access_key(SECRET_ACCESS_KEY)
+                    .provider_name("embedded")
+                    .build();
+                let config = client.config().to_builder();
+                let region = Region::from_static(REGION);
+                Client::from_conf(config.credentials_provider(credentials).region(region).build())
+            }
+            None => client,
+        };
+        create_with(&client, &self.endpoint, table, &table.name).await
+    }
+
+    /// The access key id and the secret access key for an embedded one.
+    pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
+        let embedded = self.embedded.as_ref()?;
+        Some((&embedded.access_key_id, SECRET_ACCESS_KEY))
     }
 
     /// Waits until an embedded database is closed. `stop`'s sender has to be dropped before.
     pub(crate) async fn stop(self) {
-        if let Some(server) = self.server {
-            let _ = server.await;
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
         }
     }
-}
-
-/// Serves the database until `stop`'s sender is dropped, and a moment longer to clients that keep a request open.
-async fn serve(listener: TcpListener, database: dynoxide::Database, mut stop: watch::Receiver<()>) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let mut stopped = stop.clone();
-    let stopped = async move {
-        let _ = stopped.changed().await;
-    };
-    tokio::select! {
-        _ = dynoxide::server::serve_with_shutdown(listener, database, stopped) => {}
-        () = async {
-            let _ = stop.changed().await;
-            sleep(STOP_TIMEOUT).await;
-        } => {}
-    }
-}
-
-fn open(path: &Path) -> Result<dynoxide::Database, Error> {
-    let failed = |problem| Error::Data { path: path.to_owned(), problem };
-    // SQLite itself would take another file for an encrypted database (https://www.sqlite.org/fileformat.html#magic_header_string).
-    if fs::read(path)
-        .is_ok_and(|bytes| !bytes.is_empty() && !bytes.starts_with(b"SQLite format 3\0"))
-    {
-        return Err(failed("it is not a database".to_owned()));
-    }
-    dynoxide::Database::new(&path.to_string_lossy()).map_err(|error| failed(error.to_string()))
-}
-
-/// Creates the directory of the file `path`, and locks the file against other services until the lock is dropped.
-fn lock(path: &Path) -> Result<File, Error> {
-    let lock = || {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(TryLockError::Error)?;
-        }
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let file = File::create(name).map_err(TryLockError::Error)?;
-        file.try_lock()?;
-        Ok(file)
-    };
-    lock().map_err(|error: TryLockError| match error {
-        TryLockError::WouldBlock => Error::DataInUse { path: path.to_owned() },
-        TryLockError::Error(error) => {
-            Error::Data { path: path.to_owned(), problem: error.to_string() }
-        }
-    })
 }
 
 /// What the functions need to use the DynamoDB at `endpoint` as the caller would.
@@ -147,25 +117,41 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     [
         ("AWS_REGION", region.clone()),
         ("AWS_DEFAULT_REGION", region),
-        ("DYNAMO_ENDPOINT", endpoint.to_owned()),
+        (ENDPOINT_VARIABLE, endpoint.to_owned()),
     ]
     .into_iter()
     .chain(caller)
     .collect()
 }
 
-/// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name `name`, and waits
-/// until it can be used. A table that exists is left as it is. A new one is billed per request.
+/// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name
+/// `name`, and waits until it can be used. A table that exists is left as it is. A new one is
+/// billed per request.
 ///
-/// Credentials and region are those of the environment; without any, placeholders are used, which DynamoDB Local and its
-/// like accept.
+/// Credentials and region are those of the environment; without any, placeholders are used, which
+/// DynamoDB Local and its like accept.
 ///
 /// # Errors
-/// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more than a minute for the
-/// table.
+/// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more
+/// than a minute for the table.
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
+    create_with(&client(endpoint)?, endpoint, table, name).await
+}
+
+fn client(endpoint: &str) -> Result<Client, Error> {
+    users_core::client(Some(endpoint)).map_err(|error| Error::DynamoDb {
+        endpoint: endpoint.to_owned(),
+        problem: error.to_string(),
+    })
+}
+
+async fn create_with(
+    client: &Client,
+    endpoint: &str,
+    table: &Table,
+    name: &str,
+) -> Result<(), Error> {
     let failed = |problem: String| Error::DynamoDb { endpoint: endpoint.to_owned(), problem };
-    let client = users_core::client(Some(endpoint)).map_err(|error| failed(error.to_string()))?;
     let active = async {
         loop {
             let answer = timeout(ANSWER_TIMEOUT, client.describe_table().table_name(name).send())
@@ -184,7 +170,7 @@ pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(
                         .as_service_error()
                         .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
                 {
-                    create(&client, table, name).await.map_err(failed)?;
+                    create(client, table, name).await.map_err(failed)?;
                 }
                 Err(error) => return Err(failed(Chain(&error).to_string())),
             }

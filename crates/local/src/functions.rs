@@ -1,14 +1,16 @@
-//! Starts, pools, restarts and stops the function processes, as Lambda does with execution environments.
+//! Starts, pools, restarts and stops the function processes, as Lambda does with execution
+//! environments.
 
 use std::collections::BTreeMap;
 use std::env;
 use std::future::pending;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Bytes;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -23,6 +25,11 @@ use crate::{Error, Logs};
 /// How long a process may take until it asks for its first invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many processes may be given an invocation that none of them reads.
+const TRIES: usize = 3;
+/// How long an executable may be missing or unfinished while it is built anew.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an invocation has no response.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +57,9 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
-    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes start when they are
-    /// needed, at most `instances` of each function, and are over soon after `stop`'s sender is dropped.
+    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes
+    /// start when they are needed, at most `instances` of each function, and are over soon after
+    /// `stop`'s sender is dropped.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] when an executable is missing.
@@ -92,8 +100,9 @@ impl Functions {
         Ok(Self { pools })
     }
 
-    /// Invokes the function with this logical id, and waits in line while all its instances are busy. Dropping the future
-    /// gives up the place in line, but does not end an invocation that has begun.
+    /// Invokes the function with this logical id, and waits in line while all its instances are
+    /// busy. Dropping the future gives up the place in line, but does not end an invocation that
+    /// has begun.
     ///
     /// # Panics
     /// When there is no such function.
@@ -106,7 +115,8 @@ impl Functions {
         let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
             return Err(InvokeError::Stopped);
         };
-        // A task of its own, so that the process finishes its work also when the client has gone away.
+        // A task of its own, so that the process finishes its work also when the client has gone
+        // away.
         let invocation = tokio::spawn(async move {
             let response = pool.invoke(&invocation).await;
             drop(permit);
@@ -157,31 +167,45 @@ struct Pool {
 
 impl Pool {
     async fn invoke(&self, invocation: &Invocation) -> Result<Bytes, InvokeError> {
-        while let Some(mut instance) = self.take_idle() {
+        let mut tries = 1;
+        loop {
+            let idle = self.take_idle();
+            let is_new = idle.is_none();
+            let mut instance = match idle {
+                Some(instance) => instance,
+                None => self.start().await?,
+            };
             match instance.invoke(invocation, self.function.timeout).await {
-                // It ended before it saw the invocation, which another one can still serve.
-                Err(InvokeError::Crashed(_)) if instance.api.unfetched() => {}
+                // It ended before it saw the invocation, which another one can still serve. All
+                // the idle ones may have been ended at once; only new ones count.
+                Err(InvokeError::Crashed(_)) if instance.api.unfetched() && tries < TRIES => {
+                    tries += usize::from(is_new);
+                }
                 response => return self.keep(instance, response),
             }
         }
-        let mut instance = self.start().await?;
-        let response = instance.invoke(invocation, self.function.timeout).await;
-        self.keep(instance, response)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// The idle instance that was used last and still runs.
+    /// The idle instance that was used last, still runs, and runs what the executable is now.
+    /// The others are ended.
     fn take_idle(&self) -> Option<Instance> {
         let mut idle = self.idle();
         while let Some(mut instance) = idle.pop() {
-            if matches!(instance.process.try_wait(), Ok(None)) {
+            if matches!(instance.process.try_wait(), Ok(None)) && self.is_current(&instance) {
                 return Some(instance);
             }
         }
         None
+    }
+
+    /// Whether the executable is still the one that the instance was started from. While it is
+    /// being built anew it may be missing for a moment.
+    fn is_current(&self, instance: &Instance) -> bool {
+        Version::of(&self.executable).is_ok_and(|version| version == instance.version)
     }
 
     /// Makes the instance idle if its process still runs, which is when the response is its own.
@@ -190,7 +214,7 @@ impl Pool {
         instance: Instance,
         response: Result<Bytes, InvokeError>,
     ) -> Result<Bytes, InvokeError> {
-        if matches!(response, Ok(_) | Err(InvokeError::Function(_))) {
+        if matches!(response, Ok(_) | Err(InvokeError::Function(_))) && self.is_current(&instance) {
             self.idle().push(instance);
         }
         response
@@ -202,18 +226,7 @@ impl Pool {
             RuntimeApi::start(format!("arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"))
                 .await
                 .map_err(InvokeError::Process)?;
-        let mut process = Command::new(&self.executable)
-            .env_clear()
-            .envs(&self.variables)
-            .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the service.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(InvokeError::Process)?;
+        let (version, mut process) = self.spawn(&api).await.map_err(InvokeError::Process)?;
         self.started.fetch_add(1, Relaxed);
         if let Some(output) = process.stdout.take() {
             self.forward(output);
@@ -221,12 +234,48 @@ impl Pool {
         if let Some(output) = process.stderr.take() {
             self.forward(output);
         }
-        let mut instance = Instance { process, api, stop: self.stop.clone() };
+        let mut instance = Instance { process, version, api, stop: self.stop.clone() };
         let initialised = instance.api.initialised();
         match instance.unless_ended(initialised, INIT_TIMEOUT).await? {
             Ok(()) => Ok(instance),
             Err(error) => Err(InvokeError::Function(error)),
         }
+    }
+
+    /// Starts a process, and tells of which version of the executable it is. Waits for an
+    /// executable that is being built.
+    async fn spawn(&self, api: &RuntimeApi) -> io::Result<(Version, Child)> {
+        let give_up = Instant::now() + BUILD_TIMEOUT;
+        loop {
+            let spawned = Version::of(&self.executable)
+                .and_then(|version| Ok((version, self.command(api).spawn()?)));
+            match spawned {
+                // One that is replaced between the two is started again.
+                Ok((version, process)) if Version::of(&self.executable).ok() == Some(version) => {
+                    return Ok((version, process));
+                }
+                Err(error) if !is_being_built(&error) || Instant::now() >= give_up => {
+                    return Err(error);
+                }
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn command(&self, api: &RuntimeApi) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .env_clear()
+            .envs(&self.variables)
+            .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the
+            // service.
+            .process_group(0)
+            .kill_on_drop(true);
+        command
     }
 
     /// Writes what a process prints to the log, until it closes `output`.
@@ -241,9 +290,36 @@ impl Pool {
     }
 }
 
+/// Whether an executable cannot be started because it is being written.
+fn is_being_built(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy)
+}
+
+/// What tells one version of an executable from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Version {
+    fn of(executable: &Path) -> io::Result<Self> {
+        let metadata = executable.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}
+
 /// A running process, ended when dropped.
 struct Instance {
     process: Child,
+    version: Version,
     api: RuntimeApi,
     stop: watch::Receiver<()>,
 }
@@ -265,7 +341,8 @@ impl Instance {
         self.unless_ended(answer, timeout).await?.map_err(InvokeError::Function)
     }
 
-    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then the process is over.
+    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then
+    /// the process is over.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -290,8 +367,8 @@ impl Instance {
 }
 
 /// The variables that Lambda sets
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>), and those of
-/// the caller that tell how much a function logs and which certificates it trusts.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>),
+/// and those of the caller that tell how much a function logs and which certificates it trusts.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
     let passed_through = [
         "AWS_LAMBDA_LOG_FORMAT",
@@ -303,6 +380,7 @@ fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String,
     ]
     .into_iter()
     .filter_map(|name| Some((name, env::var(name).ok()?)));
+    let log_level = function.log_level.clone().map(|level| ("AWS_LAMBDA_LOG_LEVEL", level));
     [
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
@@ -316,6 +394,7 @@ fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String,
         ("_HANDLER", function.executable.clone()),
     ]
     .into_iter()
+    .chain(log_level)
     .chain(passed_through)
     .map(|(name, value)| (name.to_owned(), value))
     .collect()

@@ -1,518 +1,313 @@
-//! API Gateway REST: routes, proxy events, responses, limits and its own errors.
-//!
-//! Events have the format of Lambda proxy integrations
-//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html>).
+//! One stage of an API Gateway REST API: which requests it takes, and what it returns by itself.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
-use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::handler::Handler;
-use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT,
-};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Extension, Request, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::event::{add_headers, event};
 use crate::functions::{Functions, InvokeError};
+use crate::gateway_responses::{GatewayError, Rendered};
+use crate::guard::{self, Rejection};
+use crate::request_log::{RequestLog, Served};
+use crate::response::http_response;
+use crate::routing::find;
 use crate::runtime_api::Invocation;
-use crate::template::{ACCOUNT_ID, Route};
+use crate::server::{Limits, Peer, raw, serve};
+use crate::template::Template;
+use crate::throttle::Bucket;
+use crate::wire::Head;
 
-/// The largest body, in bytes, and how long a function may take in all
+/// The largest body, in bytes, the largest request line and headers together, and how long a
+/// function may take in all
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
+const MAX_HEAD: usize = 10_240;
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// The largest event, in bytes, that Lambda takes
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
+/// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
+/// How much of a body that is too large is read so that its sender gets to see the response.
+const MAX_DRAINED: usize = 64 * 1024 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// For how long a connection may wait for its next request.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// The most connections: each is a file descriptor.
+const MAX_CONNECTIONS: usize = 512;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 
 /// One stage of a REST API.
 pub(crate) struct Gateway {
-    stage: String,
-    routes: Vec<Route>,
+    template: Template,
     functions: Arc<Functions>,
-    port: u16,
+    address: SocketAddr,
+    api_key: Option<String>,
+    /// The origins whose pages may use the API.
+    origins: Vec<String>,
+    /// One for each route, and then one for each mock, if the stage throttles requests.
+    buckets: Vec<Bucket>,
+    key_bucket: Option<Bucket>,
+    requests: RequestLog,
 }
 
-/// What API Gateway answers by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    MissingAuthenticationToken,
-    RequestTooLong,
-    InternalServerError,
-    EndpointTimedOut,
+/// How the gateway is run.
+pub(crate) struct GatewayOptions {
+    /// The address that it listens on.
+    pub(crate) address: SocketAddr,
+    pub(crate) api_key: Option<String>,
+    /// Whether it takes no more requests than the stage does.
+    pub(crate) throttled: bool,
+    pub(crate) requests: RequestLog,
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, error_type, body) = match self {
-            Self::MissingAuthenticationToken => (
-                StatusCode::FORBIDDEN,
-                "MissingAuthenticationTokenException",
-                r#"{"message":"Missing Authentication Token"}"#,
-            ),
-            Self::RequestTooLong => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestTooLargeException",
-                r#"{"message":"Request Too Long"}"#,
-            ),
-            Self::InternalServerError => (
-                StatusCode::BAD_GATEWAY,
-                "InternalServerErrorException",
-                r#"{"message": "Internal server error"}"#,
-            ),
-            Self::EndpointTimedOut => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "InternalServerErrorException",
-                r#"{"message": "Endpoint request timed out"}"#,
-            ),
-        };
-        let headers = [
-            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (ERROR_TYPE, HeaderValue::from_static(error_type)),
-        ];
-        (status, headers, body).into_response()
+/// Why a request has no response of a function.
+enum Failure {
+    Gateway(GatewayError),
+    Guard(Rejection),
+}
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        Self::Gateway(error)
     }
-}
-
-/// A request's path, and the route it takes.
-#[derive(Debug, PartialEq, Eq)]
-struct Matched<'a> {
-    route: &'a Route,
-    /// Without the stage, as sent.
-    path: &'a str,
-    /// As sent, percent-encoded.
-    parameters: BTreeMap<&'a str, &'a str>,
 }
 
 impl Gateway {
     pub(crate) fn new(
-        stage: String,
-        routes: Vec<Route>,
+        template: Template,
         functions: Arc<Functions>,
-        port: u16,
+        options: GatewayOptions,
     ) -> Self {
-        Self { stage, routes, functions, port }
+        let GatewayOptions { address, api_key, throttled, requests } = options;
+        let now = Instant::now();
+        let bucket = |throttle| Bucket::new(throttle, now);
+        let methods = template.routes.len() + template.mocks.len();
+        let stage_throttle = template.throttle.filter(|_| throttled);
+        let buckets = (0..methods).filter_map(|_| stage_throttle.map(bucket)).collect();
+        let key_bucket = template.key_throttle.filter(|_| throttled).map(bucket);
+        let headers = template.mocks.iter().flat_map(|mock| &mock.headers);
+        let origins = headers
+            .filter(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"))
+            .map(|(_, origin)| origin.clone())
+            .collect();
+        Self { template, functions, address, api_key, origins, buckets, key_bucket, requests }
     }
 
-    /// Answers requests until `stop`'s sender is dropped and the last of them is answered.
-    pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<()>) {
-        let service =
-            answer.with_state(Arc::new(self)).into_make_service_with_connect_info::<SocketAddr>();
-        let stopped = async move {
-            let _ = stop.changed().await;
-        };
-        axum::serve(listener, service).with_graceful_shutdown(stopped).await.unwrap_or_default();
+    /// Serves requests until `stop`'s sender is dropped and the last of them is answered.
+    pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
+        let gateway = Arc::new(self);
+        let limits = Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT };
+        let router = Router::new().fallback(respond).with_state(Arc::clone(&gateway));
+        let errors = Arc::new(move |status| gateway.protocol_error(status));
+        serve(listener, router, limits, Some(errors), stop).await;
+    }
+
+    async fn respond(
+        &self,
+        request: Request,
+        head: Head,
+        peer: &Peer,
+        request_id: &str,
+    ) -> Result<Response, Failure> {
+        guard::check(request.uri(), request.headers(), self.address.ip(), &self.origins)
+            .map_err(Failure::Guard)?;
+        check_head(head)?;
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let Template { stage, routes, mocks, .. } = &self.template;
+        if let Some(mock) = find(stage, mocks, &parts.method, &path) {
+            self.throttle(routes.len() + mock.index)?;
+            return Ok(mock_response(mock.operation.status, &mock.operation.headers));
+        }
+        let matched = find(stage, routes, &parts.method, &path)
+            .ok_or(GatewayError::MissingAuthenticationToken)?;
+        if matched.operation.needs_key {
+            self.check_key(&parts.headers)?;
+        }
+        self.throttle(matched.index)?;
+        peer.connection.wait_for_body(true);
+        let body = read_body(&parts.headers, body).await;
+        peer.connection.wait_for_body(false);
+        let body = body?;
+
+        let client = peer.address.ip();
+        let trace_id = add_headers(&mut parts.headers, client, self.address.port());
+        let event = event(stage, &matched, &parts, &body, client, request_id, SystemTime::now())
+            .to_string();
+        drop(body);
+        if event.len() > MAX_EVENT {
+            return Err(GatewayError::RequestTooLarge.into());
+        }
+        let invocation =
+            Invocation { event: event.into(), request_id: request_id.to_owned(), trace_id };
+        Ok(self.invoke(&matched.operation.function, invocation).await?)
     }
 
     async fn invoke(
         &self,
-        request: Request,
-        client: IpAddr,
-        request_id: &str,
-    ) -> Result<Response, Refusal> {
-        let (mut parts, body) = request.into_parts();
-        let path = parts.uri.path().to_owned();
-        let matched = route(&self.stage, &self.routes, &parts.method, &path)
-            .ok_or(Refusal::MissingAuthenticationToken)?;
-        let body = to_bytes(body, MAX_BODY).await.map_err(|_| Refusal::RequestTooLong)?;
-        let trace_id = self.add_headers(&mut parts.headers, client);
-        let event =
-            event(&self.stage, &matched, &parts, &body, client, request_id, SystemTime::now())
-                .to_string();
-        if event.len() > MAX_EVENT {
-            return Err(Refusal::RequestTooLong);
-        }
-
-        let function = &matched.route.function;
-        let invocation = Invocation { event: event.into(), trace_id };
-        let response =
-            timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation)).await;
-        let response = response.unwrap_or(Err(InvokeError::TimedOut)).map_err(|error| {
+        function: &str,
+        invocation: Invocation,
+    ) -> Result<Response, GatewayError> {
+        let response = timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation));
+        let Ok(response) = response.await else {
+            self.functions.log(function, "the function did not respond in 29 seconds");
+            return Err(GatewayError::IntegrationTimeout);
+        };
+        // Lambda reports a function that it stops at its own, shorter timeout as one that failed.
+        let response = response.map_err(|error: InvokeError| {
             self.functions.log(function, &error.to_string());
-            match error {
-                InvokeError::TimedOut => Refusal::EndpointTimedOut,
-                _ => Refusal::InternalServerError,
-            }
+            GatewayError::BadGateway
         })?;
         http_response(&response).ok_or_else(|| {
             self.functions
                 .log(function, "the function's response is not that of a Lambda proxy integration");
-            Refusal::InternalServerError
+            GatewayError::BadGateway
         })
     }
 
-    /// Adds the headers that API Gateway adds to a request, and gives the trace id.
-    fn add_headers(&self, headers: &mut HeaderMap, client: IpAddr) -> String {
-        let forwarded_for = headers
-            .get(&FORWARDED_FOR)
-            .map_or_else(|| client.to_string(), |before| format!("{}, {client}", text(before)));
-        let trace_id = headers.get(&TRACE_ID).map_or_else(new_trace_id, text);
-        let added = [
-            (FORWARDED_FOR, forwarded_for),
-            (FORWARDED_PORT, self.port.to_string()),
-            (FORWARDED_PROTO, "http".to_owned()),
-            (TRACE_ID, trace_id.clone()),
-        ];
-        for (name, value) in added {
-            // All are printable, but for what the client sent itself and then stays as it is.
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), GatewayError> {
+        let sent = headers.get(API_KEY).map(HeaderValue::as_bytes);
+        if sent.is_none() || sent != self.api_key.as_deref().map(str::as_bytes) {
+            return Err(GatewayError::InvalidApiKey);
+        }
+        match &self.key_bucket {
+            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a request for the method with this index.
+    fn throttle(&self, index: usize) -> Result<(), GatewayError> {
+        match self.buckets.get(index) {
+            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, failure: Failure, request_id: &str) -> Response {
+        match failure {
+            Failure::Gateway(error) => {
+                self.template.gateway_responses.render(&error, request_id).into_response()
+            }
+            Failure::Guard(Rejection { code, message }) => {
+                let body = json!({"code": code, "message": message}).to_string();
+                (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
             }
         }
-        trace_id
+    }
+
+    /// The response to what hyper takes for no request.
+    fn protocol_error(&self, status: StatusCode) -> Vec<u8> {
+        let message = match status {
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
+            _ => "the request is not valid HTTP/1.1",
+        };
+        let error = GatewayError::Protocol(status, message.to_owned());
+        let request_id = Uuid::new_v4().to_string();
+        let (status, headers, body): Rendered =
+            self.template.gateway_responses.render(&error, &request_id);
+        (self.requests)(&Served::unreadable(status, &body));
+        raw(status, &headers, &body)
     }
 }
 
-async fn answer(
+const TOO_LARGE: &str = "the request line and headers together can have at most 10,240 bytes";
+
+async fn respond(
     State(gateway): State<Arc<Gateway>>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
+    let start = Instant::now();
     let request_id = Uuid::new_v4().to_string();
-    let mut response = gateway.invoke(request, client.ip(), &request_id).await.into_response();
+    let mut served = Served::new(&request, &gateway.template.stage);
+    let head = peer.connection.next_head();
+    let response = gateway.respond(request, head, &peer, &request_id).await;
+    let mut response = response.unwrap_or_else(|failure| gateway.failure(failure, &request_id));
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
+    if head.chunked {
+        // Where the next request begins is not known: see `wire.rs`.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    served.finish(&mut response, start.elapsed()).await;
+    (gateway.requests)(&served);
     response
 }
 
-/// The route that a request takes. Paths are compared as they are sent, percent-encoded, but for slashes at their end,
-/// which API Gateway ignores.
-fn route<'a>(
-    stage: &str,
-    routes: &'a [Route],
-    method: &Method,
-    path: &'a str,
-) -> Option<Matched<'a>> {
-    let path = path.strip_prefix('/')?.strip_prefix(stage)?;
-    let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    routes.iter().filter(|route| route.method == method.as_str()).find_map(|route| {
-        let expected: Vec<&str> = route.path.trim_end_matches('/').split('/').collect();
-        let mut parameters = BTreeMap::new();
-        let matches = expected.len() == segments.len()
-            && expected.iter().zip(&segments).all(|(expected, segment)| {
-                match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-                    Some(name) => {
-                        !segment.is_empty() && parameters.insert(name, *segment).is_none()
-                    }
-                    None => expected == segment,
-                }
-            });
-        matches.then_some(Matched { route, path, parameters })
-    })
-}
-
-/// The proxy event, payload format 1.0.
-fn event(
-    stage: &str,
-    matched: &Matched,
-    parts: &Parts,
-    body: &[u8],
-    client: IpAddr,
-    request_id: &str,
-    now: SystemTime,
-) -> Value {
-    let mut headers = BTreeMap::new();
-    let mut multi_value_headers = BTreeMap::<_, Vec<_>>::new();
-    for (name, value) in &parts.headers {
-        // API Gateway keeps these to itself.
-        if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
-            headers.insert(name.as_str(), text(value));
-            multi_value_headers.entry(name.as_str()).or_default().push(text(value));
-        }
+/// Checks what the head of a request shows.
+fn check_head(head: Head) -> Result<(), GatewayError> {
+    if head.ambiguous {
+        let message = "send either Content-Length or Transfer-Encoding, not both";
+        return Err(GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned()));
     }
-    let mut query = BTreeMap::new();
-    let mut multi_value_query = BTreeMap::<_, Vec<_>>::new();
-    for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
-        query.insert(name.to_string(), value.to_string());
-        multi_value_query.entry(name).or_default().push(value);
+    if head.size > MAX_HEAD {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(GatewayError::Protocol(status, TOO_LARGE.to_owned()));
     }
-    let domain_name = headers.get(HOST.as_str()).map(String::as_str).unwrap_or_default();
-    let now = DateTime::from(now);
-    json!({
-        "resource": matched.route.path,
-        "path": matched.path,
-        "httpMethod": matched.route.method,
-        "headers": headers,
-        "multiValueHeaders": multi_value_headers,
-        "queryStringParameters": Some(query).filter(|query| !query.is_empty()),
-        "multiValueQueryStringParameters": Some(multi_value_query).filter(|query| !query.is_empty()),
-        "pathParameters": Some(&matched.parameters).filter(|parameters| !parameters.is_empty()),
-        "stageVariables": null,
-        "requestContext": {
-            "resourceId": "local",
-            "resourcePath": matched.route.path,
-            "httpMethod": matched.route.method,
-            "extendedRequestId": request_id,
-            "requestTime": common_log_time(now),
-            "path": parts.uri.path(),
-            "accountId": ACCOUNT_ID,
-            "protocol": format!("{:?}", parts.version),
-            "stage": stage,
-            "domainPrefix": domain_name.split(['.', ':']).next(),
-            "requestTimeEpoch": now.to_millis().unwrap_or_default(),
-            "requestId": request_id,
-            "identity": {
-                "cognitoIdentityPoolId": null,
-                "accountId": null,
-                "cognitoIdentityId": null,
-                "caller": null,
-                "sourceIp": client,
-                "principalOrgId": null,
-                "accessKey": null,
-                "cognitoAuthenticationType": null,
-                "cognitoAuthenticationProvider": null,
-                "userArn": null,
-                "userAgent": headers.get(USER_AGENT.as_str()),
-                "user": null,
-            },
-            "domainName": domain_name,
-            "apiId": "local",
-        },
-        "body": Some(body).filter(|body| !body.is_empty()).map(String::from_utf8_lossy),
-        "isBase64Encoded": false,
-    })
+    Ok(())
 }
 
-/// A time as in `04/Mar/2020:19:15:17 +0000`.
-fn common_log_time(time: DateTime) -> String {
-    // An HTTP date has the same parts: `Wed, 04 Mar 2020 19:15:17 GMT`.
-    let date = time.fmt(DateTimeFormat::HttpDate).unwrap_or_default();
-    match date.split(' ').collect::<Vec<_>>()[..] {
-        [_, day, month, year, time, _] => format!("{day}/{month}/{year}:{time} +0000"),
-        _ => date,
+/// Reads a whole body. One that is too large is read and forgotten, up to a limit: a client that
+/// still sends would see a broken connection rather than the response.
+async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or_default();
+    if announced > MAX_DRAINED {
+        return Err(GatewayError::RequestTooLarge);
     }
-}
-
-/// What a function of a Lambda proxy integration may answer. Other fields make a response malformed.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ProxyResponse {
-    status_code: u16,
-    #[serde(default)]
-    headers: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
-    #[serde(default)]
-    body: Option<String>,
-    /// Without effect: an API without binary media types passes base64 on as text.
-    #[serde(default, rename = "isBase64Encoded")]
-    _is_base64_encoded: bool,
-}
-
-/// The HTTP response that a function's response stands for, unless it is malformed.
-fn http_response(response: &[u8]) -> Option<Response> {
-    let response: ProxyResponse = serde_json::from_slice(response).ok()?;
-    let mut headers = HeaderMap::new();
-    let multi_value = response.multi_value_headers.unwrap_or_default().into_iter();
-    let single_value =
-        response.headers.unwrap_or_default().into_iter().map(|(name, value)| (name, vec![value]));
-    for (name, values) in multi_value.chain(single_value) {
-        let name = HeaderName::try_from(name).ok()?;
-        for value in values {
-            let value = HeaderValue::try_from(value).ok()?;
-            if !headers.get_all(&name).iter().any(|present| present == value) {
-                headers.append(&name, value);
+    let reading = async {
+        let (mut read, mut length) = (Vec::with_capacity(announced.min(MAX_BODY)), 0);
+        while let Some(frame) =
+            std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
+        {
+            let frame = frame.map_err(|_| {
+                let message = "the body is incomplete, or its encoding is not valid";
+                GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned())
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            length += data.len();
+            if length > MAX_DRAINED {
+                break;
+            }
+            if length <= MAX_BODY {
+                read.extend_from_slice(&data);
             }
         }
-    }
-    // How the body is sent is for the server to say.
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
-        headers.remove(name);
-    }
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    let status = StatusCode::from_u16(response.status_code).ok()?;
-    Some((status, headers, Body::from(response.body.unwrap_or_default())).into_response())
+        if length > MAX_BODY { Err(GatewayError::RequestTooLarge) } else { Ok(read.into()) }
+    };
+    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+        let message = "the body did not arrive within 30 seconds".to_owned();
+        Err(GatewayError::Protocol(StatusCode::REQUEST_TIMEOUT, message))
+    })
 }
 
-fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-/// As X-Ray makes them: a version, the time in seconds and 96 random bits, in hexadecimal.
-pub(crate) fn new_trace_id() -> String {
-    let seconds = DateTime::from(SystemTime::now()).secs();
-    let random = Uuid::new_v4().simple().to_string();
-    format!("Root=1-{seconds:08x}-{}", &random[..24])
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn routes() -> Vec<Route> {
-        [("GET", "/users"), ("POST", "/users"), ("GET", "/users/{id}")]
-            .map(|(method, path)| Route {
-                method: method.to_owned(),
-                path: path.to_owned(),
-                function: format!("{method} {path}"),
-            })
-            .into()
-    }
-
-    #[test]
-    fn a_path_is_matched_as_it_is_sent() {
-        for (method, path, expected) in [
-            (Method::GET, "/test/users", Some(("GET /users", None))),
-            (Method::GET, "/test/users/", Some(("GET /users", None))),
-            (Method::POST, "/test/users", Some(("POST /users", None))),
-            (Method::GET, "/test/users/1", Some(("GET /users/{id}", Some("1")))),
-            (
-                Method::GET,
-                "/test/users/a%2Fb+%C3%BC",
-                Some(("GET /users/{id}", Some("a%2Fb+%C3%BC"))),
-            ),
-            (Method::GET, "/test/users/..", Some(("GET /users/{id}", Some("..")))),
-            (Method::GET, "/test/users/a/b", None),
-            (Method::GET, "/test//users", None),
-            (Method::GET, "/test/%75sers", None),
-            (Method::GET, "/testing/users", None),
-            (Method::GET, "/other/users", None),
-            (Method::GET, "/users", None),
-            (Method::GET, "/test", None),
-            (Method::GET, "/", None),
-            (Method::GET, "*", None),
-            (Method::PUT, "/test/users", None),
-            (Method::HEAD, "/test/users", None),
-        ] {
-            let routes = routes();
-            let matched = route("test", &routes, &method, path);
-            let found = matched.as_ref().map(|matched| {
-                (matched.route.function.as_str(), matched.parameters.get("id").copied())
-            });
-            assert_eq!(found, expected, "{method} {path}");
+fn mock_response(status: u16, literal: &[(String, String)]) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in literal {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
         }
     }
-
-    /// The event for a request to `GET /users/{id}` or `GET /users`.
-    fn event_of(request: axum::http::request::Builder, body: &[u8]) -> Value {
-        let (parts, ()) = request.body(()).expect("the request is valid").into_parts();
-        let routes = routes();
-        let matched =
-            route("test", &routes, &parts.method, parts.uri.path()).expect("there is such a route");
-        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_583_349_317_135);
-        event("test", &matched, &parts, body, Ipv4Addr::LOCALHOST.into(), "request-id", now)
-    }
-
-    #[test]
-    fn an_event_has_the_members_of_api_gateways() {
-        let request = Request::get("/test/users/a%2Fb?email=a%40b+c&tag=1&tag=2&flag")
-            .header("host", "localhost:3000")
-            .header("user-agent", "curl/8")
-            .header("x-tag", "one")
-            .header("x-tag", "two")
-            .header("connection", "keep-alive")
-            .header("content-length", "4");
-        let expected = json!({
-            "resource": "/users/{id}",
-            "path": "/users/a%2Fb",
-            "httpMethod": "GET",
-            "headers": { "host": "localhost:3000", "user-agent": "curl/8", "x-tag": "two" },
-            "multiValueHeaders": { "host": ["localhost:3000"], "user-agent": ["curl/8"], "x-tag": ["one", "two"] },
-            "queryStringParameters": { "email": "a@b c", "flag": "", "tag": "2" },
-            "multiValueQueryStringParameters": { "email": ["a@b c"], "flag": [""], "tag": ["1", "2"] },
-            "pathParameters": { "id": "a%2Fb" },
-            "stageVariables": null,
-            "requestContext": {
-                "resourceId": "local",
-                "resourcePath": "/users/{id}",
-                "httpMethod": "GET",
-                "extendedRequestId": "request-id",
-                "requestTime": "04/Mar/2020:19:15:17 +0000",
-                "path": "/test/users/a%2Fb",
-                "accountId": "123456789012",
-                "protocol": "HTTP/1.1",
-                "stage": "test",
-                "domainPrefix": "localhost",
-                "requestTimeEpoch": 1_583_349_317_135_u64,
-                "requestId": "request-id",
-                "identity": {
-                    "cognitoIdentityPoolId": null,
-                    "accountId": null,
-                    "cognitoIdentityId": null,
-                    "caller": null,
-                    "sourceIp": "127.0.0.1",
-                    "principalOrgId": null,
-                    "accessKey": null,
-                    "cognitoAuthenticationType": null,
-                    "cognitoAuthenticationProvider": null,
-                    "userArn": null,
-                    "userAgent": "curl/8",
-                    "user": null,
-                },
-                "domainName": "localhost:3000",
-                "apiId": "local",
-            },
-            "body": "\u{fffd}{}",
-            "isBase64Encoded": false,
-        });
-        assert_eq!(event_of(request, b"\xff{}"), expected);
-    }
-
-    #[test]
-    fn what_a_request_does_not_have_is_null_in_its_event() {
-        let event = event_of(Request::get("/test/users"), b"");
-        for member in
-            ["queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body"]
-        {
-            assert_eq!(event.get(member), Some(&Value::Null), "{member}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_functions_response_becomes_an_http_response() {
-        let response = json!({
-            "statusCode": 404,
-            "headers": { "x-tag": "one", "content-length": "999" },
-            "multiValueHeaders": { "X-Tag": ["one", "two"] },
-            "body": "bm8=",
-            "isBase64Encoded": true,
-        });
-        let response =
-            http_response(response.to_string().as_bytes()).expect("the response is well-formed");
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        assert_eq!(response.headers().get_all("x-tag").iter().collect::<Vec<_>>(), ["one", "two"]);
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-        assert_eq!(response.headers().get(CONTENT_LENGTH), None);
-        let body = to_bytes(response.into_body(), MAX_BODY).await.expect("the body is complete");
-        assert_eq!(body, "bm8=");
-    }
-
-    #[test]
-    fn a_response_that_is_not_that_of_a_proxy_integration_is_malformed() {
-        for response in [
-            "",
-            "null",
-            "[]",
-            r#"{"body": "no status"}"#,
-            r#"{"statusCode": 99}"#,
-            r#"{"statusCode": 200, "body": {}}"#,
-            r#"{"statusCode": 200, "headers": {"bad name": ""}}"#,
-            r#"{"statusCode": 200, "headers": {"x-tag": "line\nbreak"}}"#,
-            r#"{"statusCode": 200, "cookies": []}"#,
-        ] {
-            assert!(http_response(response.as_bytes()).is_none(), "{response}");
-        }
-    }
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, headers).into_response()
 }

@@ -1,15 +1,27 @@
-//! The whole User Profile API on one machine, for development and tests: what API Gateway, Lambda and DynamoDB do for it
-//! on AWS.
+//! The whole User Profile API on one machine, for development and tests: what API Gateway, Lambda
+//! and DynamoDB do for it on AWS.
 //!
-//! A request goes from the gateway (API Gateway's REST proxy events and responses) to the pool of a function's processes,
-//! which are the executables that are deployed and are spoken to as Lambda does, over its Runtime API. They use an embedded
-//! DynamoDB. Routes, functions and the table come from the SAM template.
+//! A request goes from the gateway (API Gateway's REST proxy events and responses) to the pool of a
+//! function's processes, which are the executables that are deployed and are spoken to as Lambda
+//! does, over its Runtime API. They use an embedded DynamoDB. Routes, functions, the table and API
+//! Gateway's own responses come from the SAM template.
 
+mod data_file;
 mod dynamodb;
+mod embedded;
+mod event;
 mod functions;
 mod gateway;
+mod gateway_responses;
+mod guard;
+mod request_log;
+mod response;
+mod routing;
 mod runtime_api;
+mod server;
 mod template;
+mod throttle;
+mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,21 +33,28 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 pub use dynamodb::{Database, create_table};
 pub use functions::InvokeError;
-pub use template::{Function, Route, Table, Template};
+pub use gateway_responses::GatewayResponses;
+pub use request_log::{RequestLog, Served};
+pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
+pub use throttle::Throttle;
 
 use dynamodb::DynamoDb;
 use functions::Functions;
-use gateway::Gateway;
+use gateway::{Gateway, GatewayOptions};
 use runtime_api::Invocation;
+
+/// The data file where none is chosen.
+pub const DEFAULT_DATA: &str = ".data/users.db";
 
 /// How long clients that keep connections busy can hold up the end of the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes each line that a function prints, or that the service has to say about it: the name of the function's executable,
-/// then the line.
+/// Takes each line that a function prints, or that the service has to say about it: the name of the
+/// function's executable, then the line.
 pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// How a service is run.
@@ -50,12 +69,17 @@ pub struct Options {
     pub address: SocketAddr,
     /// The most processes that run for one function. Further requests wait in line.
     pub instances: u16,
+    /// Whether the service takes no more requests than the stage does.
+    pub throttled: bool,
     /// Where the functions' logs go.
     pub logs: Logs,
+    /// Where it goes what requests were served.
+    pub requests: RequestLog,
 }
 
 impl Options {
-    /// A service for tests: data in memory, a free port on loopback, at most 10 processes for each function, no logs.
+    /// A service for tests: data in memory, a free port on loopback, at most 10 processes for each
+    /// function, no throttle, no logs.
     #[must_use]
     pub fn new(template: Template, functions: PathBuf) -> Self {
         Self {
@@ -64,7 +88,9 @@ impl Options {
             database: Database::Memory,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             instances: 10,
+            throttled: false,
             logs: Arc::new(|_, _| {}),
+            requests: Arc::new(|_| {}),
         }
     }
 }
@@ -72,9 +98,9 @@ impl Options {
 /// Why a service could not be started. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A stage of this name cannot be.
-    #[error("'{0}' cannot be a stage: use letters, digits, '_' and '-', at most 128 of them")]
-    Stage(String),
+    /// A parameter of the template cannot have the value it was given.
+    #[error("{0}")]
+    Parameter(String),
     /// The template cannot be read, or lacks what the service needs.
     #[error("cannot use the template: {0}")]
     Template(String),
@@ -94,16 +120,22 @@ pub enum Error {
         port: u16,
     },
     /// The address cannot be listened on for another reason.
-    #[error("cannot listen on this address, choose another: {0}")]
+    #[error("cannot listen on this address, choose another with HOST= or PORT=: {0}")]
     Listen(io::Error),
     /// Another local service uses the data file.
-    #[error("{} is in use by another local service: stop that one, or choose another file with --data", path.display())]
+    #[error(
+        "{} is in use by another local service: stop that one, or choose another file with DATA=FILE",
+        path.display()
+    )]
     DataInUse {
         /// The data file.
         path: PathBuf,
     },
     /// The data file cannot be used.
-    #[error("cannot use the data in {}: {problem}; choose another file with --data, or --memory", path.display())]
+    #[error(
+        "cannot keep users in {}: {problem}; choose another file with DATA=FILE, or use MEMORY=1",
+        path.display()
+    )]
     Data {
         /// The data file.
         path: PathBuf,
@@ -126,6 +158,7 @@ pub enum Error {
 pub struct Service {
     url: String,
     table: String,
+    api_key: Option<String>,
     dynamodb: DynamoDb,
     functions: Arc<Functions>,
     server: JoinHandle<()>,
@@ -134,28 +167,32 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service, with its table. It answers when this returns; function processes start with the first requests.
+    /// Starts a service, with its table. It answers when this returns; function processes start
+    /// with the first requests.
     ///
     /// # Errors
     /// Any [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let Options { template, functions, database, address, instances, logs } = options;
-        let is_stage_character =
-            |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
-        if !(1..=128).contains(&template.stage.len())
-            || !template.stage.chars().all(is_stage_character)
-        {
-            return Err(Error::Stage(template.stage));
-        }
+        let Options {
+            template,
+            functions,
+            database,
+            address,
+            instances,
+            throttled,
+            logs,
+            requests,
+        } = options;
         let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::PortInUse { port: address.port() },
             _ => Error::Listen(error),
         })?;
-        let mut address = listener.local_addr().map_err(Error::Listen)?;
+        let address = listener.local_addr().map_err(Error::Listen)?;
+        let mut reachable = address;
         if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
+            reachable.set_ip(Ipv4Addr::LOCALHOST.into());
         }
-        let url = format!("http://{address}/{}", template.stage);
+        let url = format!("http://{reachable}/{}", template.stage);
 
         let (stop, stopped) = watch::channel(());
         let dynamodb = DynamoDb::start(&database, stopped.clone())?;
@@ -167,11 +204,14 @@ impl Service {
             &logs,
             &stopped,
         )?);
-        create_table(&dynamodb.endpoint, &template.table, &template.table.name).await?;
-        let gateway =
-            Gateway::new(template.stage, template.routes, Arc::clone(&functions), address.port());
+        dynamodb.create_table(&template.table).await?;
+        let table = template.table.name.clone();
+        let needs_key = template.routes.iter().any(|route| route.needs_key);
+        let api_key = needs_key.then(|| Uuid::new_v4().simple().to_string());
+        let options = GatewayOptions { address, api_key: api_key.clone(), throttled, requests };
+        let gateway = Gateway::new(template, Arc::clone(&functions), options);
         let server = tokio::spawn(gateway.serve(listener, stopped));
-        Ok(Self { url, table: template.table.name, dynamodb, functions, server, stop })
+        Ok(Self { url, table, api_key, dynamodb, functions, server, stop })
     }
 
     /// Where the API is, stage included: `http://127.0.0.1:3000/test`.
@@ -186,14 +226,26 @@ impl Service {
         &self.dynamodb.endpoint
     }
 
+    /// The access key id and the secret access key for the embedded DynamoDB, if there is one.
+    #[must_use]
+    pub fn dynamodb_credentials(&self) -> Option<(&str, &str)> {
+        self.dynamodb.credentials()
+    }
+
+    /// The key that requests need, if the template asks for one.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&str> {
+        self.api_key.as_deref()
+    }
+
     /// The name of the table.
     #[must_use]
     pub fn table(&self) -> &str {
         &self.table
     }
 
-    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with any JSON as its event.
-    /// Gives the JSON that it answers.
+    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with
+    /// any JSON as its event. Gives the JSON that it answers.
     ///
     /// # Errors
     /// Any [`InvokeError`].
@@ -201,7 +253,11 @@ impl Service {
     /// # Panics
     /// When there is no such function.
     pub async fn invoke(&self, function: &str, event: String) -> Result<String, InvokeError> {
-        let invocation = Invocation { event: event.into(), trace_id: gateway::new_trace_id() };
+        let invocation = Invocation {
+            event: event.into(),
+            request_id: Uuid::new_v4().to_string(),
+            trace_id: event::new_trace_id(),
+        };
         let response = self.functions.invoke(function, invocation).await?;
         Ok(String::from_utf8_lossy(&response).into_owned())
     }
@@ -212,8 +268,8 @@ impl Service {
         self.functions.started()
     }
 
-    /// Stops the service: ends every function process, whatever it is doing, and closes the database. Returns when all of
-    /// it is over.
+    /// Stops the service: ends every function process, whatever it is doing, and closes the
+    /// database. Returns when all of it is over.
     pub async fn stop(self) {
         let Self { dynamodb, functions, mut server, stop, .. } = self;
         drop(stop);

@@ -1,45 +1,41 @@
 //! Runs the whole service on this machine until Ctrl-C.
 
-use std::env;
-use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
+mod banner;
+mod log;
+mod settings;
 
-use clap::Parser;
-use local::{Database, Options, Service, Template};
+use std::env;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use local::{Options, Served, Service, Template};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB
-#[derive(Parser)]
-#[command(
-    after_help = "With DYNAMO_ENDPOINT in the environment, users are kept in the DynamoDB at that URL."
-)]
-struct Arguments {
-    /// The address to listen on; any but loopback lets other machines in
-    #[arg(long, default_value = "127.0.0.1")]
-    host: IpAddr,
-    /// The port to listen on
-    #[arg(long, default_value_t = 3000)]
-    port: u16,
-    /// The API's stage, the first segment of every path [default: the template's]
-    #[arg(long)]
-    stage: Option<String>,
-    /// The SAM template that describes the service
-    #[arg(long, default_value = "template.yaml")]
-    template: PathBuf,
-    /// The file to keep users in
-    #[arg(long, default_value = ".data/users.db")]
-    data: PathBuf,
-    /// Keep users in memory only
-    #[arg(long, conflicts_with = "data")]
-    memory: bool,
-}
+use log::Log;
+use settings::{Settings, USAGE};
+
+/// The template that describes the service: `make` runs it where the Makefile is.
+const TEMPLATE: &str = "template.yaml";
+/// How many files and connections the service may need at once. Some systems allow 256.
+const OPEN_FILES: u64 = 4096;
+/// How long the last lines may take to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    if env::args_os().len() > 1 {
+        print!("{USAGE}");
+        return ExitCode::FAILURE;
+    }
+    let log = Log::to_stdout();
+    let result = run(&log).await;
+    log.flush(FLUSH_TIMEOUT);
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -48,46 +44,34 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals {
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
+        hang_up: signal(SignalKind::hangup())?,
     };
-    let mut template = Template::read(&arguments.template)?;
-    if let Some(stage) = arguments.stage {
-        template.stage = stage;
-    }
-    let (database, kept) = match (users_core::endpoint_from_env(), arguments.memory) {
-        (Some(endpoint), _) => {
-            (Database::Endpoint(endpoint.clone()), format!("in the DynamoDB at {endpoint}"))
-        }
-        (None, true) => (Database::Memory, "in memory, until it stops".to_owned()),
-        (None, false) => {
-            (Database::File(arguments.data.clone()), format!("in {}", arguments.data.display()))
-        }
-    };
+    let variable = |name: &str| env::var(name).ok();
+    let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
+    let template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    let throttle = template.throttle;
+    allow_open_files();
+
     let executable = env::current_exe()?;
+    let colored = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    let (functions_log, requests_log) = (log.clone(), log.clone());
     let options = Options {
-        database,
-        address: SocketAddr::new(arguments.host, arguments.port),
-        logs: Arc::new(|function, line| print(&format!("{function} | {line}"))),
+        database: settings.database.clone(),
+        address: SocketAddr::new(settings.host, settings.port),
+        throttled: true,
+        logs: Arc::new(move |function, line| functions_log.line(format!("{function} | {line}"))),
+        requests: Arc::new(move |served| requests_log.line(request_line(served, colored))),
         ..Options::new(template, executable.parent().unwrap_or(&executable).to_owned())
     };
     let service = tokio::select! {
         service = Service::start(options) => service?,
         () = signals.next() => return Ok(()),
     };
-
-    let url = service.url();
-    print(&format!(
-        "User Profile API: {url}/users
-Users are kept {kept}. Ctrl-C stops it. Try:
-
-  curl {url}/users
-  curl -X POST {url}/users -d '{{\"id\": \"1\", \"email\": \"ada@example.com\", \"name\": \"Ada\"}}'
-  curl {url}/users/1
-"
-    ));
+    log.line(banner::text(&service, &settings, throttle));
 
     signals.next().await;
     tokio::select! {
@@ -98,10 +82,45 @@ Users are kept {kept}. Ctrl-C stops it. Try:
     Ok(())
 }
 
+/// A request on one line: `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
+fn request_line(served: &Served, colored: bool) -> String {
+    let time = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
+    let Served { method, path, status, code, duration, hint } = served;
+    let outcome = match code {
+        Some(code) => format!("{status} {code}"),
+        None => status.to_string(),
+    };
+    let outcome = match status {
+        _ if !colored => outcome,
+        ..400 => format!("\x1b[32m{outcome}\x1b[0m"),
+        400..500 => format!("\x1b[33m{outcome}\x1b[0m"),
+        500.. => format!("\x1b[31m{outcome}\x1b[0m"),
+    };
+    let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    format!("{time} {method} {path} {outcome} {} ms{hint}", duration.as_millis())
+}
+
+/// Allows more open files, if the system lets us. It is enough where it does not.
+fn allow_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+    }
+}
+
+/// This machine's name.
+fn hostname() -> Option<String> {
+    let output = Command::new("uname").arg("-n").output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+}
+
 /// The signals that stop the service.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal is closed.
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -109,11 +128,30 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }
 
-/// Prints a line. Nobody may be reading any more, which is no reason to stop serving.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line() {
+        let served = Served {
+            method: "GET".to_owned(),
+            path: "/users/bob".to_owned(),
+            status: 400,
+            code: Some("UserNotFound".to_owned()),
+            duration: Duration::from_millis(4),
+            hint: Some("a hint".to_owned()),
+        };
+        let line = request_line(&served, false);
+        let (time, rest) = line.split_once(' ').expect("it begins with the time");
+        assert_eq!(time.split(':').map(str::len).collect::<Vec<_>>(), [2, 2, 2]);
+        assert_eq!(rest, "GET /users/bob 400 UserNotFound 4 ms (a hint)");
+        let line = request_line(&served, true);
+        assert!(line.contains("GET /users/bob \x1b[33m400 UserNotFound\x1b[0m 4 ms"), "{line}");
+    }
 }

@@ -4,23 +4,31 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, SetOnce, oneshot};
+use tokio::sync::{Notify, SetOnce, oneshot, watch};
 use tokio::task::JoinHandle;
-use uuid::Uuid;
+
+use crate::guard;
+use crate::server::{Limits, Peer, serve};
+use crate::wire::Connection;
 
 /// The largest response of a function, in bytes, that Lambda takes.
 const MAX_RESPONSE: usize = 6_291_556;
+
+/// A process has one connection, and keeps it while it works.
+const LIMITS: Limits = Limits { connections: 16, idle: Duration::from_mins(20) };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 const INVALID_REQUEST_ID: &str =
@@ -30,6 +38,8 @@ const RESPONSE_TOO_LARGE: &str = r#"{"errorMessage":"Exceeded maximum allowed pa
 /// What a function is invoked with.
 pub(crate) struct Invocation {
     pub(crate) event: Bytes,
+    /// What the function logs as its request id.
+    pub(crate) request_id: String,
     /// The value of `X-Amzn-Trace-Id`.
     pub(crate) trace_id: String,
 }
@@ -42,6 +52,7 @@ pub(crate) struct RuntimeApi {
     address: SocketAddr,
     process: Arc<Process>,
     server: JoinHandle<()>,
+    _stop: watch::Sender<()>,
 }
 
 /// What is known of the process.
@@ -60,10 +71,13 @@ struct Slots {
     offered: Option<Offer>,
     /// The process works on it, under this request id.
     running: Option<(String, oneshot::Sender<Answer>)>,
+    /// The connection on which it was handed out last.
+    connection: Option<Arc<Connection>>,
 }
 
 struct Offer {
     event: Bytes,
+    request_id: String,
     trace_id: String,
     deadline: SystemTime,
     answer: oneshot::Sender<Answer>,
@@ -85,10 +99,11 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE))
+            .layer(from_fn_with_state(address, only_programs))
             .with_state(Arc::clone(&process));
-        let server =
-            tokio::spawn(async { axum::serve(listener, router).await.unwrap_or_default() });
-        Ok(Self { address, process, server })
+        let (stop, stopped) = watch::channel(());
+        let server = tokio::spawn(serve(listener, router, LIMITS, None, stopped));
+        Ok(Self { address, process, server, _stop: stop })
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
@@ -102,8 +117,8 @@ impl RuntimeApi {
         async move { process.initialised.wait().await.clone() }
     }
 
-    /// Gives the process an invocation as soon as it asks for one. The receiver fails when the process breaks off while
-    /// it answers.
+    /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
+    /// process breaks off while it answers.
     pub(crate) fn offer(
         &self,
         invocation: &Invocation,
@@ -112,6 +127,7 @@ impl RuntimeApi {
         let (answer, receiver) = oneshot::channel();
         self.process.lock().offered = Some(Offer {
             event: invocation.event.clone(),
+            request_id: invocation.request_id.clone(),
             trace_id: invocation.trace_id.clone(),
             deadline,
             answer,
@@ -120,9 +136,12 @@ impl RuntimeApi {
         receiver
     }
 
-    /// Whether the process has not fetched what it was offered.
+    /// Whether a process that is over has not read what it was offered, so that another one can
+    /// be given it. The system resets a connection whose end is closed with something unread.
     pub(crate) fn unfetched(&self) -> bool {
-        self.process.lock().offered.is_some()
+        let slots = self.process.lock();
+        slots.offered.is_some()
+            || slots.connection.as_ref().is_some_and(|connection| connection.is_reset())
     }
 }
 
@@ -137,12 +156,13 @@ impl Process {
         self.invocation.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// The response that hands out what is offered, if anything is.
-    fn fetch(&self) -> Option<Response> {
+    /// The response that hands out on `connection` what is offered, if anything is.
+    fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
         let offer = slots.offered.take()?;
-        let id = Uuid::new_v4().to_string();
+        let id = offer.request_id;
         slots.running = Some((id.clone(), offer.answer));
+        slots.connection = Some(Arc::clone(connection));
         let deadline = offer.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let headers = [
             ("content-type", "application/json".to_owned()),
@@ -163,11 +183,31 @@ impl Process {
     }
 }
 
-async fn next(State(process): State<Arc<Process>>) -> Response {
+/// Lets only requests through that no browser sends.
+async fn only_programs(
+    State(address): State<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match guard::check_internal(request.uri(), request.headers(), address) {
+        Ok(()) => next.run(request).await,
+        Err(rejection) => {
+            let body = json!({"errorMessage": rejection.message, "errorType": rejection.code});
+            (StatusCode::FORBIDDEN, Json(body)).into_response()
+        }
+    }
+}
+
+async fn next(State(process): State<Arc<Process>>, Extension(peer): Extension<Peer>) -> Response {
     // Set already, except by the first request.
     let _ = process.initialised.set(Ok(()));
     loop {
-        if let Some(response) = process.fetch() {
+        if peer.connection.is_closed() {
+            // Whoever asked is gone. Another connection may be waiting.
+            process.offered.notify_one();
+            return StatusCode::BAD_REQUEST.into_response();
+        }
+        if let Some(response) = process.fetch(&peer.connection) {
             return response;
         }
         process.offered.notified().await;
@@ -235,8 +275,11 @@ mod tests {
     }
 
     fn offer(api: &RuntimeApi) -> oneshot::Receiver<Answer> {
-        let invocation =
-            Invocation { event: Bytes::from_static(b"{}"), trace_id: "Root=1".to_owned() };
+        let invocation = Invocation {
+            event: Bytes::from_static(b"{}"),
+            request_id: "request-1".to_owned(),
+            trace_id: "Root=1".to_owned(),
+        };
         api.offer(&invocation, UNIX_EPOCH + Duration::from_millis(1234))
     }
 
@@ -274,6 +317,7 @@ mod tests {
         assert!(!api.unfetched());
         assert_eq!(api.initialised().await, Ok(()));
         assert_eq!((status, body.as_ref()), (StatusCode::OK, b"{}".as_slice()));
+        assert_eq!(headers["lambda-runtime-aws-request-id"], "request-1");
         assert_eq!(headers["lambda-runtime-deadline-ms"], "1234");
         assert_eq!(headers["lambda-runtime-invoked-function-arn"], ARN);
         assert_eq!(headers["lambda-runtime-trace-id"], "Root=1");
@@ -329,6 +373,49 @@ mod tests {
             StatusCode::ACCEPTED
         );
         assert_eq!(answer.await.map(|answer| answer.map(|body| body.len())), Ok(Ok(MAX_RESPONSE)));
+    }
+
+    #[tokio::test]
+    async fn an_invocation_that_nobody_read_is_known_to_be_unfetched() {
+        let api = start().await;
+        // Asks, reads nothing, and goes away: before the invocation is there, and after.
+        for offered_first in [false, true] {
+            let ask =
+                b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: localhost\r\n\r\n";
+            let mut process = std::net::TcpStream::connect(api.address()).expect("it listens");
+            std::io::Write::write_all(&mut process, ask).expect("it reads");
+            api.initialised().await.expect("the process asks");
+            let answer = if offered_first {
+                let answer = offer(&api);
+                while api.process.lock().offered.is_some() {
+                    tokio::task::yield_now().await;
+                }
+                process.peek(&mut [0]).expect("the invocation arrives");
+                drop(process);
+                answer
+            } else {
+                drop(process);
+                offer(&api)
+            };
+            assert!(api.unfetched());
+            drop(answer);
+            // The next one to ask gets it where it was not handed out.
+            api.process.lock().offered = None;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_browser_gets_no_invocation() {
+        let api = start().await;
+        let _answer = offer(&api);
+        for header in ["origin", "sec-fetch-site"] {
+            let uri = format!("http://{}/2018-06-01/runtime/invocation/next", api.address());
+            let request = Request::get(uri).header(header, "null").body(Body::empty());
+            let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+            let response = client.request(request.expect("a request")).await.expect("a response");
+            assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        }
+        assert!(api.unfetched());
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! Reads what the local service needs out of an AWS SAM template: the stage, the routes, the functions behind them and
-//! the table's schema. Everything else in the template is passed over.
+//! Reads what the local service needs out of an AWS SAM template: the stage and its limits, the
+//! routes, the functions behind them, API Gateway's own responses, and the table's schema.
+//! Everything else in the template is passed over.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -11,24 +11,38 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, json};
-use serde_saphyr::Tagged;
+use serde_json::Value;
 
 use crate::Error;
+use crate::gateway_responses::GatewayResponses;
+use crate::throttle::Throttle;
+use document::{Document, Resource, entries, text};
+
+mod document;
+mod parameters;
+
+pub use parameters::parse as parse_parameters;
 
 /// The account that stands in for the caller's own, as in AWS's documentation.
 pub(crate) const ACCOUNT_ID: &str = "123456789012";
 /// The region where none is chosen.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// What the template says about the service, with every parameter at its default.
+/// What the template says about the service, with the values of its parameters.
 #[derive(Clone, Debug)]
 pub struct Template {
     /// The first segment of every path.
     pub stage: String,
     /// The methods that a function answers.
     pub routes: Vec<Route>,
+    /// The methods that API Gateway answers by itself, such as the preflight requests of CORS.
+    pub mocks: Vec<Mock>,
+    /// How many requests the stage takes for each method.
+    pub throttle: Option<Throttle>,
+    /// How many requests an API key can send in all, if its usage plan limits them.
+    pub key_throttle: Option<Throttle>,
+    /// What API Gateway returns when it rejects a request or fails.
+    pub gateway_responses: GatewayResponses,
     /// The functions that the routes name, by logical id.
     pub functions: BTreeMap<String, Function>,
     /// The one table.
@@ -44,6 +58,21 @@ pub struct Route {
     pub path: String,
     /// The logical id of the function.
     pub function: String,
+    /// Whether a request needs the API's key.
+    pub needs_key: bool,
+}
+
+/// One method of the API with a mock integration, which returns the same to every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mock {
+    /// In capital letters.
+    pub method: String,
+    /// The resource's path without the stage.
+    pub path: String,
+    /// The status.
+    pub status: u16,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
 }
 
 /// An `AWS::Serverless::Function`.
@@ -57,7 +86,10 @@ pub struct Function {
     pub timeout: Duration,
     /// In megabytes.
     pub memory_size: u32,
-    /// Environment variables. Those whose values exist on AWS only, such as another resource's ARN, are left out.
+    /// The least severe messages that it logs, if the template says so.
+    pub log_level: Option<String>,
+    /// Environment variables. Those whose values exist on AWS only, such as another resource's ARN,
+    /// are left out.
     pub variables: BTreeMap<String, String>,
 }
 
@@ -75,63 +107,144 @@ pub struct Table {
 }
 
 impl Template {
-    /// Reads the template in the file `path`.
+    /// Reads the template in the file `path`, with every parameter at its default.
     ///
     /// # Errors
     /// [`Error::Template`] when the file cannot be read, or as for [`Template::parse`].
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Error::Template(format!("cannot read {}: {error}", path.display())))?;
-        Self::parse(&text)
+        Self::read_with(path, &BTreeMap::new())
     }
 
-    /// Reads a template.
+    /// Reads the template in the file `path`, with these values of its parameters.
     ///
     /// # Errors
-    /// [`Error::Template`] when it is not YAML, or lacks something that the local service needs; the message names it.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let Node(root) =
-            serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
-        let document = Document(root);
+    /// [`Error::Template`] when the file cannot be read, or as for [`Template::parse`].
+    pub fn read_with(path: &Path, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::Template(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text, parameters)
+    }
+
+    /// Reads a template with these values of its parameters.
+    ///
+    /// # Errors
+    /// [`Error::Template`] when it is not YAML, or lacks something that the local service needs;
+    /// the message names it. [`Error::Parameter`] when a value is not one that CloudFormation would
+    /// take, or asks for what only AWS can do.
+    pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let document = Document::parse(text, parameters)?;
         let api = document.resource_of_type("AWS::Serverless::Api")?;
-        let routes = routes(api.get("/Properties/DefinitionBody/paths")?);
+        let definition = api.get("/Properties/DefinitionBody")?;
+        let (routes, mocks) = methods(definition)?;
         let functions = routes
             .iter()
             .map(|route| {
-                Ok((route.function.clone(), function(&document.resource(&route.function)?)?))
+                let resource = document.resource(&route.function)?;
+                Ok((route.function.clone(), function(&document, &resource)?))
             })
             .collect::<Result<_, Error>>()?;
+        let usage_plan = document.resource_of_type("AWS::ApiGateway::UsagePlan").ok();
         Ok(Self {
             stage: api.text("/Properties/StageName")?,
+            throttle: stage_throttle(api.node.pointer("/Properties/MethodSettings")),
+            key_throttle: usage_plan.and_then(|plan| {
+                let throttle = plan.node.pointer("/Properties/Throttle")?;
+                Throttle::new(number(throttle, "RateLimit")?, number(throttle, "BurstLimit")?)
+            }),
+            gateway_responses: GatewayResponses::new(
+                definition.get("x-amazon-apigateway-gateway-responses"),
+            )?,
             routes,
+            mocks,
             functions,
             table: table(&document.resource_of_type("AWS::DynamoDB::Table")?)?,
         })
     }
 }
 
-/// The methods under `paths` that invoke a function. Keys that are no HTTP method, such as `parameters` or `Fn::If`,
-/// and methods without a function behind them, such as the `options` that answer for CORS, are passed over.
-fn routes(paths: &Value) -> Vec<Route> {
-    const METHODS: [&str; 6] = ["delete", "get", "head", "patch", "post", "put"];
-    let mut routes = Vec::new();
-    for (path, methods) in entries(Some(paths)) {
+/// The throttle of all of a stage's methods.
+fn stage_throttle(settings: Option<&Value>) -> Option<Throttle> {
+    let all = settings?.as_array()?.iter().find(|setting| {
+        setting.get("HttpMethod").is_some_and(|method| method == "*")
+            && setting.get("ResourcePath").is_some_and(|path| path == "/*")
+    })?;
+    Throttle::new(number(all, "ThrottlingRateLimit")?, number(all, "ThrottlingBurstLimit")?)
+}
+
+fn number(node: &Value, name: &str) -> Option<f64> {
+    text(node.get(name)?)?.parse().ok()
+}
+
+/// The methods under `paths` that invoke a function, and those that API Gateway answers. Keys that
+/// are no HTTP method, such as `parameters`, are passed over.
+fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
+    const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
+    let (mut routes, mut mocks) = (Vec::new(), Vec::new());
+    for (path, methods) in entries(definition.get("paths")) {
         for (method, operation) in
             entries(Some(methods)).filter(|(method, _)| METHODS.contains(&method.as_str()))
         {
+            let method = method.to_uppercase();
             if let Some(function) = integrated_function(operation) {
                 routes.push(Route {
-                    method: method.to_uppercase(),
+                    needs_key: needs_key(definition, operation)?,
+                    method,
                     path: path.clone(),
                     function: function.to_owned(),
                 });
+            } else if let Some((status, headers)) = mock_response(operation) {
+                mocks.push(Mock { method, path: path.clone(), status, headers });
             }
         }
     }
-    routes
+    Ok((routes, mocks))
 }
 
-/// The logical id in an operation's `uri: !Sub ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
+/// Whether an operation's `security` asks for an API key. Nothing else that it can ask for is
+/// there without AWS.
+fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
+    let schemes = definition.pointer("/components/securitySchemes");
+    let mut needs_key = false;
+    for requirement in operation.get("security").and_then(Value::as_array).into_iter().flatten() {
+        for (name, _) in entries(Some(requirement)) {
+            let scheme = schemes.and_then(|schemes| schemes.get(name));
+            let has = |key: &str, value: &str| {
+                scheme.and_then(|scheme| scheme.get(key)).is_some_and(|found| found == value)
+            };
+            if has("x-amazon-apigateway-authtype", "awsSigv4") {
+                return Err(Error::Parameter(
+                    "AuthType=AWS_IAM cannot be served here: only AWS can check the signatures of \
+                     its principals; use AuthType=API_KEY or NONE, or deploy the API"
+                        .to_owned(),
+                ));
+            }
+            if !(has("type", "apiKey") && has("in", "header")) {
+                return Err(Error::Template(format!("the security scheme {name} is not known")));
+            }
+            needs_key = true;
+        }
+    }
+    Ok(needs_key)
+}
+
+/// Status and headers of an operation's mock integration. Its headers are literals, which stand
+/// between single quotes
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-parameter-mapping.html>).
+fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
+    let integration = operation.get("x-amazon-apigateway-integration")?;
+    integration.get("type")?.as_str().filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
+    let response = integration.pointer("/responses/default")?;
+    let status = text(response.get("statusCode")?)?.parse().ok()?;
+    let headers = entries(response.get("responseParameters")).filter_map(|(name, value)| {
+        let name = name.strip_prefix("method.response.header.")?;
+        let value = value.as_str()?.strip_prefix('\'')?.strip_suffix('\'')?;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    Some((status, headers.collect()))
+}
+
+/// The logical id in an operation's `uri: !Sub
+/// ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
 fn integrated_function(operation: &Value) -> Option<&str> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
     let kind = integration.get("type")?.as_str()?;
@@ -143,8 +256,8 @@ fn integrated_function(operation: &Value) -> Option<&str> {
 
 /// A function, with SAM's defaults
 /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>).
-fn function(resource: &Resource) -> Result<Function, Error> {
-    let globals = resource.document.0.pointer("/Globals/Function");
+fn function(document: &Document, resource: &Resource) -> Result<Function, Error> {
+    let globals = document.get("/Globals/Function");
     let own = resource.node.get("Properties");
     let number = |property: &str, default: u32| {
         let Some(value) =
@@ -152,7 +265,7 @@ fn function(resource: &Resource) -> Result<Function, Error> {
         else {
             return Ok(default);
         };
-        let number = resource.document.text(value).and_then(|text| text.parse().ok());
+        let number = text(value).and_then(|text| text.parse().ok());
         number.ok_or_else(|| resource.problem(&format!("/Properties/{property}"), "is no number"))
     };
     // A function's own variables replace the global ones of the same name.
@@ -160,13 +273,18 @@ fn function(resource: &Resource) -> Result<Function, Error> {
         .into_iter()
         .flatten()
         .flat_map(|properties| entries(properties.pointer("/Environment/Variables")))
-        .filter_map(|(name, value)| Some((name.clone(), resource.document.text(value)?)))
+        .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
         .collect();
+    let log_level = [own, globals]
+        .into_iter()
+        .flatten()
+        .find_map(|properties| properties.pointer("/LoggingConfig/ApplicationLogLevel"));
     Ok(Function {
         name: resource.text("/Properties/FunctionName")?,
         executable: resource.text("/Metadata/BuildProperties/Binary")?,
         timeout: Duration::from_secs(number("Timeout", 3)?.into()),
         memory_size: number("MemorySize", 128)?,
+        log_level: log_level.and_then(text),
         variables,
     })
 }
@@ -210,228 +328,6 @@ fn index(node: &Resource) -> Result<GlobalSecondaryIndex, Error> {
         .projection(Projection::builder().projection_type(projection).build())
         .build();
     index.map_err(|error| node.problem("", error))
-}
-
-/// A node of the document, with where it is, for messages.
-struct Resource<'a> {
-    document: &'a Document,
-    place: String,
-    node: &'a Value,
-}
-
-impl<'a> Resource<'a> {
-    fn get(&self, pointer: &str) -> Result<&'a Value, Error> {
-        self.node.pointer(pointer).ok_or_else(|| self.problem(pointer, "is missing"))
-    }
-
-    fn text(&self, pointer: &str) -> Result<String, Error> {
-        let value = self.get(pointer)?;
-        self.document.text(value).ok_or_else(|| {
-            self.problem(
-                pointer,
-                "cannot be told: it is no text, and no Ref, Fn::Sub or Fn::If of parameters with defaults",
-            )
-        })
-    }
-
-    fn list<T>(
-        &self,
-        pointer: &str,
-        item: impl Fn(&Self) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        let list =
-            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is no list"))?;
-        let items = list.iter().enumerate().map(|(position, node)| {
-            let place = format!("{}{pointer}/{position}", self.place);
-            item(&Self { document: self.document, place, node })
-        });
-        items.collect()
-    }
-
-    fn problem(&self, pointer: &str, problem: impl Display) -> Error {
-        Error::Template(format!("{}{pointer} {problem}", self.place))
-    }
-}
-
-/// The template, whose intrinsic functions are evaluated where a value is read.
-struct Document(Value);
-
-impl Document {
-    fn resource(&self, logical_id: &str) -> Result<Resource<'_>, Error> {
-        let place = format!("/Resources/{logical_id}");
-        let node =
-            self.0.pointer(&place).ok_or_else(|| Error::Template(format!("{place} is missing")))?;
-        Ok(Resource { document: self, place, node })
-    }
-
-    fn resource_of_type(&self, kind: &str) -> Result<Resource<'_>, Error> {
-        let (logical_id, _) = entries(self.0.get("Resources"))
-            .find(|(_, node)| node.get("Type").is_some_and(|value| value == kind))
-            .ok_or_else(|| Error::Template(format!("no resource is an {kind}")))?;
-        self.resource(logical_id)
-    }
-
-    /// The text that `value` stands for, if that can be told without AWS.
-    fn text(&self, value: &Value) -> Option<String> {
-        match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-            Value::Object(object) => match single(object)? {
-                ("Ref", name) => self.reference(name.as_str()?),
-                ("Fn::Sub", argument) => self.substitute(argument),
-                ("Fn::If", argument) => {
-                    let [condition, yes, no] = argument.as_array()?.as_slice() else { return None };
-                    self.text(if self.condition(condition.as_str()?)? { yes } else { no })
-                }
-                _ => None,
-            },
-            Value::Null | Value::Array(_) => None,
-        }
-    }
-
-    /// What `Ref` gives: a parameter's default, or the name of a table or function.
-    fn reference(&self, name: &str) -> Option<String> {
-        match name {
-            "AWS::AccountId" => Some(ACCOUNT_ID.to_owned()),
-            "AWS::Partition" => Some("aws".to_owned()),
-            "AWS::Region" => Some(REGION.to_owned()),
-            "AWS::StackName" => Some("local".to_owned()),
-            _ => {
-                let parameter = self.0.pointer(&format!("/Parameters/{name}/Default"));
-                let resource = self.0.pointer(&format!("/Resources/{name}/Properties"));
-                let value = parameter
-                    .or_else(|| resource?.get("TableName"))
-                    .or_else(|| resource?.get("FunctionName"))?;
-                self.text(value)
-            }
-        }
-    }
-
-    /// What `Fn::Sub` gives for a text, or for a list of a text and the values of names in it.
-    fn substitute(&self, argument: &Value) -> Option<String> {
-        let (text, values) = match argument {
-            Value::Array(items) => (items.first()?.as_str()?, items.get(1)),
-            text => (text.as_str()?, None),
-        };
-        let mut pieces = text.split("${");
-        let mut result = pieces.next()?.to_owned();
-        for piece in pieces {
-            let (name, rest) = piece.split_once('}')?;
-            let value = match (name.strip_prefix('!'), values.and_then(|values| values.get(name))) {
-                (Some(literal), _) => ["${", literal, "}"].concat(),
-                (None, Some(value)) => self.text(value)?,
-                (None, None) => self.reference(name)?,
-            };
-            result += &value;
-            result += rest;
-        }
-        Some(result)
-    }
-
-    /// Whether the named condition holds.
-    fn condition(&self, name: &str) -> Option<bool> {
-        self.holds(self.0.get("Conditions")?.get(name)?)
-    }
-
-    fn holds(&self, condition: &Value) -> Option<bool> {
-        let (function, argument) = single(condition.as_object()?)?;
-        if function == "Condition" {
-            return self.condition(argument.as_str()?);
-        }
-        let arguments = argument.as_array()?;
-        let mut parts = arguments.iter().map(|part| self.holds(part));
-        match function {
-            "Fn::Equals" => Some(self.text(arguments.first()?)? == self.text(arguments.get(1)?)?),
-            "Fn::Not" => Some(!parts.next()??),
-            "Fn::And" => parts.try_fold(true, |all, part| Some(all && part?)),
-            "Fn::Or" => parts.try_fold(false, |any, part| Some(any || part?)),
-            _ => None,
-        }
-    }
-}
-
-fn entries(object: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
-    object.and_then(Value::as_object).into_iter().flatten()
-}
-
-/// The name and argument of an intrinsic function, which is an object with one entry.
-fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
-    let mut entries = object.iter();
-    let (name, argument) = entries.next()?;
-    entries.next().is_none().then_some((name.as_str(), argument))
-}
-
-/// YAML as JSON, with CloudFormation's tags in their long form: `!Sub x` as `{"Fn::Sub": "x"}`.
-struct Node(Value);
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Tagged(Untagged(value), tag) = Tagged::deserialize(deserializer)?;
-        Ok(Self(match tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
-            None => value,
-            Some(name @ ("Ref" | "Condition")) => json!({ name: value }),
-            Some(name) => json!({ format!("Fn::{name}"): value }),
-        }))
-    }
-}
-
-/// A node without its own tag.
-struct Untagged(Value);
-
-impl<'de> Deserialize<'de> for Untagged {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(Self)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a YAML node")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Node(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(list.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Node(value))) = entries.next_entry()? {
-            object.insert(name, value);
-        }
-        Ok(object.into())
-    }
 }
 
 #[cfg(test)]
@@ -514,13 +410,18 @@ Outputs:
   Url: { Value: !Join ["", [https://, !Ref Api]] }
 "#;
 
+    fn parse(text: &str) -> Result<Template, Error> {
+        Template::parse(text, &BTreeMap::new())
+    }
+
     #[test]
     fn a_template_gives_the_stage_and_the_methods_that_functions_answer() {
-        let template = Template::parse(TEMPLATE).expect("the template is complete");
+        let template = parse(TEMPLATE).expect("the template is complete");
         let route = |method: &str, function: &str| Route {
             method: method.to_owned(),
             path: "/users/{id}".to_owned(),
             function: function.to_owned(),
+            needs_key: false,
         };
         assert_eq!(template.stage, "test");
         assert_eq!(template.routes, [route("GET", "Get"), route("PUT", "Put")]);
@@ -528,7 +429,7 @@ Outputs:
 
     #[test]
     fn a_template_gives_the_routed_functions_with_globals_and_defaults_of_parameters() {
-        let template = Template::parse(TEMPLATE).expect("the template is complete");
+        let template = parse(TEMPLATE).expect("the template is complete");
         let variables = |level: &str| {
             [("LEVEL", level), ("USERS_TABLE", "users-x")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -539,6 +440,7 @@ Outputs:
             executable: "get".to_owned(),
             timeout: Duration::from_secs(7),
             memory_size: 256,
+            log_level: None,
             variables: variables("DEBUG"),
         };
         let put = Function {
@@ -546,6 +448,7 @@ Outputs:
             executable: "put".to_owned(),
             timeout: Duration::from_secs(5),
             memory_size: 128,
+            log_level: None,
             variables: variables("INFO"),
         };
         assert_eq!(template.functions, [("Get".to_owned(), get), ("Put".to_owned(), put)].into());
@@ -553,7 +456,7 @@ Outputs:
 
     #[test]
     fn a_template_gives_the_schema_of_the_table() {
-        let table = Template::parse(TEMPLATE).expect("the template is complete").table;
+        let table = parse(TEMPLATE).expect("the template is complete").table;
         assert_eq!(table.name, "users-x");
         let attributes = table
             .attribute_definitions
@@ -574,6 +477,32 @@ Outputs:
     }
 
     #[test]
+    fn conditions_anchors_and_given_parameters_are_evaluated() {
+        let method = "post: &method
+              security: !If [Production, [{ key: [] }], []]
+              x-amazon-apigateway-integration:
+                type: aws_proxy
+                uri: !Sub path/functions/${Get.Arn}/invocations
+            head: *method
+            patch:";
+        let schemes = "components: { securitySchemes: { key: { type: apiKey, in: header } } }
+        paths:";
+        let text = TEMPLATE.replace("patch:", method).replace("paths:", schemes);
+        let keys = |stage: &str| {
+            let given = [("StageName".to_owned(), stage.to_owned())].into();
+            let template = Template::parse(&text, &given).expect("the template is complete");
+            let routes = template.routes.into_iter();
+            routes.map(|route| (route.method, route.needs_key)).collect::<BTreeMap<_, _>>()
+        };
+        for stage in ["test", "production"] {
+            let keys = keys(stage);
+            for method in ["POST", "HEAD"] {
+                assert_eq!(keys.get(method), Some(&(stage == "production")), "{stage} {method}");
+            }
+        }
+    }
+
+    #[test]
     fn an_error_names_what_is_missing() {
         for (removed, message) in [
             ("Type: AWS::DynamoDB::Table", "no resource is an AWS::DynamoDB::Table"),
@@ -588,8 +517,7 @@ Outputs:
                 "/Resources/Put/Metadata/BuildProperties/Binary is missing",
             ),
         ] {
-            let error =
-                Template::parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
+            let error = parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
             assert!(error.contains(message), "{error}");
         }
         let error = Template::read(Path::new("missing.yaml"))

@@ -1,0 +1,207 @@
+//! The embedded DynamoDB: dynoxide's engine behind one HTTP server of our own. dynoxide's server
+//! takes requests from web pages and from anyone who signs with any key.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use dynoxide::DynoxideError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::data_file::DataFile;
+use crate::server::{Limits, serve};
+use crate::{Error, STOP_TIMEOUT, guard};
+
+/// The largest request, in bytes
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
+const MAX_REQUEST: usize = 16 * 1024 * 1024;
+
+/// Functions keep their connections while they wait for requests.
+const LIMITS: Limits = Limits { connections: 256, idle: Duration::from_mins(20) };
+
+/// An embedded DynamoDB that is served.
+pub(crate) struct Embedded {
+    pub(crate) endpoint: String,
+    /// Whoever has it may use the database. It is another one in each run.
+    pub(crate) access_key_id: String,
+    server: JoinHandle<()>,
+}
+
+impl Embedded {
+    /// Serves a database on a free loopback port until `stop`'s sender is dropped: the one in
+    /// `file`, or a new one in memory.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file cannot be used, [`Error::Listen`] when no port is free.
+    pub(crate) fn start(file: Option<DataFile>, stop: watch::Receiver<()>) -> Result<Self, Error> {
+        let database = match &file {
+            Some(file) => dynoxide::Database::new(&file.path),
+            None => dynoxide::Database::memory(),
+        };
+        let database = database.map_err(|error| Error::Data {
+            path: file.as_ref().map(|file| file.path.clone()).unwrap_or_default().into(),
+            problem: error.to_string(),
+        })?;
+        let listener =
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Listen)?;
+        listener.set_nonblocking(true).map_err(Error::Listen)?;
+        let address = listener.local_addr().map_err(Error::Listen)?;
+        let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
+        let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
+        let runtime =
+            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
+        // On a thread of its own: a database at work blocks its thread, and the gateway has to go
+        // on. The file is free when the database is closed.
+        let server = spawn_blocking(move || {
+            runtime.block_on(front.serve(listener, stop));
+            drop(runtime);
+            drop(file);
+        });
+        Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
+    }
+
+    /// Waits until the database is closed. `stop`'s sender has to be dropped before.
+    pub(crate) async fn stop(self) {
+        let _ = self.server.await;
+    }
+}
+
+struct Front {
+    database: dynoxide::Database,
+    address: SocketAddr,
+    access_key_id: String,
+}
+
+impl Front {
+    /// Serves until `stop`'s sender is dropped, and a moment longer those whose requests are not
+    /// done.
+    async fn serve(
+        self: Arc<Self>,
+        listener: std::net::TcpListener,
+        mut stop: watch::Receiver<()>,
+    ) {
+        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let router = Router::new()
+            .fallback(respond)
+            .layer(DefaultBodyLimit::max(MAX_REQUEST))
+            .with_state(self);
+        let server = serve(listener, router, LIMITS, None, stop.clone());
+        tokio::select! {
+            () = server => {}
+            () = async {
+                let _ = stop.changed().await;
+                let _ = timeout(STOP_TIMEOUT, std::future::pending::<()>()).await;
+            } => {}
+        }
+    }
+
+    /// Whether a request is signed with this run's key. The signature itself is not checked: no
+    /// other machine and no web page can know the key.
+    fn is_authorized(&self, headers: &HeaderMap) -> bool {
+        let id = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()?.split_once("Credential="))
+            .and_then(|(_, credential)| credential.split('/').next());
+        id == Some(&self.access_key_id)
+    }
+}
+
+async fn respond(
+    State(front): State<Arc<Front>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Err(rejection) = guard::check_internal(&uri, &headers, front.address) {
+        return error(StatusCode::FORBIDDEN, "AccessDeniedException", &rejection.message);
+    }
+    if !front.is_authorized(&headers) {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "UnrecognizedClientException",
+            "the credentials are not those of this run: the service prints them when it starts",
+        );
+    }
+    let operation = headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok()?.strip_prefix("DynamoDB_20120810."));
+    let (Method::POST, Some(operation)) = (method, operation) else {
+        return error(StatusCode::BAD_REQUEST, "UnknownOperationException", "");
+    };
+    match run(&front.database, operation, &body) {
+        Some(Ok(json)) => ([(CONTENT_TYPE, "application/x-amz-json-1.0")], json).into_response(),
+        Some(Err(error)) => {
+            let status = StatusCode::from_u16(error.status_code());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], error.to_json())
+                .into_response()
+        }
+        None => error(StatusCode::BAD_REQUEST, "UnknownOperationException", ""),
+    }
+}
+
+fn error(status: StatusCode, name: &str, message: &str) -> Response {
+    let name = format!("com.amazonaws.dynamodb.v20120810#{name}");
+    let body = json!({"__type": name, "message": message}).to_string();
+    (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body).into_response()
+}
+
+/// Runs an operation, unless it is not one for tables and items.
+fn run(
+    database: &dynoxide::Database,
+    operation: &str,
+    body: &[u8],
+) -> Option<dynoxide::Result<String>> {
+    Some(match operation {
+        "BatchGetItem" => json_call(body, |request| database.batch_get_item(request)),
+        "BatchWriteItem" => json_call(body, |request| database.batch_write_item(request)),
+        "CreateTable" => json_call(body, |request| database.create_table(request)),
+        "DeleteItem" => json_call(body, |request| database.delete_item(request)),
+        "DeleteTable" => json_call(body, |request| database.delete_table(request)),
+        "DescribeTable" => json_call(body, |request| database.describe_table(request)),
+        "ExecuteStatement" => json_call(body, |request| database.execute_statement(request)),
+        "GetItem" => json_call(body, |request| database.get_item(request)),
+        "ListTables" => json_call(body, |request| database.list_tables(request)),
+        "PutItem" => json_call(body, |request| database.put_item(request)),
+        "Query" => json_call(body, |request| database.query(request)),
+        "Scan" => json_call(body, |request| database.scan(request)),
+        "TransactGetItems" => json_call(body, |request| database.transact_get_items(request)),
+        "TransactWriteItems" => json_call(body, |request| database.transact_write_items(request)),
+        "UpdateItem" => json_call(body, |request| database.update_item(request)),
+        "UpdateTable" => json_call(body, |request| database.update_table(request)),
+        _ => return None,
+    })
+}
+
+fn json_call<Q: DeserializeOwned, R: Serialize>(
+    body: &[u8],
+    operation: impl FnOnce(Q) -> dynoxide::Result<R>,
+) -> dynoxide::Result<String> {
+    let invalid = |error: serde_json::Error| {
+        // dynoxide's own types mark the errors of values that are well-formed but not valid.
+        let message = error.to_string();
+        let marks = ["VALIDATION:", "VALIDATION_REQUEST:", "VALIDATION_AS_READ:"];
+        match marks.iter().find_map(|mark| message.strip_prefix(mark)) {
+            Some(message) => DynoxideError::ValidationException(message.to_owned()),
+            None => DynoxideError::SerializationException(message),
+        }
+    };
+    let response = operation(serde_json::from_slice(body).map_err(invalid)?)?;
+    serde_json::to_string(&response)
+        .map_err(|error| DynoxideError::InternalServerError(error.to_string()))
+}

@@ -1,0 +1,218 @@
+//! Which requests are served at all, judged by their `Host` and `Origin`.
+//!
+//! A browser is the one program on a machine that sends requests on behalf of strangers. A page
+//! can reach a loopback port by its address, or by a name of its own that resolves to loopback
+//! (DNS rebinding). It cannot forge the headers that are checked here.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::header::{HOST, ORIGIN, USER_AGENT};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Uri};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Why a request is rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// For programs.
+    pub(crate) code: &'static str,
+    /// For people: what to do.
+    pub(crate) message: String,
+}
+
+/// Checks a request to the gateway, which listens on `address`. Pages of `allowed_origins` may
+/// use it, where `*` stands for any origin, and so may its own pages.
+///
+/// # Errors
+/// [`Rejection`] when a loopback service is addressed by a name that is not a loopback name, or
+/// when a page of another origin sends the request.
+pub(crate) fn check(
+    uri: &Uri,
+    headers: &HeaderMap,
+    address: IpAddr,
+    allowed_origins: &[String],
+) -> Result<(), Rejection> {
+    let host = host(headers);
+    if address.is_loopback() {
+        let names = [host, uri.authority().map(Authority::as_str)];
+        // A request without any name, which HTTP/1.0 allows, comes from no browser.
+        if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
+            return Err(Rejection {
+                code: "HostNotAllowed",
+                message: format!(
+                    "this service is only served as localhost or a loopback address, not as \
+                     '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
+                ),
+            });
+        }
+    }
+    for origin in headers.get_all(ORIGIN) {
+        let origin = String::from_utf8_lossy(origin.as_bytes());
+        let own = host.is_some_and(|host| origin.strip_prefix("http://") == Some(host));
+        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || *allowed == origin);
+        if !own && !allowed {
+            return Err(Rejection {
+                code: "OriginNotAllowed",
+                message: format!(
+                    "pages of the origin '{origin}' may not use this service; to allow them, \
+                     start it with `make run CORS={}`",
+                    if origin == "null" { "'*'" } else { &origin }
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks a request to an internal server, which listens on `address`: one for programs, to which
+/// a browser never has a reason to talk.
+///
+/// # Errors
+/// [`Rejection`] when a browser may have sent the request, or when it is addressed to another host.
+pub(crate) fn check_internal(
+    uri: &Uri,
+    headers: &HeaderMap,
+    address: SocketAddr,
+) -> Result<(), Rejection> {
+    let from_browser = [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_MODE]
+        .iter()
+        .any(|name| headers.contains_key(name))
+        || headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+    if from_browser {
+        return Err(Rejection {
+            code: "BrowserNotAllowed",
+            message: "this port is for programs; web pages may not use it".to_owned(),
+        });
+    }
+    let names = [host(headers), uri.authority().map(Authority::as_str)];
+    if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
+        return Err(Rejection {
+            code: "HostNotAllowed",
+            message: format!("this port is only served as {address}, not as '{name}'"),
+        });
+    }
+    Ok(())
+}
+
+/// The `Host` of a request. Where there are several, none is to be trusted, and an empty one, which
+/// is no loopback name, stands for them.
+fn host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() {
+        return Some("");
+    }
+    Some(host.to_str().unwrap_or_default())
+}
+
+/// Whether a name, which may have a port, can only stand for this machine. Names that end in
+/// `.localhost` do so by <https://www.rfc-editor.org/rfc/rfc6761#section-6.3>.
+fn is_loopback(name: &str) -> bool {
+    let Ok(authority) = name.parse::<Authority>() else { return false };
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn code(address: IpAddr, origins: &[&str], pairs: &[(&'static str, &'static str)]) -> String {
+        let origins: Vec<_> = origins.iter().map(|&origin| origin.to_owned()).collect();
+        let checked = check(&Uri::from_static("/test/users"), &headers(pairs), address, &origins);
+        checked.map_or_else(|rejection| rejection.code.to_owned(), |()| String::new())
+    }
+
+    #[test]
+    fn on_loopback_only_loopback_names_are_served() {
+        let address = Ipv4Addr::LOCALHOST.into();
+        for name in [
+            "localhost",
+            "localhost:3000",
+            "LOCALHOST.:3000",
+            "api.localhost:3000",
+            "127.0.0.1:3000",
+            "127.1.2.3",
+            "[::1]:3000",
+        ] {
+            assert_eq!(code(address, &[], &[("host", name)]), "", "{name}");
+        }
+        for name in [
+            "evil.example",
+            "evil.example:3000",
+            "localhost.evil.example",
+            "notlocalhost",
+            "127.0.0.1.evil.example",
+            "192.168.1.2:3000",
+            "0.0.0.0:3000",
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "",
+            " ",
+        ] {
+            assert_eq!(code(address, &[], &[("host", name)]), "HostNotAllowed", "{name}");
+        }
+        let two = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(code(address, &[], &two), "HostNotAllowed");
+        let uri = Uri::from_static("http://evil.example/test/users");
+        assert!(check(&uri, &headers(&[("host", "localhost")]), address, &[]).is_err());
+    }
+
+    #[test]
+    fn elsewhere_any_name_is_served_but_no_foreign_origin() {
+        let address = Ipv4Addr::UNSPECIFIED.into();
+        assert_eq!(code(address, &[], &[("host", "laptop.example:3000")]), "");
+        let foreign = [("host", "laptop.example:3000"), ("origin", "http://evil.example")];
+        assert_eq!(code(address, &[], &foreign), "OriginNotAllowed");
+        let own = [("host", "laptop.example:3000"), ("origin", "http://laptop.example:3000")];
+        assert_eq!(code(address, &[], &own), "");
+    }
+
+    #[test]
+    fn a_foreign_origin_is_served_only_if_it_is_allowed() {
+        let address = Ipv4Addr::LOCALHOST.into();
+        let from = |origin| [("host", "localhost:3000"), ("origin", origin)];
+        let page = "http://localhost:5173";
+        assert_eq!(code(address, &[], &from(page)), "OriginNotAllowed");
+        assert_eq!(code(address, &[page], &from(page)), "");
+        assert_eq!(code(address, &["*"], &from(page)), "");
+        assert_eq!(code(address, &["*"], &from("null")), "");
+        for origin in ["null", "http://localhost:5174", "https://localhost:3000", ""] {
+            assert_eq!(code(address, &[page], &from(origin)), "OriginNotAllowed", "{origin}");
+        }
+    }
+
+    #[test]
+    fn an_internal_port_rejects_what_browsers_send() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
+        let uri = Uri::from_static("/");
+        let check = |pairs: &[(&'static str, &'static str)]| {
+            check_internal(&uri, &headers(pairs), address).is_ok()
+        };
+        assert!(check(&[("host", "127.0.0.1:4000"), ("user-agent", "aws-cli/1")]));
+        assert!(!check(&[("host", "127.0.0.1:4000"), ("origin", "http://127.0.0.1:4000")]));
+        assert!(!check(&[("host", "127.0.0.1:4000"), ("sec-fetch-site", "none")]));
+        assert!(!check(&[("host", "127.0.0.1:4000"), ("user-agent", "Mozilla/5.0 (X11)")]));
+        assert!(!check(&[("host", "evil.example:4000")]));
+    }
+}

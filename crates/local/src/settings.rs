@@ -1,0 +1,225 @@
+//! How the service is run, as the variables of `make run` say. They are environment variables, so
+//! that `PORT=3001 make run` and `make run PORT=3001` are the same.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use local::{DEFAULT_DATA, Database, Error, parse_parameters};
+use users_core::ENDPOINT_VARIABLE;
+
+/// What is said where the service is called in another way.
+pub(crate) const USAGE: &str = "\
+The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB.
+
+It is run by `make run`, and takes these variables from the environment:
+
+  PORT=3000            the port to listen on; 0 for any free one
+  HOST=127.0.0.1       the address to listen on; any but loopback lets other machines in
+  STAGE=test           the API's stage, the first segment of every path
+  DATA=FILE            the file to keep users in, .data/users.db unless given
+  MEMORY=1             keep users in memory only
+  DYNAMO_ENDPOINT=URL  keep users in the DynamoDB there
+  CORS=ORIGIN          the origin whose pages may use the API from a browser, * for any
+  PARAMS='Name=Value'  parameters of template.yaml, as for make deploy
+";
+
+/// How the service is run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) database: Database,
+    /// The template's parameters.
+    pub(crate) parameters: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Reads the variables by their names. `hostname` gives this machine's name, and `endpoint` the
+    /// DynamoDB that the environment asks for.
+    pub(crate) fn new(
+        variable: impl Fn(&str) -> Option<String>,
+        endpoint: Option<String>,
+        hostname: impl Fn() -> Option<String>,
+    ) -> Result<Self, String> {
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let port = match variable("PORT") {
+            None => 3000,
+            Some(port) => port.trim().parse().map_err(|_| {
+                format!("PORT={port} is no port: use a number from 1 to 65535, or 0 for a free one")
+            })?,
+        };
+        Ok(Self {
+            host: host(variable("HOST"), hostname)?,
+            port,
+            database: database(&variable, endpoint)?,
+            parameters: parameters(&variable)?,
+        })
+    }
+}
+
+/// Some shells put the machine's own name in the environment as `HOST`. Nobody typed that.
+fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
+    let Some(host) = host else { return Ok(Ipv4Addr::LOCALHOST.into()) };
+    if host == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Ok(address);
+    }
+    let short = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
+    if hostname().is_some_and(|own| short(&own) == short(&host)) {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    Err(format!("HOST={host} is no address of this machine: use an IP address, such as 0.0.0.0"))
+}
+
+fn database(
+    variable: &impl Fn(&str) -> Option<String>,
+    endpoint: Option<String>,
+) -> Result<Database, String> {
+    let memory = match variable("MEMORY") {
+        None => None,
+        Some(value) => match value.to_ascii_lowercase().as_str() {
+            "1" | "true" | "yes" | "on" => Some(format!("MEMORY={value}")),
+            "0" | "false" | "no" | "off" => None,
+            _ => {
+                return Err(format!(
+                    "MEMORY={value} is neither on nor off: use MEMORY=1 or MEMORY=0"
+                ));
+            }
+        },
+    };
+    let data = variable("DATA");
+    let endpoint_name = if variable(ENDPOINT_VARIABLE).is_some() {
+        ENDPOINT_VARIABLE
+    } else {
+        "AWS_ENDPOINT_URL_DYNAMODB (or AWS_ENDPOINT_URL)"
+    };
+    let named_endpoint = endpoint.as_ref().map(|endpoint| format!("{endpoint_name}={endpoint}"));
+    let named_data = data.as_ref().map(|data| format!("DATA={data}"));
+    let given: Vec<_> =
+        [named_endpoint, memory.clone(), named_data].into_iter().flatten().collect();
+    if let [first, second, ..] = given.as_slice() {
+        return Err(format!(
+            "{first} and {second} contradict each other: users are kept in one place. Give one of \
+             them, and unset the other"
+        ));
+    }
+    Ok(match (endpoint, memory) {
+        (Some(endpoint), _) => Database::Endpoint(endpoint),
+        (None, Some(_)) => Database::Memory,
+        (None, None) => {
+            Database::File(data.map_or_else(|| PathBuf::from(DEFAULT_DATA), PathBuf::from))
+        }
+    })
+}
+
+/// `PARAMS`, and the parameters that have a variable of their own.
+fn parameters(
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, String> {
+    let text = variable("PARAMS").unwrap_or_default();
+    let mut parameters = parse_parameters(&text).map_err(|error: Error| error.to_string())?;
+    for (name, parameter) in [("STAGE", "StageName"), ("CORS", "CorsAllowOrigin")] {
+        let Some(value) = variable(name) else { continue };
+        match parameters.get(parameter) {
+            Some(other) if *other != value => {
+                return Err(format!(
+                    "{name}={value} and PARAMS='{parameter}={other}' contradict each other: give one of them"
+                ));
+            }
+            _ => parameters.insert(parameter.to_owned(), value),
+        };
+    }
+    Ok(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(found, _)| *found == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let endpoint = variable(ENDPOINT_VARIABLE).filter(|endpoint| !endpoint.is_empty());
+        Settings::new(variable, endpoint, || Some("laptop.example".to_owned()))
+    }
+
+    fn database(variables: &[(&str, &str)]) -> Database {
+        settings(variables).expect("the variables are valid").database
+    }
+
+    #[test]
+    fn without_variables_the_service_is_private_and_keeps_its_users() {
+        let expected = Settings {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 3000,
+            database: Database::File(DEFAULT_DATA.into()),
+            parameters: BTreeMap::new(),
+        };
+        assert_eq!(settings(&[]), Ok(expected));
+        let blank =
+            ["PORT", "HOST", "STAGE", "DATA", "MEMORY", "CORS", "PARAMS", "DYNAMO_ENDPOINT"]
+                .map(|name| (name, ""));
+        assert_eq!(settings(&blank), settings(&[]));
+    }
+
+    #[test]
+    fn users_are_kept_where_one_variable_says() {
+        assert_eq!(database(&[("MEMORY", "1")]), Database::Memory);
+        for off in ["0", "no", "false", "off"] {
+            assert_eq!(database(&[("MEMORY", off)]), Database::File(DEFAULT_DATA.into()));
+        }
+        let data = Database::File("other.db".into());
+        assert_eq!(database(&[("DATA", "other.db"), ("MEMORY", "0")]), data);
+        let endpoint = ("DYNAMO_ENDPOINT", "http://localhost:8000");
+        assert_eq!(database(&[endpoint]), Database::Endpoint(endpoint.1.to_owned()));
+        for (variables, names) in [
+            (vec![endpoint, ("MEMORY", "1")], "DYNAMO_ENDPOINT=http://localhost:8000 and MEMORY=1"),
+            (vec![endpoint, ("DATA", "a")], "DYNAMO_ENDPOINT=http://localhost:8000 and DATA=a"),
+            (vec![("MEMORY", "yes"), ("DATA", "a")], "MEMORY=yes and DATA=a"),
+        ] {
+            let error = settings(&variables).expect_err(names);
+            assert!(error.starts_with(names), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_mistyped_is_named_as_it_was_typed() {
+        for (name, value) in
+            [("PORT", "x"), ("PORT", "65536"), ("HOST", "elsewhere"), ("MEMORY", "perhaps")]
+        {
+            let error = settings(&[(name, value)]).expect_err(value);
+            assert!(error.starts_with(&format!("{name}={value} ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_this_machines_name_was_typed_by_nobody() {
+        for (host, expected) in [
+            ("laptop", "127.0.0.1"),
+            ("LAPTOP.example", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("[::1]", "::1"),
+        ] {
+            let settings = settings(&[("HOST", host)]).expect(host);
+            assert_eq!(settings.host.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn parameters_come_from_one_place() {
+        let settings = |variables: &[(&str, &str)]| settings(variables).map(|it| it.parameters);
+        let parameters = settings(&[("PARAMS", "RateLimit=5"), ("CORS", "*"), ("STAGE", "dev")]);
+        let expected = [("CorsAllowOrigin", "*"), ("RateLimit", "5"), ("StageName", "dev")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(parameters, Ok(BTreeMap::from(expected)));
+        settings(&[("PARAMS", "StageName=dev"), ("STAGE", "dev")]).expect("they agree");
+        settings(&[("PARAMS", "StageName=dev"), ("STAGE", "prod")]).expect_err("they do not");
+        settings(&[("PARAMS", "AuthType")]).expect_err("there is no value");
+    }
+}

@@ -1,0 +1,295 @@
+//! A template's YAML, evaluated: with the parameters' values in place of CloudFormation's intrinsic
+//! functions, as far as they can be known without AWS.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, json};
+use serde_saphyr::Tagged;
+
+use super::{ACCOUNT_ID, REGION, parameters};
+use crate::Error;
+
+/// An evaluated template. What cannot be known stays as the intrinsic function that it is.
+pub(super) struct Document {
+    source: Source,
+    evaluated: Value,
+}
+
+impl Document {
+    /// Parses and evaluates a template with the values given for its parameters, and the
+    /// defaults of the others.
+    pub(super) fn parse(text: &str, given: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let Node(root) =
+            serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
+        let parameters = parameters::values(root.get("Parameters"), given)?;
+        let source = Source { root, parameters };
+        let evaluated = source.evaluate(&source.root).unwrap_or_default();
+        Ok(Self { source, evaluated })
+    }
+
+    pub(super) fn get(&self, pointer: &str) -> Option<&Value> {
+        self.evaluated.pointer(pointer)
+    }
+
+    pub(super) fn resource(&self, logical_id: &str) -> Result<Resource<'_>, Error> {
+        let place = format!("/Resources/{logical_id}");
+        let node =
+            self.get(&place).ok_or_else(|| Error::Template(format!("{place} is missing")))?;
+        Ok(Resource { place, node })
+    }
+
+    /// The first resource of a type, unless its condition does not hold.
+    pub(super) fn resource_of_type(&self, kind: &str) -> Result<Resource<'_>, Error> {
+        let exists = |node: &Value| {
+            let condition = node.get("Condition").and_then(Value::as_str);
+            condition.is_none_or(|name| self.source.condition(name) == Some(true))
+        };
+        let (logical_id, _) = entries(self.get("/Resources"))
+            .find(|(_, node)| node.get("Type").is_some_and(|value| value == kind) && exists(node))
+            .ok_or_else(|| Error::Template(format!("no resource is an {kind}")))?;
+        self.resource(logical_id)
+    }
+}
+
+/// A node of the document, with where it is, for messages.
+pub(super) struct Resource<'a> {
+    place: String,
+    pub(super) node: &'a Value,
+}
+
+impl<'a> Resource<'a> {
+    pub(super) fn get(&self, pointer: &str) -> Result<&'a Value, Error> {
+        self.node.pointer(pointer).ok_or_else(|| self.problem(pointer, "is missing"))
+    }
+
+    pub(super) fn text(&self, pointer: &str) -> Result<String, Error> {
+        text(self.get(pointer)?).ok_or_else(|| {
+            self.problem(
+                pointer,
+                "cannot be known: it is no text, and depends on more than parameters",
+            )
+        })
+    }
+
+    pub(super) fn list<T>(
+        &self,
+        pointer: &str,
+        item: impl Fn(&Self) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let list =
+            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is no list"))?;
+        let items = list.iter().enumerate().map(|(position, node)| {
+            item(&Self { place: format!("{}{pointer}/{position}", self.place), node })
+        });
+        items.collect()
+    }
+
+    pub(super) fn problem(&self, pointer: &str, problem: impl Display) -> Error {
+        Error::Template(format!("{}{pointer} {problem}", self.place))
+    }
+}
+
+/// The text of a scalar.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+pub(super) fn entries(object: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+    object.and_then(Value::as_object).into_iter().flatten()
+}
+
+/// The template as it is written, and its parameters' values.
+struct Source {
+    root: Value,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// What a node stands for; nothing for `AWS::NoValue`.
+    fn evaluate(&self, node: &Value) -> Option<Value> {
+        match node {
+            Value::Object(object) => {
+                if let Some((function, argument)) = single(object) {
+                    match (function, argument) {
+                        ("Ref", Value::String(name)) if name == "AWS::NoValue" => return None,
+                        ("Ref" | "Fn::Sub", _) => {
+                            return Some(self.text(node).map_or_else(|| node.clone(), Value::from));
+                        }
+                        ("Fn::If", Value::Array(arguments)) => {
+                            if let [Value::String(name), yes, no] = arguments.as_slice()
+                                && let Some(holds) = self.condition(name)
+                            {
+                                return self.evaluate(if holds { yes } else { no });
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                let entries = object.iter();
+                let entries =
+                    entries.filter_map(|(name, node)| Some((name.clone(), self.evaluate(node)?)));
+                Some(Value::Object(entries.collect()))
+            }
+            Value::Array(items) => {
+                Some(items.iter().filter_map(|item| self.evaluate(item)).collect())
+            }
+            scalar => Some(scalar.clone()),
+        }
+    }
+
+    /// The text that a node stands for, if that can be known without AWS.
+    fn text(&self, node: &Value) -> Option<String> {
+        let Value::Object(object) = node else { return text(node) };
+        match single(object)? {
+            ("Ref", name) => self.reference(name.as_str()?),
+            ("Fn::Sub", argument) => self.substitute(argument),
+            ("Fn::If", _) => text(&self.evaluate(node)?),
+            _ => None,
+        }
+    }
+
+    /// What `Ref` gives: a parameter's value, or the name of a table or function.
+    fn reference(&self, name: &str) -> Option<String> {
+        match name {
+            "AWS::AccountId" => Some(ACCOUNT_ID.to_owned()),
+            "AWS::Partition" => Some("aws".to_owned()),
+            "AWS::Region" => Some(REGION.to_owned()),
+            "AWS::StackName" => Some("local".to_owned()),
+            _ => {
+                if let Some(value) = self.parameters.get(name) {
+                    return Some(value.clone());
+                }
+                let resource = self.root.pointer(&format!("/Resources/{name}/Properties"))?;
+                self.text(resource.get("TableName").or_else(|| resource.get("FunctionName"))?)
+            }
+        }
+    }
+
+    /// What `Fn::Sub` gives for a text, or for a list of a text and the values of names in it.
+    fn substitute(&self, argument: &Value) -> Option<String> {
+        let (text, values) = match argument {
+            Value::Array(items) => (items.first()?.as_str()?, items.get(1)),
+            text => (text.as_str()?, None),
+        };
+        let mut pieces = text.split("${");
+        let mut result = pieces.next()?.to_owned();
+        for piece in pieces {
+            let (name, rest) = piece.split_once('}')?;
+            let value = match (name.strip_prefix('!'), values.and_then(|values| values.get(name))) {
+                (Some(literal), _) => ["${", literal, "}"].concat(),
+                (None, Some(value)) => self.text(value)?,
+                (None, None) => self.reference(name)?,
+            };
+            result += &value;
+            result += rest;
+        }
+        Some(result)
+    }
+
+    /// Whether the named condition holds.
+    fn condition(&self, name: &str) -> Option<bool> {
+        self.holds(self.root.get("Conditions")?.get(name)?)
+    }
+
+    fn holds(&self, condition: &Value) -> Option<bool> {
+        let (function, argument) = single(condition.as_object()?)?;
+        if function == "Condition" {
+            return self.condition(argument.as_str()?);
+        }
+        let arguments = argument.as_array()?;
+        let mut parts = arguments.iter().map(|part| self.holds(part));
+        match function {
+            "Fn::Equals" => Some(self.text(arguments.first()?)? == self.text(arguments.get(1)?)?),
+            "Fn::Not" => Some(!parts.next()??),
+            "Fn::And" => parts.try_fold(true, |all, part| Some(all && part?)),
+            "Fn::Or" => parts.try_fold(false, |any, part| Some(any || part?)),
+            _ => None,
+        }
+    }
+}
+
+/// The name and argument of an intrinsic function, which is an object with one entry.
+fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
+    let mut entries = object.iter();
+    let (name, argument) = entries.next()?;
+    entries.next().is_none().then_some((name.as_str(), argument))
+}
+
+/// YAML as JSON, with CloudFormation's tags in their long form: `!Sub x` as `{"Fn::Sub": "x"}`.
+struct Node(Value);
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Tagged(Untagged(value), tag) = Tagged::deserialize(deserializer)?;
+        Ok(Self(match tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
+            None => value,
+            Some(name @ ("Ref" | "Condition")) => json!({ name: value }),
+            Some(name) => json!({ format!("Fn::{name}"): value }),
+        }))
+    }
+}
+
+/// A node without its own tag.
+struct Untagged(Value);
+
+impl<'de> Deserialize<'de> for Untagged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor).map(Self)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a YAML node")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Node(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Node(value))) = entries.next_entry()? {
+            object.insert(name, value);
+        }
+        Ok(object.into())
+    }
+}

@@ -1,0 +1,64 @@
+//! How many requests are taken: token buckets, as API Gateway throttles
+//! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-request-throttling.html>).
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// A limit of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Throttle {
+    /// Requests per second on average.
+    pub rate: f64,
+    /// Requests that can be taken at once.
+    pub burst: f64,
+}
+
+impl Throttle {
+    /// A limit, unless the numbers make none.
+    pub(crate) fn new(rate: f64, burst: f64) -> Option<Self> {
+        (rate > 0.0 && burst >= 1.0).then_some(Self { rate, burst })
+    }
+}
+
+/// Counts requests against a limit.
+pub(crate) struct Bucket {
+    throttle: Throttle,
+    /// How many requests can be taken, and when that was so.
+    tokens: Mutex<(f64, Instant)>,
+}
+
+impl Bucket {
+    /// A bucket that is full.
+    pub(crate) fn new(throttle: Throttle, now: Instant) -> Self {
+        Self { throttle, tokens: Mutex::new((throttle.burst, now)) }
+    }
+
+    /// Takes a request, if there is room for it.
+    pub(crate) fn take(&self, now: Instant) -> bool {
+        let mut tokens = self.tokens.lock().expect("nothing panics while it holds this lock");
+        let passed = now.saturating_duration_since(tokens.1).as_secs_f64();
+        let filled = (tokens.0 + passed * self.throttle.rate).min(self.throttle.burst);
+        let taken = filled >= 1.0;
+        *tokens = (if taken { filled - 1.0 } else { filled }, now);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_taken_at_once_and_then_so_many_a_second() {
+        let start = Instant::now();
+        let throttle = Throttle::new(2.0, 3.0).expect("a limit");
+        let bucket = Bucket::new(throttle, start);
+        let taken = |milliseconds| bucket.take(start + Duration::from_millis(milliseconds));
+        assert_eq!([0, 0, 0, 0, 400].map(taken), [true, true, true, false, false]);
+        assert_eq!([500, 500, 1000, 1000].map(taken), [true, false, true, false]);
+        // It never holds more than a burst.
+        assert_eq!([60_000; 4].map(taken), [true, true, true, false]);
+    }
+}

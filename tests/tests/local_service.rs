@@ -1,0 +1,301 @@
+//! What the local service lets in, what its own errors are, and that browsers on pages of other
+//! origins can do what the stage allows, and nothing else.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+
+use local::{Options, Service, Template};
+use serde_json::{Value, json};
+use tests::{TEMPLATE, executables};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A local service with these values of the template's parameters, throttled as the stage is.
+async fn service(parameters: &[(&str, &str)]) -> Service {
+    let parameters: BTreeMap<_, _> =
+        parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let template = Template::read_with(Path::new(TEMPLATE), &parameters).expect("the template");
+    let options = Options { throttled: true, ..Options::new(template, executables().to_owned()) };
+    Service::start(options).await.expect("a local service")
+}
+
+/// The host and port of a URL.
+fn address(url: &str) -> &str {
+    url.trim_start_matches("http://").split('/').next().expect("a host")
+}
+
+/// Sends text as it is, and returns the status, the head and the body of the response.
+async fn raw(url: &str, request: String) -> (u16, String, Value) {
+    let address = address(url).to_owned();
+    let response = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).expect("the service listens");
+        stream.write_all(request.as_bytes()).expect("the service reads");
+        let mut response = Vec::new();
+        // What came before a reset is a response, too.
+        let _ = stream.read_to_end(&mut response);
+        String::from_utf8(response).expect("UTF-8")
+    });
+    let response = response.await.expect("a response");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or_default())
+}
+
+/// The status and the code of the response to a request with these header lines.
+async fn send(service: &Service, line: &str, headers: &str) -> (u16, String) {
+    let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
+    let (status, _, body) = raw(service.url(), request).await;
+    (status, body["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn other_names_and_other_origins_are_rejected() {
+    let service = service(&[]).await;
+    for (line, headers, expected) in [
+        ("GET /test/users", "host: localhost\r\n", (200, "")),
+        ("GET /test/users", "host: evil.example\r\n", (403, "HostNotAllowed")),
+        ("DELETE /test/users", "host: evil.example:3000\r\n", (403, "HostNotAllowed")),
+        (
+            "POST /test/users",
+            "host: localhost\r\norigin: http://evil.example\r\ncontent-type: text/plain\r\n",
+            (403, "OriginNotAllowed"),
+        ),
+        ("OPTIONS /test/users", "host: localhost\r\norigin: null\r\n", (403, "OriginNotAllowed")),
+    ] {
+        let (status, code) = send(&service, line, headers).await;
+        assert_eq!((status, code.as_str()), expected, "{line} {headers}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_embedded_dynamodb_takes_only_this_runs_key() {
+    let service = service(&[]).await;
+    let (key, _) = service.dynamodb_credentials().expect("an embedded DynamoDB");
+    let scope = "20260101/us-east-1/dynamodb/aws4_request";
+    let own = format!("authorization: AWS4-HMAC-SHA256 Credential={key}/{scope}\r\n");
+    let other = format!("authorization: AWS4-HMAC-SHA256 Credential=local/{scope}\r\n");
+    for (headers, expected) in [
+        (format!("host: localhost\r\n{own}"), 200),
+        (format!("host: localhost\r\n{other}"), 400),
+        ("host: localhost\r\n".to_owned(), 400),
+        (format!("host: evil.example\r\n{own}"), 403),
+        (format!("host: localhost\r\norigin: http://localhost\r\n{own}"), 403),
+        (format!("host: localhost\r\nsec-fetch-site: cross-site\r\n{own}"), 403),
+    ] {
+        let request = format!(
+            "POST / HTTP/1.1\r\nconnection: close\r\nx-amz-target: DynamoDB_20120810.ListTables\r\n\
+             {headers}content-length: 2\r\n\r\n{{}}"
+        );
+        let (status, head, body) = raw(service.dynamodb_endpoint(), request).await;
+        assert_eq!(status, expected, "{headers}: {body}");
+        assert!(!head.contains("access-control"), "{head}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_gets_json_too() {
+    let service = service(&[]).await;
+    let many = "x: 1\r\n".repeat(2000);
+    for (request, status) in [
+        ("nonsense\r\n\r\n".to_owned(), 400),
+        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000)), 414),
+        (format!("GET /test/users HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), 431),
+        (
+            format!(
+                "GET /test/users HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\nx: {}\r\n\r\n",
+                "a".repeat(10_240)
+            ),
+            431,
+        ),
+        (
+            "POST /test/users HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\
+             transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            400,
+        ),
+    ] {
+        let line = request.chars().take(30).collect::<String>();
+        let (actual, head, body) = raw(service.url(), request).await;
+        assert_eq!((actual, &body["code"]), (status, &json!("InvalidRequest")), "{line}: {body}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_stage_with_a_key_and_limits_is_served_so() {
+    // Slow enough for no token to come back while the test runs.
+    let service =
+        service(&[("AuthType", "API_KEY"), ("RateLimit", "1"), ("BurstLimit", "2")]).await;
+    let key = format!("host: localhost\r\nx-api-key: {}\r\n", service.api_key().expect("a key"));
+    for headers in ["host: localhost\r\n", "host: localhost\r\nx-api-key: other\r\n"] {
+        let rejected = send(&service, "GET /test/users/1", headers).await;
+        assert_eq!(rejected, (403, "InvalidApiKey".to_owned()));
+    }
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        statuses.push(send(&service, "GET /test/users/1", &key).await);
+    }
+    assert_eq!(statuses[0], (400, "UserNotFound".to_owned()));
+    assert!(statuses.contains(&(429, "TooManyRequests".to_owned())), "{statuses:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_stage_with_cors_answers_preflight_requests() {
+    let origin = "http://localhost:5173";
+    let request = format!(
+        "OPTIONS /test/users/1 HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\
+         origin: {origin}\r\naccess-control-request-method: PUT\r\n\r\n"
+    );
+    let open = service(&[("CorsAllowOrigin", origin)]).await;
+    let (status, head, _) = raw(open.url(), request.clone()).await;
+    assert_eq!(status, 204);
+    for header in [
+        "access-control-allow-origin: http://localhost:5173",
+        "access-control-allow-methods: get,put,delete",
+        "access-control-max-age: 600",
+    ] {
+        assert!(head.contains(header), "{head}");
+    }
+    let unknown = "GET /other HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\r\n";
+    let (status, head, _) = raw(open.url(), unknown.to_owned()).await;
+    assert!(status == 403 && head.contains("access-control-allow-origin: http"), "{head}");
+    let (_, head, _) = raw(open.url(), "nonsense\r\n\r\n".to_owned()).await;
+    assert!(head.contains("access-control-allow-origin: http"), "{head}");
+    open.stop().await;
+
+    let closed = service(&[]).await;
+    let without_origin = request.replace(&format!("origin: {origin}\r\n"), "");
+    let (status, head, _) = raw(closed.url(), without_origin).await;
+    assert!(status == 403 && !head.contains("access-control"), "{head}");
+    closed.stop().await;
+}
+
+/// Serves a page on a port of its own, and returns its origin and the body that the page posts back.
+async fn outcome_of_page(chromium: &Path, script: &str, listener: TcpListener) -> String {
+    let address = listener.local_addr().expect("an address");
+    let page = format!("<script>{script}</script>");
+    let profile = tempfile::tempdir().expect("a directory");
+    let mut browser = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg("--remote-debugging-port=0")
+        .arg(format!("http://localhost:{}/", address.port()))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("chromium starts");
+    let outcome = loop {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap_or(0);
+            request.extend_from_slice(&buffer[..read]);
+            let text = String::from_utf8_lossy(&request);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                if read == 0 {
+                    break;
+                }
+                continue;
+            };
+            let length = head.lines().find_map(|line| {
+                line.to_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            });
+            if read == 0 || body.len() >= length.unwrap_or(0) {
+                break;
+            }
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let (body, done) = match request.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("POST /outcome") => ("", Some(body.to_owned())),
+            Some((head, _)) if head.starts_with("GET / ") => (page.as_str(), None),
+            _ => ("", None),
+        };
+        let response = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let _ = stream.write_all(response.as_bytes()).await;
+        if let Some(done) = done {
+            break done;
+        }
+    };
+    let _ = browser.kill();
+    let _ = browser.wait();
+    outcome
+}
+
+/// Where Chromium is, if it is.
+fn chromium() -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&path)
+        .map(|directory| directory.join("chromium"))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        let _ =
+            writeln!(std::io::stderr(), "skipped: chromium is missing (apt-get install chromium)");
+    }
+    found
+}
+
+/// A script that tries each request and posts what the page could see of it.
+fn script(requests: &[(&str, String, &str)]) -> String {
+    let calls = requests.iter().map(|(method, url, body)| {
+        let body = if body.is_empty() { String::new() } else { format!(", body: {}", json!(body)) };
+        format!(
+            "out.push(await fetch('{url}', {{method: '{method}'{body}}})\
+             .then(r => r.text().then(t => r.status + ' ' + t)).catch(() => 'blocked'));"
+        )
+    });
+    let calls: String = calls.collect();
+    format!(
+        "(async () => {{ const out = []; {calls} \
+         fetch('/outcome', {{method: 'POST', body: JSON.stringify(out)}}); }})()"
+    )
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
+    let Some(chromium) = chromium() else { return };
+    for allowed in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let origin = format!("http://localhost:{}", listener.local_addr().expect("one").port());
+        let parameters = [("CorsAllowOrigin", origin.as_str())];
+        let service = service(if allowed { &parameters } else { &[] }).await;
+        let (url, dynamodb) = (service.url(), service.dynamodb_endpoint());
+        let script = script(&[
+            ("POST", format!("{url}/users"), r#"{"id":"1"}"#),
+            ("PUT", format!("{url}/users/1"), r#"{"name":"Ada"}"#),
+            ("GET", format!("{url}/users"), ""),
+            ("GET", format!("{url}/nothing"), ""),
+            ("DELETE", format!("{url}/users"), ""),
+            ("GET", dynamodb.to_owned(), ""),
+            ("POST", dynamodb.to_owned(), "{}"),
+        ]);
+        let outcome = outcome_of_page(&chromium, &script, listener).await;
+        let outcome: Vec<String> = serde_json::from_str(&outcome).expect("the page's outcome");
+        if allowed {
+            assert_eq!(outcome[0], r#"200 {"id":"1"}"#);
+            assert_eq!(outcome[1], r#"200 {"id":"1","name":"Ada"}"#);
+            assert_eq!(outcome[2], r#"200 [{"id":"1","name":"Ada"}]"#);
+            assert!(outcome[3].starts_with("403 {\"code\""), "{outcome:?}");
+            assert_eq!(outcome[4], "200 null");
+            assert_eq!(outcome[5..], ["blocked", "blocked"]);
+        } else {
+            assert_eq!(outcome, ["blocked"; 7]);
+        }
+        // Nor did a request that the page could not see the end of change anything.
+        let list = "GET /test/users HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\r\n";
+        assert_eq!(raw(url, list.to_owned()).await.2, json!([]));
+        service.stop().await;
+    }
+}
