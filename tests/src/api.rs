@@ -225,7 +225,9 @@ impl Api {
             remember(id);
         }
         let mut reply = self.send(Method::POST, path, body).await;
-        for _ in 0..20 {
+        // A local service has nothing that passes, and tests want to see its faults.
+        let tries = if self.service.is_some() { 0 } else { 20 };
+        for _ in 0..tries {
             let Some(seconds) = reply.header("retry-after").and_then(|value| value.parse().ok())
             else {
                 break;
