@@ -9,6 +9,7 @@ mod reply;
 mod scripted;
 mod table;
 mod tcp_proxy;
+mod tls_proxy;
 
 pub use api::Api;
 pub use event::Event;
@@ -18,3 +19,4 @@ pub use reply::Reply;
 pub use scripted::{Answer, Scripted, empty_table};
 pub use table::{TEMPLATE, Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
+pub use tls_proxy::TlsProxy;

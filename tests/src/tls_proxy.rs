@@ -1,0 +1,101 @@
+//! TLS in front of an engine that speaks plain HTTP.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::NamedTempFile;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// A TLS proxy on a port of its own, at the name `localhost`. It ends when it is dropped.
+pub struct TlsProxy {
+    url: String,
+    root: NamedTempFile,
+    connections: Arc<AtomicUsize>,
+    server: JoinHandle<()>,
+}
+
+impl TlsProxy {
+    /// Starts a proxy to the server at this URL, with a certificate that a root of its own issued.
+    ///
+    /// # Panics
+    ///
+    /// If that is not possible.
+    pub async fn start(upstream: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
+        let issuer = issuer.expect("a root certificate");
+        let mut root = NamedTempFile::new().expect("a file");
+        root.write_all(issuer.pem().as_bytes()).expect("the root written");
+
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate").der().clone();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .expect("a configuration");
+
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let upstream = upstream.trim_start_matches("http://").to_owned();
+        let server = tokio::spawn(serve(listener, acceptor, upstream, Arc::clone(&connections)));
+        Self { url: format!("https://localhost:{port}"), root, connections, server }
+    }
+
+    /// Returns the URL of the proxy.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the PEM file with the root that a client must trust.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Returns how many connections were opened.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+}
+
+impl Drop for TlsProxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    upstream: String,
+    connections: Arc<AtomicUsize>,
+) {
+    let mut open = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        connections.fetch_add(1, Relaxed);
+        let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+        open.spawn(async move {
+            // A client that does not trust the certificate goes away.
+            let mut client = acceptor.accept(client).await.ok()?;
+            let mut server = TcpStream::connect(upstream).await.ok()?;
+            copy_bidirectional(&mut client, &mut server).await.ok()
+        });
+    }
+}

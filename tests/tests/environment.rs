@@ -1,0 +1,130 @@
+//! What the environment of a function decides, and what its log says if the environment is wrong.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use local::{Options, Template};
+use serde_json::json;
+use tempfile::TempDir;
+use tests::{Api, TEMPLATE, Table, TlsProxy, engine, executables};
+
+/// The API whose functions have these variables besides those that Lambda sets.
+struct Functions {
+    api: Api,
+    log: Arc<Mutex<String>>,
+    _scripts: TempDir,
+}
+
+impl Functions {
+    async fn with(variables: &[(&str, &str)]) -> Self {
+        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        let scripts = tempfile::tempdir().expect("a directory");
+        for function in template.functions.values() {
+            let assignments: String = variables
+                .iter()
+                .map(|(name, value)| format!("export {name}='{value}'\n"))
+                .collect();
+            let executable = executables().join(&function.executable);
+            let script = format!("#!/bin/sh\n{assignments}exec {}\n", executable.display());
+            let path = scripts.path().join(&function.executable);
+            fs::write(&path, script).expect("a script");
+            fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("an executable");
+        }
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = Arc::clone(&log);
+        let options = Options {
+            logs: Arc::new(move |_, line| *lines.lock().expect("a log") += line),
+            ..Options::new(template, scripts.path().to_owned())
+        };
+        Self { api: Api::start(options).await, log, _scripts: scripts }
+    }
+
+    /// Asserts that each function fails as its configuration makes it, and that the log says why.
+    async fn fail_because(&self, words: &[&str]) {
+        for reply in [
+            self.api.get("/users").await,
+            self.api.post("/users", "{}").await,
+            self.api.delete("/users").await,
+            self.api.get("/users/1").await,
+            self.api.put("/users/1", "{}").await,
+            self.api.delete("/users/1").await,
+        ] {
+            reply.is_error(500, "InternalError");
+        }
+        self.logged(words);
+    }
+
+    fn logged(&self, words: &[&str]) {
+        let log = self.log.lock().expect("a log");
+        for word in words {
+            assert!(log.contains(word), "'{word}' is not in: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_blank_variable_counts_as_unset() {
+    let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", "  "), ("SSL_CERT_FILE", "")];
+    let functions = Functions::with(&blank).await;
+    functions.api.get("/users").await.is(200, &json!([]));
+    assert_eq!(functions.api.post("/users", "{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_a_url_is_named_in_the_log() {
+    for endpoint in ["http://local host:8000", "localhost:8000", "ftp://localhost"] {
+        let functions = Functions::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
+        functions.fail_because(&[endpoint, "http://localhost:8000"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_cannot_be_sent_is_named_in_the_log() {
+    let functions = Functions::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
+    functions.fail_because(&["AWS_SESSION_TOKEN", "line break"]).await;
+}
+
+#[tokio::test]
+async fn a_file_of_certificates_that_cannot_be_used_is_named_in_the_log() {
+    let empty = tempfile::NamedTempFile::new().expect("a file");
+    let empty = empty.path().to_str().expect("a path");
+    for (path, problem) in [("/missing.pem", "No such file"), (empty, "no certificate")] {
+        let variables = [("DYNAMO_ENDPOINT", "https://localhost:1"), ("SSL_CERT_FILE", path)];
+        Functions::with(&variables).await.fail_because(&[path, problem]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_if_the_file_of_certificates_has_its_root() {
+    let (table, proxy) = (Table::new().await, TlsProxy::start(engine()).await);
+    let root = proxy.root().to_str().expect("a path");
+    let functions = Functions::with(&[
+        ("DYNAMO_ENDPOINT", proxy.url()),
+        ("USERS_TABLE", table.name()),
+        ("SSL_CERT_FILE", root),
+    ])
+    .await;
+    for _ in 0..2 {
+        functions.api.get("/users").await.is(200, &json!([]));
+        functions.api.put("/users/1", "{}").await.is_error(400, "UserNotFound");
+    }
+    assert_eq!(proxy.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_unavailability_and_the_log_says_which_and_why() {
+    let (proxy, other) = (TlsProxy::start(engine()).await, TlsProxy::start(engine()).await);
+    let by_address = proxy.url().replace("localhost", "127.0.0.1");
+    let trusting = |proxy: &TlsProxy| proxy.root().to_str().expect("a path").to_owned();
+    for (endpoint, root, problem) in [
+        (proxy.url(), trusting(&other), "BadSignature"),
+        (&by_address, trusting(&proxy), "not valid for name"),
+    ] {
+        let functions =
+            Functions::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
+        functions.api.get("/users").await.is_error(503, "ServiceUnavailable");
+        functions.logged(&[endpoint.trim_start_matches("https://"), "certificate", problem]);
+    }
+}
