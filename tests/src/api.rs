@@ -119,6 +119,19 @@ impl Api {
     ///
     /// If it cannot be started.
     pub async fn on(endpoint: &str, table: &str) -> Self {
+        Self::on_with(endpoint, table, 1).await
+    }
+
+    /// Starts a local service as [`Api::on`] does, with up to ten processes for each function.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub async fn many_on(endpoint: &str, table: &str) -> Self {
+        Self::on_with(endpoint, table, 10).await
+    }
+
+    async fn on_with(endpoint: &str, table: &str, instances: u16) -> Self {
         let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
         table.clone_into(&mut template.table.name);
         for function in template.functions.values_mut() {
@@ -126,7 +139,7 @@ impl Api {
         }
         let options = Options::new(template, executables().to_owned());
         let database = Database::Endpoint(endpoint.to_owned());
-        Self::start(Options { database, instances: 1, ..options }).await
+        Self::start(Options { database, instances, ..options }).await
     }
 
     /// A local service that is run this way.

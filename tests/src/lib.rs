@@ -4,6 +4,7 @@ mod api;
 mod auth;
 mod event;
 mod executables;
+pub mod history;
 mod memory;
 mod reply;
 mod scripted;

@@ -28,6 +28,10 @@ struct Shared {
     upstream: String,
     connections: AtomicUsize,
     responses_to_lose: AtomicUsize,
+    /// Of how many responses one is lost; 0 for none.
+    lose_every: AtomicUsize,
+    responses: AtomicUsize,
+    lost: AtomicUsize,
     /// How many connections have died, the oldest first, and how.
     dead: watch::Sender<(usize, Death)>,
 }
@@ -45,6 +49,9 @@ impl TcpProxy {
             upstream: upstream.trim_start_matches("http://").to_owned(),
             connections: AtomicUsize::new(0),
             responses_to_lose: AtomicUsize::new(0),
+            lose_every: AtomicUsize::new(0),
+            responses: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
             dead: watch::Sender::new((0, Death::Reset)),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
@@ -71,6 +78,29 @@ impl TcpProxy {
     /// Loses the next responses: the server has processed the request, and the client sees a reset.
     pub fn lose_responses(&self, count: usize) {
         self.shared.responses_to_lose.store(count, Relaxed);
+    }
+
+    /// Loses one of this many responses from now on, in the same way.
+    pub fn lose_every(&self, count: usize) {
+        self.shared.lose_every.store(count, Relaxed);
+    }
+
+    /// Returns how many responses were lost.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.shared.lost.load(Relaxed)
+    }
+}
+
+impl Shared {
+    fn loses_response(&self) -> bool {
+        let number = self.responses.fetch_add(1, Relaxed) + 1;
+        let every = self.lose_every.load(Relaxed);
+        let lose = |left: usize| left.checked_sub(1);
+        let loses = every > 0 && number.is_multiple_of(every)
+            || self.responses_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok();
+        self.lost.fetch_add(usize::from(loses), Relaxed);
+        loses
     }
 }
 
@@ -110,8 +140,7 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
             }
             read = server.read(&mut response) => {
                 let bytes = read.ok().filter(|bytes| *bytes > 0)?;
-                let lose = |left: usize| left.checked_sub(1);
-                if shared.responses_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok() {
+                if shared.loses_response() {
                     client.set_zero_linger().ok()?;
                     return None;
                 }

@@ -1,0 +1,168 @@
+//! Whether a history of operations on one user is linearizable: Wing and Gong's search with Lowe's
+//! memoisation (<https://www.cs.ox.ac.uk/people/gavin.lowe/LinearizabiltyTesting/paper.pdf>).
+
+use std::collections::HashSet;
+
+/// What a client requested. Each value is written once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `POST`, with this value.
+    Create(u64),
+    /// `PUT`, with this value.
+    Replace(u64),
+    /// `GET`.
+    Read,
+    /// `DELETE`.
+    Delete,
+}
+
+/// What the client saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200, with this value.
+    Done(u64),
+    /// The user exists already, or there is none.
+    Rejected,
+    /// A 503: the operation may have been applied, or may be later, or never.
+    Unknown,
+}
+
+/// One operation, from the request to the response in any unit of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// What was requested.
+    pub action: Action,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// When it was requested.
+    pub start: u64,
+    /// When its response was received.
+    pub end: u64,
+}
+
+/// How often an operation takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effects {
+    /// Once, between its request and its response.
+    Once,
+    /// Once or twice: a retry of a write whose response was lost may repeat it.
+    OnceOrTwice,
+}
+
+/// Whether there is an order of these operations that explains every outcome. The user does not
+/// exist at first.
+#[must_use]
+pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
+    let mut seen = HashSet::new();
+    let mut stack = vec![(vec![Progress::Open; history.len()], None)];
+    while let Some((progress, state)) = stack.pop() {
+        let open = || (0..history.len()).filter(|i| progress[*i] != Progress::Done);
+        // What must come before the first response that is still to be explained.
+        let end = |i: usize| match history[i].outcome {
+            Outcome::Unknown => u64::MAX,
+            _ => history[i].end,
+        };
+        let first_end = open().map(end).min().unwrap_or(u64::MAX);
+        if first_end == u64::MAX {
+            return true;
+        }
+        for i in open().filter(|i| history[*i].start <= first_end) {
+            let Operation { action, outcome, .. } = history[i];
+            let mut next = |outcome, reached| {
+                if let Some(state) = apply(state, action, outcome) {
+                    let mut progress = progress.clone();
+                    progress[i] = reached;
+                    if seen.insert((progress.clone(), state)) {
+                        stack.push((progress, state));
+                    }
+                }
+            };
+            next(outcome, Progress::Done);
+            if effects == Effects::OnceOrTwice && progress[i] == Progress::Open {
+                next(Outcome::Unknown, Progress::Begun);
+            }
+        }
+    }
+    false
+}
+
+/// How much of an operation has been ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Progress {
+    Open,
+    /// An attempt whose response was lost took effect.
+    Begun,
+    Done,
+}
+
+/// Returns the user after an operation, unless the operation cannot have this outcome.
+fn apply(user: Option<u64>, action: Action, outcome: Outcome) -> Option<Option<u64>> {
+    let after = match (action, user) {
+        (Action::Create(value), None) | (Action::Replace(value), Some(_)) => Some(value),
+        (Action::Create(_) | Action::Read, user) => user,
+        (Action::Replace(_), None) | (Action::Delete, _) => None,
+    };
+    let result = match (action, user) {
+        (Action::Create(value), None) | (Action::Replace(value), Some(_)) => Outcome::Done(value),
+        (Action::Create(_), Some(_)) => Outcome::Rejected,
+        (_, Some(value)) => Outcome::Done(value),
+        (_, None) => Outcome::Rejected,
+    };
+    (outcome == Outcome::Unknown || outcome == result).then_some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(action: Action, outcome: Outcome, start: u64, end: u64) -> Operation {
+        Operation { action, outcome, start, end }
+    }
+
+    #[test]
+    fn a_history_that_can_be_ordered_is_linearizable() {
+        let history = [
+            operation(Action::Create(1), Outcome::Done(1), 0, 10),
+            operation(Action::Read, Outcome::Rejected, 1, 3),
+            operation(Action::Read, Outcome::Done(1), 2, 4),
+            operation(Action::Replace(2), Outcome::Unknown, 11, 12),
+            operation(Action::Read, Outcome::Done(1), 13, 14),
+            operation(Action::Read, Outcome::Done(2), 15, 16),
+            operation(Action::Delete, Outcome::Done(2), 17, 18),
+        ];
+        assert!(is_linearizable(&history, Effects::Once));
+    }
+
+    #[test]
+    fn a_read_of_what_was_replaced_is_not_linearizable() {
+        let history = [
+            operation(Action::Create(1), Outcome::Done(1), 0, 1),
+            operation(Action::Replace(2), Outcome::Done(2), 2, 3),
+            operation(Action::Read, Outcome::Done(1), 4, 5),
+        ];
+        assert!(!is_linearizable(&history, Effects::Once));
+        assert!(!is_linearizable(&history, Effects::OnceOrTwice));
+    }
+
+    #[test]
+    fn two_creations_of_one_user_are_not_linearizable() {
+        let history = [
+            operation(Action::Create(1), Outcome::Done(1), 0, 5),
+            operation(Action::Create(2), Outcome::Done(2), 0, 5),
+        ];
+        assert!(!is_linearizable(&history, Effects::OnceOrTwice));
+    }
+
+    #[test]
+    fn a_replacement_that_is_repeated_takes_effect_twice() {
+        let history = [
+            operation(Action::Create(1), Outcome::Done(1), 0, 1),
+            operation(Action::Replace(2), Outcome::Done(2), 2, 10),
+            operation(Action::Read, Outcome::Done(2), 3, 4),
+            operation(Action::Replace(3), Outcome::Done(3), 5, 6),
+            operation(Action::Read, Outcome::Done(2), 11, 12),
+        ];
+        assert!(!is_linearizable(&history, Effects::Once));
+        assert!(is_linearizable(&history, Effects::OnceOrTwice));
+    }
+}

@@ -1,0 +1,114 @@
+//! Clients that meet at one user: what each of them sees can be put in an order.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::future::join_all;
+use lambda_http::http::Method;
+use serde_json::{Value, json};
+use tests::history::{Action, Effects, Operation, Outcome, is_linearizable};
+use tests::{Api, Table, TcpProxy, engine};
+
+const CLIENTS: u64 = 8;
+const OPERATIONS: u64 = 120;
+const USERS: u64 = 3;
+
+/// Performs operations on a few users by many clients at once, and returns the history of each user.
+async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Vec<Operation>> {
+    let clock = Instant::now();
+    let now = || u64::try_from(clock.elapsed().as_nanos()).expect("less than 584 years");
+    let client = async |client: u64| {
+        let mut history = Vec::new();
+        for i in 0..operations {
+            let value = client * operations + i;
+            // Every mix of an action and a user comes up, in another order for each client.
+            let mixed = value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            let (user, kind) = (mixed % USERS, mixed / USERS % 5);
+            let path = format!("/users/{user}");
+            let (action, method) = match kind {
+                0 => (Action::Create(value), Method::POST),
+                1 => (Action::Replace(value), Method::PUT),
+                2 => (Action::Delete, Method::DELETE),
+                _ => (Action::Read, Method::GET),
+            };
+            let path = if method == Method::POST { "/users" } else { &path };
+            let body = match action {
+                Action::Create(_) => json!({"id": user.to_string(), "value": value}).to_string(),
+                Action::Replace(_) => json!({"value": value}).to_string(),
+                _ => String::new(),
+            };
+            let start = now();
+            let reply = api.send(method, path, &body).await;
+            let end = now();
+            let outcome = match reply.status {
+                200 => Outcome::Done(reply.json()["value"].as_u64().expect("a value")),
+                400 => Outcome::Rejected,
+                _ => Outcome::Unknown,
+            };
+            history.push((user, Operation { action, outcome, start, end }));
+        }
+        history
+    };
+    let mut histories = BTreeMap::<_, Vec<_>>::new();
+    for (user, operation) in join_all((0..clients).map(client)).await.into_iter().flatten() {
+        histories.entry(user).or_default().push(operation);
+    }
+    histories
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_on_one_user_take_effect_in_one_order() {
+    let table = Table::new().await;
+    let api = Api::many_on(engine(), table.name()).await;
+    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
+        assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_in_its_time() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::many_on(proxy.url(), table.name()).await;
+    proxy.lose_every(50);
+    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+        assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
+    }
+    assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_clients_creates_a_user() {
+    let table = Table::new().await;
+    let api = Api::many_on(engine(), table.name()).await;
+    for user in ["1", "2", "3"] {
+        let bodies: Vec<_> =
+            (0..50).map(|i| json!({"id": user, "client": i}).to_string()).collect();
+        let replies = join_all(bodies.iter().map(|body| api.post("/users", body))).await;
+        let created: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
+        assert_eq!(created.len(), 1);
+        assert_eq!(table.stored(user).await, Some(created[0].json()));
+        for reply in replies.iter().filter(|reply| reply.status != 200) {
+            reply.is_error(400, "UserAlreadyExists");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_user_that_existed_is_gone_after_all_are_deleted_beside_writers() {
+    let table = Table::new().await;
+    let api = Api::many_on(engine(), table.name()).await;
+    let before: Vec<_> = (0..200).map(|i| json!({"id": format!("before-{i}")})).collect();
+    table.put_all(&before).await;
+    let writers = (0..4).map(async |writer| {
+        for i in 0..25 {
+            let user = json!({"id": format!("during-{writer}-{i}")});
+            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+        }
+    });
+    let (deleted, _) = tokio::join!(api.delete("/users"), join_all(writers));
+    deleted.is(200, &Value::Null);
+    let left = api.get("/users").await.json();
+    let ids = left.as_array().expect("a list").iter().map(|user| user["id"].to_string());
+    assert_eq!(ids.filter(|id| id.contains("before")).count(), 0);
+}
