@@ -52,7 +52,13 @@ async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     };
     let variable = |name: &str| env::var(name).ok();
     let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
-    let template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    let mut template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    if !settings.parameters.contains_key("LogLevel") {
+        // Each request has a line of the service's own already.
+        for function in template.functions.values_mut() {
+            function.log_level = Some("WARN".to_owned());
+        }
+    }
     let throttle = template.throttle;
     allow_open_files();
 
