@@ -1,4 +1,5 @@
-//! A Lambda function that does nothing: what `lambda_http` alone costs, for the benchmark to compare with.
+//! A Lambda function that does nothing, so that the benchmark can compare with the cost of
+//! `lambda_http` alone.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 
