@@ -260,7 +260,9 @@ fn any_bytes_over_http_have_json_or_nothing_in_return() {
             head += "\r\n";
         }
         if announced {
-            head += &format!("content-length: {}\r\n", body.len());
+            head += "content-length: ";
+            head += &body.len().to_string();
+            head += "\r\n";
         }
         let mut request = (head + "\r\n").into_bytes();
         request.extend(body);
