@@ -58,6 +58,16 @@ lint: ## check formatting, clippy's lints and the documentation; warnings are er
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
 
+# --- The specification.
+
+.PHONY: openapi-3.0
+openapi-3.0: # derive docs/openapi-3.0.yaml from openapi.yaml
+	@scripts/openapi-3.0.sh > docs/openapi-3.0.yaml
+
+.PHONY: lint-api
+lint-api: ## check openapi.yaml with redocly, which npx downloads
+	@scripts/lint-api.sh
+
 # The functions that template.yaml deploys, which are packages and executables of that name.
 FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)
 
