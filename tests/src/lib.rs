@@ -2,6 +2,7 @@
 
 mod api;
 mod auth;
+mod browser;
 mod event;
 mod executables;
 mod memory;
@@ -11,6 +12,7 @@ mod table;
 mod tcp_proxy;
 
 pub use api::Api;
+pub use browser::Browser;
 pub use event::Event;
 pub use executables::executables;
 pub use memory::peak_memory;
