@@ -3,7 +3,7 @@
 
 # The variables that verbs take. Others are rejected as mistyped, except those that tools read.
 VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CASES CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
-	HOST MEMORY N PARAMS PORT SAVE STAGE UPDATE WIPE YES
+	HOST MEMORY N PARAMS PORT SAVE SEED STAGE UPDATE WIPE YES
 OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
 on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
@@ -77,6 +77,30 @@ lint: need-cargo need-cc ## check formatting, clippy's lints and the documentati
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+
+# --- The specification.
+
+.PHONY: openapi-3.0
+openapi-3.0: # derive docs/openapi-3.0.yaml from openapi.yaml
+	@scripts/openapi-3.0.sh > docs/openapi-3.0.yaml
+
+.PHONY: lint-api
+lint-api: ## check openapi.yaml with redocly, which npx downloads
+	@scripts/lint-api.sh
+
+.PHONY: test-api
+test-api: ## send a local service thousands of requests that schemathesis makes from openapi.yaml: SEED=, N=1000 at most for each operation
+	@cargo build --workspace --bins
+	@scripts/fuzz-api.sh
+
+.PHONY: test-clients
+test-clients: ## generate clients from openapi.yaml, in TypeScript and Python, and call a local service with them
+	@cargo build --workspace --bins
+	@scripts/test-clients.sh
+
+.PHONY: collection
+collection: ## generate target/users.postman_collection.json for Postman, Bruno and Insomnia, with npx
+	@scripts/collection.sh
 
 # The functions that template.yaml deploys, which are packages and executables of that name.
 FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)

@@ -7,4 +7,5 @@ sam validate --lint --region us-east-1
 cfn-lint template.yaml scripts/deploy-role.yaml
 checkov
 set +f
-shellcheck scripts/*.sh scripts/reset scripts/seed scripts/with-dynamodb .ci/run
+shellcheck scripts/*.sh scripts/reset scripts/seed scripts/with-dynamodb \
+	scripts/with-local-service .ci/run

@@ -3,6 +3,7 @@
 
 mod api;
 mod auth;
+mod browser;
 mod event;
 mod executables;
 mod functions;
@@ -15,6 +16,7 @@ mod tcp_proxy;
 mod tls_proxy;
 
 pub use api::Api;
+pub use browser::Browser;
 pub use event::Event;
 pub use executables::executables;
 pub use functions::Functions;

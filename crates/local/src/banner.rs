@@ -16,7 +16,8 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
         Database::Endpoint(endpoint) => format!("in the DynamoDB at {endpoint}"),
     };
     let key = service.api_key().map(|key| format!(" -H 'x-api-key: {key}'")).unwrap_or_default();
-    let mut text = format!("User Profile API: {url}/users\n");
+    let mut text =
+        format!("User Profile API: {url}/users\nA page to try it on: {}\n", service.docs_url());
     if !settings.host.is_loopback() {
         text += &warning(settings.host, url);
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::docs_page;
 use crate::event::{add_headers, event};
 use crate::gateway_responses::{GatewayError, Rendered};
 use crate::guard::{self, Rejection};
@@ -130,6 +131,9 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let Template { stage, routes, mocks, .. } = &self.template;
+        if let Some(response) = docs_page::respond(&parts.method, &path, stage) {
+            return Ok(response);
+        }
         if let Some(mock) = find(stage, mocks, &parts.method, &path) {
             self.throttle(routes.len() + mock.index)?;
             return Ok(mock_response(mock.operation.status, &mock.operation.headers));

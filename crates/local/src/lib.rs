@@ -7,6 +7,7 @@
 //! template.
 
 mod data_file;
+mod docs_page;
 mod dynamodb;
 mod embedded;
 mod event;
@@ -220,6 +221,13 @@ impl Service {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the URL of the page on which people try the API.
+    #[must_use]
+    pub fn docs_url(&self) -> String {
+        let origin = self.url.rsplit_once('/').map_or(self.url.as_str(), |(origin, _)| origin);
+        format!("{origin}{}", docs_page::PATH)
     }
 
     /// Returns the URL of the DynamoDB that holds the table.

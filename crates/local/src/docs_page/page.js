@@ -1,0 +1,8 @@
+window.ui = SwaggerUIBundle({
+  url: "/openapi.yaml",
+  dom_id: "#swagger-ui",
+  tryItOutEnabled: true,
+  displayRequestDuration: true,
+  // Otherwise, specifications are sent to a validator on the internet.
+  validatorUrl: null,
+});

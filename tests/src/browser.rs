@@ -1,0 +1,141 @@
+//! Chromium without a window, driven by the `DevTools` protocol
+//! (<https://chromedevtools.github.io/devtools-protocol/>).
+
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A browser with one page. Commands and events go through pipes, each message with a zero byte at
+/// its end. The browser ends with the pipes, so none is left running.
+#[derive(Debug)]
+pub struct Browser {
+    process: Child,
+    commands: ChildStdin,
+    messages: BufReader<ChildStdout>,
+    session: Option<String>,
+    last_id: u64,
+    events: Vec<Value>,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts the browser, with an empty page. `None` if the machine has no Chromium: the test that
+    /// needs it is skipped, which this prints.
+    ///
+    /// # Panics
+    ///
+    /// Panics if Chromium does not start.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let Some(chromium) = chromium() else {
+            let message = "skipped: chromium is missing (apt-get install chromium)";
+            let _ = writeln!(std::io::stderr(), "{message}");
+            return None;
+        };
+        let profile = tempfile::tempdir().expect("a directory");
+        let mut process = Command::new("sh")
+            // Chromium reads commands from descriptor 3, and writes to 4.
+            .args(["-c", "exec \"$@\" 3<&0 4>&1 >/dev/null 2>&1", "sh"])
+            .arg(chromium)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
+            .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
+            .args(["--disable-component-update", "--remote-debugging-pipe"])
+            // No other name than this machine's resolves.
+            .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("chromium starts");
+        let commands = process.stdin.take().expect("a pipe");
+        let messages = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut browser = Self {
+            process,
+            commands,
+            messages,
+            session: None,
+            last_id: 0,
+            events: Vec::new(),
+            _profile: profile,
+        };
+        let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
+        let session = browser
+            .call("Target.attachToTarget", &json!({"targetId": page["targetId"], "flatten": true}));
+        browser.session = session["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            browser.call(&format!("{domain}.enable"), &json!({}));
+        }
+        Some(browser)
+    }
+
+    /// Opens a page.
+    pub fn open(&mut self, url: &str) {
+        self.call("Page.navigate", &json!({"url": url}));
+    }
+
+    /// Runs an asynchronous script on the page, and returns its result.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the script throws.
+    pub fn run(&mut self, script: &str) -> Value {
+        let expression = format!("(async () => {{ {script} }})()");
+        let result = self.call(
+            "Runtime.evaluate",
+            &json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+        );
+        assert_eq!(result["exceptionDetails"], Value::Null, "{script}");
+        result["result"]["value"].clone()
+    }
+
+    /// Returns what the browser reported so far under this name, such as `Log.entryAdded`.
+    #[must_use]
+    pub fn events(&self, method: &str) -> Vec<&Value> {
+        let events = self.events.iter().filter(|event| event["method"] == method);
+        events.map(|event| &event["params"]).collect()
+    }
+
+    /// Sends a command, and returns its result.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it fails.
+    pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.last_id += 1;
+        let mut command = json!({"id": self.last_id, "method": method, "params": parameters});
+        if let Some(session) = &self.session {
+            command["sessionId"] = json!(session);
+        }
+        let mut text = command.to_string().into_bytes();
+        text.push(0);
+        self.commands.write_all(&text).expect("chromium reads");
+        loop {
+            let mut message = Vec::new();
+            self.messages.read_until(0, &mut message).expect("chromium writes");
+            assert_eq!(message.pop(), Some(0), "chromium has ended");
+            let message: Value = serde_json::from_slice(&message).expect("JSON");
+            if message["id"] == self.last_id {
+                assert_eq!(message["error"], Value::Null, "{method}");
+                return message["result"].clone();
+            }
+            self.events.push(message);
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Returns where Chromium is, if it is.
+fn chromium() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|directory| directory.join("chromium")).find(|path| path.is_file())
+}
