@@ -11,19 +11,19 @@ use users_core::Route;
 ///
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format>
 #[derive(Clone, Debug)]
-pub struct Event {
-    method: &'static str,
-    resource: &'static str,
+pub struct Event<'a> {
+    method: &'a str,
+    resource: &'a str,
     id: Option<String>,
     query: BTreeMap<String, Vec<String>>,
     body: Option<String>,
     base64: bool,
 }
 
-impl Event {
-    /// A request of a method for a resource of the API, such as `/users/{id}`.
+impl<'a> Event<'a> {
+    /// Describes a request of a method for a resource of the API, such as `/users/{id}`.
     #[must_use]
-    pub fn new(method: &'static str, resource: &'static str) -> Self {
+    pub fn new(method: &'a str, resource: &'a str) -> Self {
         Self { method, resource, id: None, query: BTreeMap::new(), body: None, base64: false }
     }
 
@@ -86,8 +86,10 @@ impl Event {
             "isBase64Encoded": self.base64
         })
     }
+}
 
-    /// The request that a handler gets for the event, with 28 seconds to answer.
+impl Event<'static> {
+    /// Returns the request that a handler gets for the event, 28 seconds before its deadline.
     ///
     /// # Panics
     ///

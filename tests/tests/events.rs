@@ -1,17 +1,15 @@
 //! The events that reach a function, however they are written, and those that it must not serve.
 
-use serde_json::{Value, json};
-use tests::{Api, Event, Table, engine};
+use std::path::Path;
 
-/// The logical id, method and resource of each function.
-const FUNCTIONS: [(&str, &str, &str); 6] = [
-    ("GetAllFunction", "GET", "/users"),
-    ("PostFunction", "POST", "/users"),
-    ("DeleteAllFunction", "DELETE", "/users"),
-    ("GetFunction", "GET", "/users/{id}"),
-    ("PutFunction", "PUT", "/users/{id}"),
-    ("DeleteFunction", "DELETE", "/users/{id}"),
-];
+use local::{Route, Template};
+use serde_json::{Value, json};
+use tests::{Api, Event, TEMPLATE, Table, engine};
+
+/// Returns the route of each function.
+fn routes() -> Vec<Route> {
+    Template::read(Path::new(TEMPLATE)).expect("the local service can read template.yaml").routes
+}
 
 /// The functions on a table.
 struct Functions {
@@ -56,7 +54,7 @@ impl Functions {
 }
 
 /// The event of a request to a function that succeeds if the user 1 exists.
-fn event(method: &'static str, resource: &'static str) -> Value {
+fn event(method: &str, resource: &str) -> Value {
     Event::new(method, resource).id("1").body("{}").json()
 }
 
@@ -70,7 +68,8 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         "requestContext": {"identity": null, "domainName": 5, "path": [], "authorizer": {"a": {"b": []}}},
         "extra": {"deep": [[[[]]]]},
     });
-    for (function, method, resource) in FUNCTIONS {
+    let routes = routes();
+    for Route { method, path: resource, function, .. } in &routes {
         for (part, value) in odd.as_object().expect("an object") {
             for value in [value.clone(), Value::Null, json!("text"), json!(5), json!({})] {
                 let mut event = event(method, resource);
@@ -80,7 +79,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         }
         for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
             let is_needed = match part {
-                "body" => ["POST", "PUT"].contains(&method),
+                "body" => ["POST", "PUT"].contains(&method.as_str()),
                 "queryStringParameters" => resource == "/users" && method != "POST",
                 "pathParameters" => resource != "/users",
                 _ => false,
@@ -94,7 +93,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
             }
         }
     }
-    assert_eq!(functions.api.service().expect("a local service").processes_started(), 6);
+    assert_eq!(functions.api.service().expect("a local service").processes_started(), routes.len());
 }
 
 #[tokio::test]
@@ -137,11 +136,10 @@ async fn an_event_that_a_person_typed_is_answered_as_if_it_came_from_the_api() {
 #[tokio::test]
 async fn an_event_for_another_function_is_rejected() {
     let functions = Functions::start().await;
-    for (function, own_method, own_resource) in FUNCTIONS {
-        for (_, method, resource) in FUNCTIONS {
-            if (method, resource) != (own_method, own_resource) {
-                functions.rejects(function, &event(method, resource)).await;
-            }
+    let routes = routes();
+    for own @ Route { method, path, function, .. } in &routes {
+        for other in routes.iter().filter(|other| *other != own) {
+            functions.rejects(function, &event(&other.method, &other.path)).await;
         }
         for not_an_event in [json!([]), json!("text"), json!(42), Value::Null, json!([1, 2])] {
             functions.rejects(function, &not_an_event).await;
@@ -149,7 +147,7 @@ async fn an_event_for_another_function_is_rejected() {
         for (part, value) in
             [("httpMethod", json!("PATCH")), ("httpMethod", json!(1)), ("resource", json!("/"))]
         {
-            let mut event = event(own_method, own_resource);
+            let mut event = event(method, path);
             event[part] = value;
             functions.rejects(function, &event).await;
         }
@@ -187,9 +185,9 @@ async fn nothing_that_could_mean_fewer_than_all_users_deletes_them_all() {
 #[tokio::test]
 async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_rejected() {
     let functions = Functions::start().await;
-    for (function, method, resource) in FUNCTIONS {
-        let event = Event::new(method, resource).id("1").base64_body("*").json();
-        if ["POST", "PUT"].contains(&method) {
+    for Route { method, path, function, .. } in &routes() {
+        let event = Event::new(method, path).id("1").base64_body("*").json();
+        if ["POST", "PUT"].contains(&method.as_str()) {
             functions.rejects(function, &event).await;
         } else {
             functions.serves(function, &event).await;

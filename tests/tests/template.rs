@@ -1,82 +1,199 @@
-//! `template.yaml` says what the contract says, and what `users-core` relies on.
+//! Checks `template.yaml` against the contract, `users-core` and every other place that names a
+//! function. The template's routes are the list of operations. Each test that fails for a new
+//! operation says which place lacks it; CONTRIBUTING.md says how to add one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use aws_sdk_dynamodb::types::ProjectionType;
-use local::Template;
+use local::{Function, Route, Template};
 use serde_json::{Value, json};
 use tests::TEMPLATE;
 use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TABLE_VARIABLE};
 
-/// The template as the local service understands it: parameters have their defaults.
-fn template() -> Template {
-    Template::read(Path::new(TEMPLATE)).expect("the template")
-}
-
-/// The template as it is written, without CloudFormation's tags: `!Ref X` is `"X"`, `!If [a, b, c]` is `["a", b, c]`.
-fn text() -> Value {
-    let text = std::fs::read_to_string(TEMPLATE).expect("the template");
-    serde_saphyr::from_str(&text).expect("YAML")
-}
-
-/// The method, path and executable of each operation.
-const OPERATIONS: [(&str, &str, &str); 6] = [
-    ("GET", "/users", "get-all"),
-    ("POST", "/users", "post"),
-    ("DELETE", "/users", "delete-all"),
-    ("GET", "/users/{id}", "get"),
-    ("PUT", "/users/{id}", "put"),
-    ("DELETE", "/users/{id}", "delete"),
+/// What the role of each function may do to the table, as action and resource.
+const PERMISSIONS: [(&str, &[(&str, &str)]); 6] = [
+    ("get-all", &[("dynamodb:Scan", TABLE), ("dynamodb:Query", INDEX)]),
+    ("post", &[("dynamodb:PutItem", TABLE)]),
+    ("delete-all", &[("dynamodb:Scan", TABLE), ("dynamodb:BatchWriteItem", TABLE)]),
+    ("get", &[("dynamodb:GetItem", TABLE)]),
+    ("put", &[("dynamodb:PutItem", TABLE)]),
+    ("delete", &[("dynamodb:DeleteItem", TABLE)]),
 ];
+const TABLE: &str = "UsersTable.Arn";
+const INDEX: &str = "${UsersTable.Arn}/index/email-index";
+
+/// Returns the template as the local service understands it, with every parameter at its default.
+fn template() -> Template {
+    Template::read(Path::new(TEMPLATE)).expect("the local service can read template.yaml")
+}
+
+/// Returns the template as it is written, without CloudFormation's tags: `!Ref X` becomes `"X"`,
+/// `!If [a, b, c]` becomes `["a", b, c]`.
+fn yaml() -> Value {
+    serde_saphyr::from_str(&repository_file("template.yaml")).expect("template.yaml is YAML")
+}
+
+/// Returns the text of a file of the repository.
+fn repository_file(path: &str) -> String {
+    let path = Path::new(TEMPLATE).with_file_name(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Returns a TOML file of the repository.
+fn toml_file(path: &str) -> toml::Table {
+    repository_file(path).parse().unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Calls `check` with each route and its function.
+fn for_each_operation(check: impl Fn(&Route, &Function)) {
+    let template = template();
+    for route in &template.routes {
+        check(route, &template.functions[&route.function]);
+    }
+}
+
+/// Returns the name that a function's resources in the template share: `GetAll` for `get-all`.
+fn resource_prefix(executable: &str) -> String {
+    let words = executable.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+    words.collect()
+}
 
 #[test]
-fn each_operation_is_routed_to_the_function_that_is_named_for_it() {
+fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
     let template = template();
-    let routes: BTreeSet<_> = template
-        .routes
+    for_each_operation(|route, function| {
+        let executable = &function.executable;
+        assert_eq!(route.function, format!("{}Function", resource_prefix(executable)));
+        assert_eq!(function.name, format!("user-profile-{executable}"));
+        let sharing = template.routes.iter().filter(|other| other.function == route.function);
+        assert_eq!(sharing.count(), 1, "template.yaml: {} serves several routes", route.function);
+    });
+    assert_eq!(template.stage, "test");
+}
+
+#[test]
+fn each_function_has_a_route() {
+    let template = template();
+    for (name, resource) in yaml()["Resources"].as_object().expect("Resources is an object") {
+        if resource["Type"] == "AWS::Serverless::Function" {
+            assert!(
+                template.functions.contains_key(name),
+                "template.yaml: no path of Api's DefinitionBody invokes {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_default_members_of_the_workspace_are_the_functions() {
+    let workspace = &toml_file("Cargo.toml")["workspace"];
+    let default_members: BTreeSet<_> = workspace["default-members"]
+        .as_array()
+        .expect("default-members is an array")
         .iter()
-        .map(|route| {
-            let function = &template.functions[&route.function];
-            assert_eq!(function.name, format!("user-profile-{}", function.executable));
-            (route.method.as_str(), route.path.as_str(), function.executable.as_str())
-        })
+        .filter_map(toml::Value::as_str)
+        .map(str::to_owned)
         .collect();
-    assert_eq!(routes, BTreeSet::from(OPERATIONS));
-    assert_eq!((template.functions.len(), template.stage.as_str()), (6, "test"));
+    let functions: BTreeSet<_> = template()
+        .functions
+        .values()
+        .map(|function| format!("crates/{}", function.executable))
+        .collect();
+    assert_eq!(
+        default_members, functions,
+        "Cargo.toml: default-members (left) must be the crates of template.yaml's functions, \
+         because `sam build` builds only those"
+    );
+}
+
+#[test]
+fn the_crate_of_each_function_builds_the_executable_of_its_name() {
+    for_each_operation(|_, function| {
+        let path = format!("crates/{}/Cargo.toml", function.executable);
+        let name = &toml_file(&path)["package"]["name"];
+        assert_eq!(name.as_str(), Some(function.executable.as_str()), "{path}");
+    });
+}
+
+#[test]
+fn the_budget_limits_each_function() {
+    const BUDGET: &str = "crates/bench/budget.toml";
+    let budget = toml_file(BUDGET);
+    let budgeted: BTreeSet<_> =
+        budget["functions"].as_table().expect("functions is a table").keys().cloned().collect();
+    let functions: BTreeSet<_> =
+        template().functions.into_values().map(|function| function.executable).collect();
+    assert_eq!(
+        budgeted, functions,
+        "{BUDGET} (left) must list template.yaml's functions: `make budget UPDATE=1` writes it"
+    );
+}
+
+#[test]
+fn the_documentation_lists_each_operation() {
+    for page in ["README.md", "docs/api.md"] {
+        let text = repository_file(page);
+        for_each_operation(|Route { method, path, .. }, _| {
+            let row = format!("| `{method} {path}` |");
+            assert!(text.contains(&row), "{page}: the table of operations has no row '{row}'");
+        });
+    }
 }
 
 #[test]
 fn api_gateway_may_invoke_each_function_for_its_route() {
-    let text = text();
-    for route in template().routes {
-        let events =
-            text["Resources"][&route.function]["Properties"]["Events"].as_object().expect("events");
-        let routes: Vec<_> = events.values().map(|event| &event["Properties"]).collect();
+    let yaml = yaml();
+    for_each_operation(|route, _| {
+        let events = yaml["Resources"][&route.function]["Properties"]["Events"].as_object();
+        let routes: Vec<_> = events
+            .into_iter()
+            .flat_map(|events| events.values())
+            .map(|e| &e["Properties"])
+            .collect();
         let expected =
             json!({"RestApiId": "Api", "Path": route.path, "Method": route.method.to_lowercase()});
-        assert_eq!(routes, [&expected]);
-    }
+        assert_eq!(routes, [&expected], "template.yaml: Events of {}", route.function);
+    });
 }
 
 #[test]
-fn an_operation_is_as_protected_as_every_other() {
-    let text = text();
-    let paths = &text["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
-    for (method, path, _) in OPERATIONS {
-        let security = &paths[path][method.to_lowercase()]["security"];
+fn each_operation_needs_the_same_authentication() {
+    let yaml = yaml();
+    let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
+    for_each_operation(|Route { method, path, .. }, _| {
         assert_eq!(
-            security,
-            &json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]),
-            "{method} {path}"
+            paths[path][method.to_lowercase()]["security"],
+            json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]),
+            "template.yaml: security of {method} {path}"
         );
-    }
+    });
+}
+
+#[test]
+fn each_preflight_response_allows_the_methods_of_its_path() {
+    const ALLOW_METHODS: &str = "method.response.header.Access-Control-Allow-Methods";
+    let yaml = yaml();
+    let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
+    let template = template();
+    for_each_operation(|Route { path, .. }, _| {
+        let response = &paths[path]["options"][1]["x-amazon-apigateway-integration"]["responses"];
+        let allowed = response["default"]["responseParameters"][ALLOW_METHODS].as_str();
+        let allowed = allowed.unwrap_or_default().trim_matches('\'').split(',');
+        let methods = template.routes.iter().filter(|route| route.path == *path);
+        assert_eq!(
+            allowed.collect::<BTreeSet<_>>(),
+            methods.map(|route| route.method.as_str()).collect(),
+            "template.yaml: Access-Control-Allow-Methods (left) of options of {path}"
+        );
+    });
 }
 
 #[test]
 fn the_query_parameters_of_lists_are_declared_and_optional() {
-    let text = text();
-    let list = &text["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"]["/users"]["get"];
+    let yaml = yaml();
+    let list = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"]["/users"]["get"];
     let declared: BTreeMap<_, _> = list["parameters"]
         .as_array()
         .expect("parameters")
@@ -123,7 +240,7 @@ fn the_table_has_the_keys_that_the_store_uses() {
 
 #[test]
 fn no_user_is_lost_with_a_stack() {
-    let table = &text()["Resources"]["UsersTable"];
+    let table = &yaml()["Resources"]["UsersTable"];
     assert_eq!(
         (&table["DeletionPolicy"], &table["UpdateReplacePolicy"]),
         (&json!("RetainExceptOnCreate"), &json!("Retain"))
@@ -145,7 +262,7 @@ fn the_functions_get_the_environment_that_they_read() {
 }
 
 #[test]
-fn the_functions_answer_or_are_stopped_before_api_gateway_gives_up() {
+fn the_functions_return_or_are_stopped_before_api_gateway_gives_up() {
     for function in template().functions.values() {
         assert!(function.timeout.as_secs() < 29, "{}", function.name);
     }
@@ -153,63 +270,90 @@ fn the_functions_answer_or_are_stopped_before_api_gateway_gives_up() {
 
 #[test]
 fn each_role_allows_what_its_function_does_and_nothing_else() {
-    let text = text();
-    let resources = &text["Resources"];
-    for (function, actions) in [
-        (
-            "GetAll",
-            &[
-                ("dynamodb:Scan", "UsersTable.Arn"),
-                ("dynamodb:Query", "${UsersTable.Arn}/index/email-index"),
-            ][..],
-        ),
-        ("Post", &[("dynamodb:PutItem", "UsersTable.Arn")]),
-        (
-            "DeleteAll",
-            &[("dynamodb:Scan", "UsersTable.Arn"), ("dynamodb:BatchWriteItem", "UsersTable.Arn")],
-        ),
-        ("Get", &[("dynamodb:GetItem", "UsersTable.Arn")]),
-        ("Put", &[("dynamodb:PutItem", "UsersTable.Arn")]),
-        ("Delete", &[("dynamodb:DeleteItem", "UsersTable.Arn")]),
-    ] {
+    let yaml = yaml();
+    let resources = &yaml["Resources"];
+    for_each_operation(|route, function| {
+        let prefix = resource_prefix(&function.executable);
         assert_eq!(
-            resources[format!("{function}Function")]["Properties"]["Role"],
-            json!(format!("{function}Role.Arn"))
+            resources[&route.function]["Properties"]["Role"],
+            json!(format!("{prefix}Role.Arn")),
+            "template.yaml: Role of {}",
+            route.function
         );
-        let role = &resources[format!("{function}Role")]["Properties"];
-        assert_eq!(role["ManagedPolicyArns"], json!(["TracingPolicy"]), "{function}");
+        let role = &resources[format!("{prefix}Role")]["Properties"];
+        assert_eq!(
+            role["ManagedPolicyArns"],
+            json!(["TracingPolicy"]),
+            "template.yaml: ManagedPolicyArns of {prefix}Role"
+        );
 
-        let logs = format!("{function}Logs.Arn");
+        let (_, actions) = PERMISSIONS
+            .iter()
+            .find(|(executable, _)| *executable == function.executable)
+            .unwrap_or_else(|| {
+                panic!("tests/tests/template.rs: PERMISSIONS lacks {}", function.executable)
+            });
+        let logs = format!("{prefix}Logs.Arn");
         let mut expected = BTreeSet::from([
             ("logs:CreateLogStream", logs.as_str()),
             ("logs:PutLogEvents", logs.as_str()),
         ]);
-        expected.extend(actions);
-        let policies = role["Policies"].as_array().expect("policies");
-        let statements = policies.iter().flat_map(|policy| {
-            policy["PolicyDocument"]["Statement"].as_array().expect("statements")
-        });
-        let mut allowed = BTreeSet::new();
-        for statement in statements {
-            assert_eq!(statement["Effect"], json!("Allow"));
-            let actions = statement["Action"]
-                .as_array()
-                .map_or_else(|| vec![&statement["Action"]], |actions| actions.iter().collect());
-            allowed.extend(actions.into_iter().map(|action| {
-                (action.as_str().unwrap_or("?"), statement["Resource"].as_str().unwrap_or("?"))
-            }));
-        }
-        assert_eq!(allowed, expected, "{function}");
-    }
+        expected.extend(*actions);
+        assert_eq!(allowed_actions(role), expected, "template.yaml: Policies of {prefix}Role");
+    });
     let tracing = &resources["TracingPolicy"]["Properties"]["PolicyDocument"]["Statement"];
     assert_eq!(tracing[0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
     assert_eq!(tracing.as_array().map(Vec::len), Some(1));
 }
 
+/// Returns what the role's own policies allow, as action and resource.
+fn allowed_actions(role: &Value) -> BTreeSet<(&str, &str)> {
+    let policies = role["Policies"].as_array().expect("a role has a list of policies");
+    let statements = policies.iter().flat_map(|policy| {
+        policy["PolicyDocument"]["Statement"].as_array().expect("a policy has statements")
+    });
+    let mut allowed = BTreeSet::new();
+    for statement in statements {
+        assert_eq!(statement["Effect"], json!("Allow"));
+        let actions = statement["Action"]
+            .as_array()
+            .map_or_else(|| vec![&statement["Action"]], |actions| actions.iter().collect());
+        allowed.extend(actions.into_iter().map(|action| {
+            (action.as_str().unwrap_or("?"), statement["Resource"].as_str().unwrap_or("?"))
+        }));
+    }
+    allowed
+}
+
+#[test]
+fn each_function_writes_to_its_own_log_group_that_does_not_grow_for_ever() {
+    let yaml = yaml();
+    let resources = &yaml["Resources"];
+    for_each_operation(|route, function| {
+        let logs = format!("{}Logs", resource_prefix(&function.executable));
+        let properties = &resources[&route.function]["Properties"];
+        assert_eq!(
+            properties["LoggingConfig"]["LogGroup"],
+            json!(logs),
+            "template.yaml: LoggingConfig of {}",
+            route.function
+        );
+        let group = &resources[&logs]["Properties"];
+        assert_eq!(
+            (&group["LogGroupName"], &group["RetentionInDays"]),
+            (
+                &json!(format!("/aws/lambda/{}${{NameSuffix}}", function.name)),
+                &json!("LogRetentionDays")
+            ),
+            "template.yaml: {logs}"
+        );
+    });
+}
+
 #[test]
 fn nothing_depends_on_a_resource_with_a_condition() {
-    let text = text();
-    let resources = text["Resources"].as_object().expect("resources");
+    let yaml = yaml();
+    let resources = yaml["Resources"].as_object().expect("resources");
     for (name, resource) in resources {
         let depends_on = &resource["DependsOn"];
         let named =
@@ -221,38 +365,81 @@ fn nothing_depends_on_a_resource_with_a_condition() {
 }
 
 #[test]
-fn alarms_and_dashboard_watch_every_function() {
-    let text = text();
-    let resources = &text["Resources"];
-    let dashboard = resources["Dashboard"]["Properties"]["DashboardBody"].as_str().expect("text");
-    for route in template().routes {
-        let function = route.function.as_str();
+fn the_alarms_on_all_functions_watch_each_function() {
+    let yaml = yaml();
+    for_each_operation(|route, _| {
         for alarm in ["FunctionErrorsAlarm", "FunctionThrottlesAlarm"] {
-            let metrics = resources[alarm]["Properties"]["Metrics"].as_array().expect("metrics");
-            let watched = metrics.iter().filter(|metric| {
-                metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"].as_str() == Some(function)
+            let metrics = &yaml["Resources"][alarm]["Properties"]["Metrics"];
+            let watched = metrics.as_array().into_iter().flatten().filter(|metric| {
+                metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"] == route.function.as_str()
             });
-            assert_eq!(watched.count(), 1, "{alarm} does not watch {function} once");
+            assert_eq!(
+                watched.count(),
+                1,
+                "template.yaml: {alarm} must have one metric of {}",
+                route.function
+            );
         }
-        let alarm = function.replace("Function", "VersionErrorsAlarm");
-        let dimensions = &resources[&alarm]["Properties"]["Dimensions"];
-        let version = format!("{function}.Version.Version");
-        assert_eq!(dimensions[2], json!({"Name": "ExecutedVersion", "Value": version}), "{alarm}");
-        assert_eq!(
-            resources[function]["Properties"]["DeploymentPreference"]["Alarms"],
-            json!([["ShiftsTraffic", alarm, "AWS::NoValue"]])
-        );
-        let logs = function.replace("Function", "Logs");
-        assert_eq!(dashboard.matches(&format!("\"${{{function}}}\"")).count(), 3, "{function}");
-        assert_eq!(dashboard.matches(&format!("'${{{logs}}}'")).count(), 1, "{logs}");
-    }
+    });
 }
 
-/// An error counts as soon as `CloudWatch` knows of it, even if that is some minutes late.
+#[test]
+fn an_alarm_watches_each_new_version_of_a_function() {
+    let yaml = yaml();
+    let resources = &yaml["Resources"];
+    for_each_operation(|route, function| {
+        let name = &route.function;
+        let alarm = format!("{}VersionErrorsAlarm", resource_prefix(&function.executable));
+        assert_eq!(
+            resources[&alarm]["Properties"]["Dimensions"][2],
+            json!({"Name": "ExecutedVersion", "Value": format!("{name}.Version.Version")}),
+            "template.yaml: Dimensions of {alarm}"
+        );
+        assert_eq!(
+            resources[name]["Properties"]["DeploymentPreference"]["Alarms"],
+            json!([["ShiftsTraffic", alarm, "AWS::NoValue"]]),
+            "template.yaml: DeploymentPreference of {name}"
+        );
+    });
+}
+
+#[test]
+fn the_dashboard_shows_each_function() {
+    let yaml = yaml();
+    let dashboard = &yaml["Resources"]["Dashboard"]["Properties"]["DashboardBody"];
+    let dashboard: Value = dashboard
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .expect("DashboardBody is JSON");
+    let widgets = dashboard["widgets"].as_array().expect("the dashboard has widgets");
+    for_each_operation(|route, function| {
+        let metric = format!("\"${{{}}}\"", route.function);
+        let logs = format!("'${{{}Logs}}'", resource_prefix(&function.executable));
+        for (title, source) in [
+            ("Function errors", &metric),
+            ("Function throttles", &metric),
+            ("Function duration, p99 (ms)", &metric),
+            ("Last errors", &logs),
+        ] {
+            let widget = widgets
+                .iter()
+                .map(|widget| &widget["properties"])
+                .find(|properties| properties["title"] == title)
+                .unwrap_or_else(|| panic!("template.yaml: Dashboard has no widget '{title}'"));
+            assert_eq!(
+                widget.to_string().matches(source.as_str()).count(),
+                1,
+                "template.yaml: Dashboard, widget '{title}' must show {source} once"
+            );
+        }
+    });
+}
+
+/// `CloudWatch` may learn of an error minutes late. The alarm fires all the same.
 #[test]
 fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
-    let text = text();
-    let alarms = text["Resources"].as_object().expect("resources").iter();
+    let yaml = yaml();
+    let alarms = yaml["Resources"].as_object().expect("resources").iter();
     let mut checked = 0;
     for (name, alarm) in alarms.filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm")
     {
@@ -264,17 +451,18 @@ fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 8);
+    // Two on all functions, and one on each function's new version.
+    assert_eq!(checked, 2 + template().functions.len());
 }
 
 #[test]
 fn resources_are_tagged_with_service_and_stage() {
     const WITHOUT_TAGS: [&str; 3] =
         ["AWS::ApiGateway::Account", "AWS::ApiGateway::UsagePlanKey", "AWS::IAM::ManagedPolicy"];
-    let text = text();
-    let functions = &text["Globals"]["Function"]["Tags"];
+    let yaml = yaml();
+    let functions = &yaml["Globals"]["Function"]["Tags"];
     assert_eq!(functions, &json!({"service": "user-profiles", "stage": "StageName"}));
-    for (name, resource) in text["Resources"].as_object().expect("resources") {
+    for (name, resource) in yaml["Resources"].as_object().expect("resources") {
         let kind = resource["Type"].as_str().expect("a type");
         let tags = &resource["Properties"]["Tags"];
         match kind {
