@@ -16,7 +16,8 @@ use uuid::Uuid;
 /// The repository's `template.yaml`.
 pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
 
-/// A table of the test's own, with the schema that `template.yaml` gives it. It is deleted when it is dropped.
+/// A table of the test's own, with the schema that `template.yaml` gives it. It is deleted when it
+/// is dropped.
 #[derive(Debug)]
 pub struct Table {
     client: Client,
@@ -24,7 +25,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table in the DynamoDB that the environment names in `DYNAMO_ENDPOINT`, else in one embedded in this process.
+    /// Creates a table in the DynamoDB that the environment names in `DYNAMO_ENDPOINT`, else in one
+    /// embedded in this process.
     ///
     /// # Panics
     ///
@@ -152,7 +154,8 @@ pub fn engine() -> &'static str {
     })
 }
 
-/// Starts a DynamoDB in memory that runs as long as this process, and gives its URL.
+/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. As DynamoDB
+/// Local does, it takes any credentials. The local service's takes only those of its functions.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.set_nonblocking(true).expect("a listener for tokio");

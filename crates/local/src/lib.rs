@@ -39,13 +39,13 @@ pub use dynamodb::{Database, create_table};
 pub use functions::InvokeError;
 pub use gateway_responses::GatewayResponses;
 pub use request_log::{RequestLog, Served};
+pub use runtime_api::{Invocation, RuntimeApi};
 pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
 pub use throttle::Throttle;
 
 use dynamodb::DynamoDb;
 use functions::Functions;
 use gateway::{Gateway, GatewayOptions};
-use runtime_api::Invocation;
 
 /// The data file where none is chosen.
 pub const DEFAULT_DATA: &str = ".data/users.db";

@@ -36,19 +36,20 @@ const INVALID_REQUEST_ID: &str =
 const RESPONSE_TOO_LARGE: &str = r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}"#;
 
 /// What a function is invoked with.
-pub(crate) struct Invocation {
-    pub(crate) event: Bytes,
+pub struct Invocation {
+    /// The event, as JSON text.
+    pub event: Bytes,
     /// What the function logs as its request id.
-    pub(crate) request_id: String,
+    pub request_id: String,
     /// The value of `X-Amzn-Trace-Id`.
-    pub(crate) trace_id: String,
+    pub trace_id: String,
 }
 
 /// The response of a function, or the error it reported, as JSON text.
 pub(crate) type Answer = Result<Bytes, String>;
 
 /// The API at an address of its own, so that its process cannot be taken for another.
-pub(crate) struct RuntimeApi {
+pub struct RuntimeApi {
     address: SocketAddr,
     process: Arc<Process>,
     server: JoinHandle<()>,
@@ -84,7 +85,11 @@ struct Offer {
 }
 
 impl RuntimeApi {
-    pub(crate) async fn start(function_arn: String) -> io::Result<Self> {
+    /// Starts the API for a process of the function with this ARN, on a free loopback port.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start(function_arn: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let process = Arc::new(Process {
@@ -107,19 +112,23 @@ impl RuntimeApi {
     }
 
     /// The value of `AWS_LAMBDA_RUNTIME_API`.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until the process asks for its first invocation, or reports an error instead.
-    pub(crate) fn initialised(&self) -> impl Future<Output = Result<(), String>> + use<> {
+    /// Waits until the process asks for its first invocation.
+    ///
+    /// # Errors
+    /// What the process reports instead, as JSON text.
+    pub fn initialised(&self) -> impl Future<Output = Result<(), String>> + use<> {
         let process = Arc::clone(&self.process);
         async move { process.initialised.wait().await.clone() }
     }
 
     /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
     /// process breaks off while it answers.
-    pub(crate) fn offer(
+    pub fn offer(
         &self,
         invocation: &Invocation,
         deadline: SystemTime,
