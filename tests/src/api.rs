@@ -264,6 +264,17 @@ impl Api {
         self.send(Method::DELETE, path, "").await
     }
 
+    /// Sends a request without a body that is part of a trace: the header names it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response.
+    pub async fn send_traced(&self, method: Method, path: &str, trace: &str) -> Reply {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let request = request.header("x-amzn-trace-id", trace);
+        self.perform(request.body(Body::Empty).expect("a request")).await
+    }
+
     /// Sends a request.
     ///
     /// # Panics
@@ -274,7 +285,10 @@ impl Api {
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
-        let mut request = request.body(Body::from(body)).expect("a request");
+        self.perform(request.body(Body::from(body)).expect("a request")).await
+    }
+
+    async fn perform(&self, mut request: Request<Body>) -> Reply {
         if self.service.is_none() {
             authenticate(&mut request);
         }

@@ -1,66 +1,29 @@
 //! What the environment of a function decides, and what its log says if the environment is wrong.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-
-use local::{Options, Template};
 use serde_json::json;
-use tempfile::TempDir;
-use tests::{Api, TEMPLATE, Table, TlsProxy, engine, executables};
+use tests::{Functions, Table, TlsProxy, engine};
 
-/// The API whose functions have these variables besides those that Lambda sets.
-struct Functions {
-    api: Api,
-    log: Arc<Mutex<String>>,
-    _scripts: TempDir,
+/// Asserts that each function fails as its configuration makes it, and that the log says why.
+async fn fail_because(functions: Functions, words: &[&str]) {
+    let api = &functions.api;
+    for reply in [
+        api.get("/users").await,
+        api.post("/users", "{}").await,
+        api.delete("/users").await,
+        api.get("/users/1").await,
+        api.put("/users/1", "{}").await,
+        api.delete("/users/1").await,
+    ] {
+        reply.is_error(500, "InternalError");
+    }
+    assert_logged(functions, words).await;
 }
 
-impl Functions {
-    async fn with(variables: &[(&str, &str)]) -> Self {
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-        let scripts = tempfile::tempdir().expect("a directory");
-        for function in template.functions.values() {
-            let assignments: String = variables
-                .iter()
-                .map(|(name, value)| format!("export {name}='{value}'\n"))
-                .collect();
-            let executable = executables().join(&function.executable);
-            let script = format!("#!/bin/sh\n{assignments}exec {}\n", executable.display());
-            let path = scripts.path().join(&function.executable);
-            fs::write(&path, script).expect("a script");
-            fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("an executable");
-        }
-        let log = Arc::new(Mutex::new(String::new()));
-        let lines = Arc::clone(&log);
-        let options = Options {
-            logs: Arc::new(move |_, line| *lines.lock().expect("a log") += line),
-            ..Options::new(template, scripts.path().to_owned())
-        };
-        Self { api: Api::start(options).await, log, _scripts: scripts }
-    }
-
-    /// Asserts that each function fails as its configuration makes it, and that the log says why.
-    async fn fail_because(&self, words: &[&str]) {
-        for reply in [
-            self.api.get("/users").await,
-            self.api.post("/users", "{}").await,
-            self.api.delete("/users").await,
-            self.api.get("/users/1").await,
-            self.api.put("/users/1", "{}").await,
-            self.api.delete("/users/1").await,
-        ] {
-            reply.is_error(500, "InternalError");
-        }
-        self.logged(words);
-    }
-
-    fn logged(&self, words: &[&str]) {
-        let log = self.log.lock().expect("a log");
-        for word in words {
-            assert!(log.contains(word), "'{word}' is not in: {log}");
-        }
+/// Asserts that the log has these words.
+async fn assert_logged(functions: Functions, words: &[&str]) {
+    let log = functions.into_log().await.join("\n");
+    for word in words {
+        assert!(log.contains(word), "'{word}' is not in: {log}");
     }
 }
 
@@ -76,14 +39,14 @@ async fn a_blank_variable_counts_as_unset() {
 async fn an_endpoint_that_is_not_a_url_is_named_in_the_log() {
     for endpoint in ["http://local host:8000", "localhost:8000", "ftp://localhost"] {
         let functions = Functions::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
-        functions.fail_because(&[endpoint, "http://localhost:8000"]).await;
+        fail_because(functions, &[endpoint, "http://localhost:8000"]).await;
     }
 }
 
 #[tokio::test]
 async fn a_credential_that_cannot_be_sent_is_named_in_the_log() {
     let functions = Functions::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
-    functions.fail_because(&["AWS_SESSION_TOKEN", "line break"]).await;
+    fail_because(functions, &["AWS_SESSION_TOKEN", "line break"]).await;
 }
 
 #[tokio::test]
@@ -92,7 +55,7 @@ async fn a_file_of_certificates_that_cannot_be_used_is_named_in_the_log() {
     let empty = empty.path().to_str().expect("a path");
     for (path, problem) in [("/missing.pem", "No such file"), (empty, "no certificate")] {
         let variables = [("DYNAMO_ENDPOINT", "https://localhost:1"), ("SSL_CERT_FILE", path)];
-        Functions::with(&variables).await.fail_because(&[path, problem]).await;
+        fail_because(Functions::with(&variables).await, &[path, problem]).await;
     }
 }
 
@@ -125,6 +88,7 @@ async fn a_certificate_that_is_not_trusted_is_unavailability_and_the_log_says_wh
         let functions =
             Functions::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
         functions.api.get("/users").await.is_error(503, "ServiceUnavailable");
-        functions.logged(&[endpoint.trim_start_matches("https://"), "certificate", problem]);
+        let server = endpoint.trim_start_matches("https://");
+        assert_logged(functions, &[server, "certificate", problem]).await;
     }
 }

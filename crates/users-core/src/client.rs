@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use lambda_http::http::Uri;
 use rustls::RootCertStore;
 
+use crate::calls::RecordCalls;
 use crate::http::{Http, TrustError, trusted_roots};
 use crate::responses::CheckResponses;
 
@@ -77,7 +78,8 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .retry_partition(retries)
-        .interceptor(CheckResponses);
+        .interceptor(CheckResponses)
+        .interceptor(RecordCalls);
 
     let mut roots = RootCertStore::empty();
     if endpoint.is_none_or(|endpoint| !has_scheme(endpoint, &["http"])) {

@@ -1,11 +1,13 @@
 //! What the six functions of the User Profile API share: users, their table, the handlers, and what
 //! happens once per process.
 
+mod calls;
 mod client;
 mod error;
 pub mod handlers;
 mod http;
 mod list;
+mod log;
 mod number;
 mod parse;
 mod proxy;
@@ -13,6 +15,7 @@ mod response;
 mod responses;
 mod runtime;
 mod store;
+mod trace;
 mod user;
 
 pub use client::{ConfigurationError, ENDPOINT_VARIABLE, client, endpoint_from_env};

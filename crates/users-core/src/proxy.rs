@@ -37,9 +37,9 @@ impl Route {
 }
 
 /// The parts of an event that an operation can need, unread. Others may be anything.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Event<'a> {
+pub(crate) struct Event<'a> {
     #[serde(borrow)]
     http_method: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -73,38 +73,62 @@ pub(crate) struct Target {
     pub(crate) full_path: Option<String>,
 }
 
-/// Returns the request in an event for the function of this route. It has the parts that the
-/// operation needs: the id, the query or the body.
+impl<'a> Event<'a> {
+    /// Reads the JSON of an event.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRequest`] if it is not an object.
+    pub(crate) fn parse(json: &'a str) -> Result<Self, Error> {
+        if !json.trim_start().starts_with('{') {
+            return Err(invalid("the event is not a JSON object"));
+        }
+        serde_json::from_str(json)
+            .map_err(|error| invalid(format!("the event is not a REST proxy event: {error}")))
+    }
+
+    /// Returns API Gateway's id of the request, which the client sees as `x-amzn-requestid`.
+    pub(crate) fn request_id(&self) -> Option<String> {
+        text(members(self.request_context).ok()?.remove("requestId"))
+    }
+
+    /// Returns the request for the function of this route. It has the parts that the operation
+    /// needs: the id, the query or the body.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidRequest`] if the event is for another function, or has a malformed part that
+    /// the operation needs.
+    pub(crate) fn request(&self, route: Route) -> Result<Request, Error> {
+        check_route(self, route)?;
+        let mut target = Target { path: text(self.path), ..Target::default() };
+        let mut body = Body::Empty;
+        if route.resource.ends_with("{id}") {
+            target.id = path_id(self.path_parameters)?;
+        } else if route.method != "POST" {
+            target.query =
+                query(self.query_string_parameters, self.multi_value_query_string_parameters)?;
+            target.full_path = members(self.request_context)
+                .ok()
+                .and_then(|mut context| text(context.remove("path")));
+        }
+        if matches!(route.method, "POST" | "PUT") {
+            body = read_body(self.body, self.is_base64_encoded)?;
+        }
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(target);
+        Ok(request)
+    }
+}
+
+/// Returns the request in the JSON of an event for the function of this route.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidRequest`] if the event is not an object, is for another function, or has a
 /// malformed part that the operation needs.
 pub fn request(event: &str, route: Route) -> Result<Request, Error> {
-    if !event.trim_start().starts_with('{') {
-        return Err(invalid("the event is not a JSON object"));
-    }
-    let event: Event<'_> = serde_json::from_str(event)
-        .map_err(|error| invalid(format!("the event is not a REST proxy event: {error}")))?;
-    check_route(&event, route)?;
-
-    let mut target = Target { path: text(event.path), ..Target::default() };
-    let mut body = Body::Empty;
-    if route.resource.ends_with("{id}") {
-        target.id = path_id(event.path_parameters)?;
-    } else if route.method != "POST" {
-        target.query =
-            query(event.query_string_parameters, event.multi_value_query_string_parameters)?;
-        target.full_path = members(event.request_context)
-            .ok()
-            .and_then(|mut context| text(context.remove("path")));
-    }
-    if matches!(route.method, "POST" | "PUT") {
-        body = read_body(event.body, event.is_base64_encoded)?;
-    }
-    let mut request = Request::new(body);
-    request.extensions_mut().insert(target);
-    Ok(request)
+    Event::parse(event)?.request(route)
 }
 
 fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {

@@ -10,6 +10,15 @@ use crate::error::{Chain, Error};
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/burst-adaptive-capacity.html>).
 const RETRY_AFTER_SECONDS: u16 = 1;
 
+/// What went wrong, as an extension of an error response, for the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: &'static str,
+    /// The error with its sources, if the service or DynamoDB is at fault. The message of another
+    /// error may name an id.
+    pub(crate) chain: Option<String>,
+}
+
 /// The body of every error response.
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -30,8 +39,7 @@ fn with_status(status: StatusCode, json: String) -> Response<Body> {
     response
 }
 
-/// Returns the response to an operation that failed, and logs the error: with its whole chain where
-/// the service or DynamoDB is at fault, else without its message, which may name an id.
+/// Returns the response to an operation that failed.
 pub(crate) fn from_error(error: &Error) -> Response<Body> {
     let unavailable =
         || "the service is unavailable at the moment; try again a little later".into();
@@ -57,15 +65,11 @@ pub(crate) fn from_error(error: &Error) -> Response<Body> {
             "internal error; the log has the details under the id of this request".into(),
         ),
     };
-    if status.is_server_error() {
-        tracing::error!(status = status.as_u16(), code, error = %Chain(error), "request failed");
-    } else {
-        tracing::info!(status = status.as_u16(), code, "request rejected");
-    }
-
     let body = ErrorBody { code, message: &message };
     let json = serde_json::to_string(&body).expect("two strings have a form in JSON");
     let mut response = with_status(status, json);
+    let chain = status.is_server_error().then(|| Chain(error).to_string());
+    response.extensions_mut().insert(Failure { code, chain });
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }

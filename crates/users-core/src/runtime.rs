@@ -1,24 +1,23 @@
-//! What happens once per process: tracing, the client and its connection, and the loop that answers
+//! What happens once per process: the log, the client and its connection, and the loop that serves
 //! invocations.
 
 use std::convert::Infallible;
-use std::env;
-use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use lambda_http::http::header::HeaderValue;
-use lambda_http::{Body, LambdaEvent, Request, RequestExt, Response, service_fn};
+use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response, service_fn};
 use serde_json::value::RawValue;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
 
+use crate::calls::Calls;
 use crate::client::{ConfigurationError, client, endpoint_from_env, variable};
 use crate::error::{Chain, Error};
-use crate::proxy::{self, Route};
+use crate::log;
+use crate::proxy::{self, Event, Route};
 use crate::response;
 use crate::store::Store;
+use crate::trace::{Trace, Tracer};
 
 /// The environment variable with the name of the table.
 pub const TABLE_VARIABLE: &str = "USERS_TABLE";
@@ -46,62 +45,84 @@ pub async fn run<F>(
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    init_tracing();
-    let table = variable(TABLE_VARIABLE).unwrap_or_else(|| DEFAULT_TABLE.to_owned());
-    let store =
-        client(endpoint_from_env().as_deref()).map(|client| Store::new(client, table.trim()));
+    let format = log::init();
+    let table = variable(TABLE_VARIABLE);
+    let table = table.as_deref().map_or(DEFAULT_TABLE, str::trim);
+    let store = client(endpoint_from_env().as_deref()).map(|client| Store::new(client, table));
     match &store {
         Ok(store) => store.connect().await,
         Err(error) => tracing::error!(error = %Chain(error), "every request will fail"),
     }
     let origin = variable(ORIGIN_VARIABLE).and_then(|origin| HeaderValue::try_from(origin).ok());
+    let process = Arc::new(Process { store, tracer: Tracer::from_env(table), origin });
+    let is_first = Arc::new(AtomicBool::new(true));
 
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let (store, origin) = (store.clone(), origin.clone());
+        let (process, is_first) = (Arc::clone(&process), Arc::clone(&is_first));
         async move {
-            let mut response = match accept(event, route, store) {
-                Ok((store, request)) => Box::pin(handler(store, request)).await,
-                Err(error) => response::from_error(&error),
+            let start = Instant::now();
+            let LambdaEvent { payload, context, .. } = event;
+            let (api_request_id, request) = accept(payload.get(), route);
+            drop(payload);
+            let line = log::Request {
+                route,
+                context: &context,
+                api_request_id,
+                is_cold_start: is_first.swap(false, Relaxed),
+                start,
             };
-            if let Some(origin) = origin {
-                proxy::add_cors_headers(&mut response, origin);
-            }
+            let trace = process.trace(&context);
+            let work = process.handle(request, &context, handler);
+            let (response, calls) = Calls::new(trace).record(work).await;
+            line.log(format, &response, &calls);
             Ok::<_, Infallible>(proxy::response(response))
         }
     });
     lambda_runtime::run(service).await
 }
 
-/// Returns what a handler needs for an event.
-fn accept(
-    event: LambdaEvent<Box<RawValue>>,
-    route: Route,
-    store: Result<Store, ConfigurationError>,
-) -> Result<(Store, Request), Error> {
-    let request = proxy::request(event.payload.get(), route)?;
-    let store = store.map_err(|error| Error::Internal(error.into()))?;
-    Ok((store, request.with_lambda_context(event.context)))
+/// Returns the API's id of a request, and the request, from its event.
+fn accept(event: &str, route: Route) -> (Option<String>, Result<Request, Error>) {
+    match Event::parse(event) {
+        Ok(event) => (event.request_id(), event.request(route)),
+        Err(error) => (None, Err(error)),
+    }
 }
 
-/// Writes the log to standard output, with the id of the request: as JSON if
-/// `AWS_LAMBDA_LOG_FORMAT` says so, at the level that `AWS_LAMBDA_LOG_LEVEL` names and above
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>).
-fn init_tracing() {
-    let level = match env::var("AWS_LAMBDA_LOG_LEVEL").as_deref() {
-        Ok("FATAL") => LevelFilter::ERROR,
-        Ok(name) => LevelFilter::from_str(name).unwrap_or(LevelFilter::INFO),
-        Err(_) => LevelFilter::INFO,
-    };
-    // The SDK and the runtime log whole requests and events, and so users, at finer levels.
-    let levels = Targets::new()
-        .with_default(level.min(LevelFilter::INFO))
-        .with_target(env!("CARGO_CRATE_NAME"), level);
-    let is_json =
-        env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    let layer = if is_json {
-        fmt::layer().json().flatten_event(true).with_span_list(false).boxed()
-    } else {
-        fmt::layer().with_ansi(false).without_time().boxed()
-    };
-    tracing_subscriber::registry().with(layer.with_filter(levels)).init();
+/// What the invocations of a process share.
+struct Process {
+    store: Result<Store, ConfigurationError>,
+    tracer: Option<Arc<Tracer>>,
+    origin: Option<HeaderValue>,
+}
+
+impl Process {
+    /// Returns the trace of an invocation, if it is sampled.
+    fn trace(&self, context: &Context) -> Option<Trace> {
+        Trace::new(self.tracer.as_ref()?, context.xray_trace_id.as_deref()?)
+    }
+
+    /// Returns the response of a handler to a request.
+    async fn handle<F>(
+        &self,
+        request: Result<Request, Error>,
+        context: &Context,
+        handler: fn(Store, Request) -> F,
+    ) -> Response<Body>
+    where
+        F: Future<Output = Response<Body>>,
+    {
+        let store = self.store.clone().map_err(|error| Error::Internal(error.into()));
+        let mut response = match request.and_then(|request| Ok((request, store?))) {
+            Ok((request, store)) => {
+                let request = request.with_lambda_context(context.clone());
+                Box::pin(handler(store, request)).await
+            }
+            Err(error) => response::from_error(&error),
+        };
+        if let Some(origin) = &self.origin {
+            proxy::add_cors_headers(&mut response, origin.clone());
+        }
+        response
+    }
 }

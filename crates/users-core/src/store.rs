@@ -13,7 +13,8 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
 use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest,
+    AttributeValue, DeleteRequest, ReturnConsumedCapacity, ReturnValue,
+    ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -46,6 +47,9 @@ const WIND_UP: Duration = Duration::from_secs(2);
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.BatchOperations>).
 /// Pages without users are followed as slowly.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What each call reports of what it consumed, for the log.
+const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
 /// How long the connection may take that is opened before the first call.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,6 +93,7 @@ impl Store {
     /// [`Error::UserNotFound`].
     pub async fn get(&self, id: &Key) -> Result<User, Error> {
         let request = self.client.get_item().table_name(&*self.table);
+        let request = request.return_consumed_capacity(CAPACITY);
         let request = request.set_key(Some(key(id.as_str()))).consistent_read(true);
         match request.send().await.map_err(fault)?.item {
             Some(item) => user_with_id(item, id),
@@ -151,6 +156,7 @@ impl Store {
             .put_item()
             .table_name(&*self.table)
             .set_item(Some(user.into_item()))
+            .return_consumed_capacity(CAPACITY)
             .expression_attribute_names("#id", ID)
     }
 
@@ -163,6 +169,7 @@ impl Store {
     pub async fn delete(&self, id: &Key) -> Result<User, Error> {
         let unknown = UnknownOutcomes::default();
         let request = self.client.delete_item().table_name(&*self.table);
+        let request = request.return_consumed_capacity(CAPACITY);
         let request =
             request.set_key(Some(key(id.as_str()))).return_values(ReturnValue::AllOld).customize();
         let output = request.interceptor(unknown.clone()).send().await.map_err(fault)?;
@@ -265,6 +272,7 @@ impl Store {
         loop {
             let sent = left.clone();
             let request = self.client.batch_write_item().request_items(&*self.table, left);
+            let request = request.return_consumed_capacity(CAPACITY);
             let output = request.send().await.map_err(fault)?;
             let mut unprocessed = output.unprocessed_items.unwrap_or_default();
             left = unprocessed.remove(&*self.table).unwrap_or_default();
@@ -378,7 +386,7 @@ impl Pages {
             let email = AttributeValue::S(email.as_str().to_owned());
             let query = query.expression_attribute_values(":email", email);
             let query = query.set_exclusive_start_key(start).set_limit(limit);
-            let output = query.send().await.map_err(fault)?;
+            let output = query.return_consumed_capacity(CAPACITY).send().await.map_err(fault)?;
             return Ok((output.items.unwrap_or_default(), output.last_evaluated_key));
         }
         let mut scan = client.scan().table_name(&*self.store.table).consistent_read(true);
@@ -389,7 +397,7 @@ impl Pages {
             scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
         }
         let scan = scan.set_exclusive_start_key(start).set_limit(limit);
-        let output = scan.send().await.map_err(fault)?;
+        let output = scan.return_consumed_capacity(CAPACITY).send().await.map_err(fault)?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
     }
 

@@ -1,0 +1,199 @@
+//! What an invocation asks of DynamoDB: counted for its log line, and traced.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_runtime::retries::classifiers::THROTTLING_ERRORS;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::types::ConsumedCapacity;
+use aws_smithy_runtime_api::client::interceptors::context::Output;
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+
+use crate::trace::{Subsegment, Trace};
+
+tokio::task_local! {
+    /// The calls of the invocation that this task serves. The connection that is opened before the
+    /// first invocation belongs to none.
+    static CALLS: Arc<Calls>;
+}
+
+/// The calls of one invocation.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    totals: Mutex<Totals>,
+    trace: Option<Trace>,
+}
+
+/// The sums over the calls of an invocation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) calls: u32,
+    pub(crate) retries: u32,
+    /// How many attempts DynamoDB throttled.
+    pub(crate) throttles: u32,
+    /// The durations of all calls, which may overlap.
+    pub(crate) time: Duration,
+    /// Capacity units, as DynamoDB reports them
+    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
+    pub(crate) read_units: f64,
+    pub(crate) write_units: f64,
+}
+
+impl Calls {
+    /// Returns a record for an invocation, whose calls are traced if it has a trace.
+    pub(crate) fn new(trace: Option<Trace>) -> Arc<Self> {
+        Arc::new(Self { totals: Mutex::default(), trace })
+    }
+
+    /// Runs the work of the invocation, and returns what it returns and the totals of its calls.
+    pub(crate) async fn record<T>(self: Arc<Self>, work: impl Future<Output = T>) -> (T, Totals) {
+        let result = CALLS.scope(Arc::clone(&self), work).await;
+        if let Some(trace) = &self.trace {
+            trace.finish();
+        }
+        let totals = *self.totals();
+        (result, totals)
+    }
+
+    fn totals(&self) -> MutexGuard<'_, Totals> {
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a call began, and how many of its attempts were throttled.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    start: SystemTime,
+    throttles: u32,
+}
+
+impl Storable for Progress {
+    type Storer = StoreReplace<Self>;
+}
+
+/// Adds every call of the client to the invocation that makes it.
+#[derive(Debug)]
+pub(crate) struct RecordCalls;
+
+impl Intercept for RecordCalls {
+    fn name(&self) -> &'static str {
+        "RecordCalls"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let progress = Progress { start: SystemTime::now(), throttles: 0 };
+        config.interceptor_state().store_put(progress);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let (true, Some(progress)) = (is_throttled(context), config.load::<Progress>().copied())
+        {
+            let progress = Progress { throttles: progress.throttles + 1, ..progress };
+            config.interceptor_state().store_put(progress);
+        }
+        Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let _ = CALLS.try_with(|calls| calls.add(context, config));
+        Ok(())
+    }
+}
+
+impl Calls {
+    fn add(&self, context: &FinalizerInterceptorContextRef<'_>, config: &ConfigBag) {
+        let Some(Progress { start, throttles }) = config.load::<Progress>().copied() else {
+            return;
+        };
+        let end = SystemTime::now();
+        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
+        let retries = attempts.saturating_sub(1);
+        let mut units = (0.0, 0.0);
+        if let Some(Ok(output)) = context.output_or_error() {
+            units = consumed_units(output);
+        }
+        {
+            let mut totals = self.totals();
+            totals.calls += 1;
+            totals.retries += retries;
+            totals.throttles += throttles;
+            totals.time += end.duration_since(start).unwrap_or_default();
+            totals.read_units += units.0;
+            totals.write_units += units.1;
+        }
+        if let Some(trace) = &self.trace {
+            let response = context.response();
+            trace.add(&Subsegment {
+                operation: config.load::<Metadata>().map_or("", Metadata::name),
+                start,
+                end,
+                retries,
+                status: response.map(|response| response.status().as_u16()),
+                request_id: response
+                    .and_then(|response| response.headers().get("x-amzn-requestid")),
+                failed: !matches!(context.output_or_error(), Some(Ok(_))),
+                throttled: is_throttled(context),
+            });
+        }
+    }
+}
+
+/// Whether DynamoDB throttled the last attempt. The code is in the body of the response, whose
+/// shape every error of DynamoDB's has.
+fn is_throttled(context: &FinalizerInterceptorContextRef<'_>) -> bool {
+    let Some(response) = context.response().filter(|response| !response.status().is_success())
+    else {
+        return false;
+    };
+    let body = response.body().bytes().and_then(|body| str::from_utf8(body).ok());
+    body.is_some_and(|body| THROTTLING_ERRORS.iter().any(|code| body.contains(code)))
+}
+
+/// Returns the read and the write units that a call consumed.
+fn consumed_units(output: &Output) -> (f64, f64) {
+    let units = |capacity: Option<&ConsumedCapacity>| {
+        capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+    };
+    if let Some(get) = output.downcast_ref::<GetItemOutput>() {
+        (units(get.consumed_capacity()), 0.0)
+    } else if let Some(scan) = output.downcast_ref::<ScanOutput>() {
+        (units(scan.consumed_capacity()), 0.0)
+    } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
+        (units(query.consumed_capacity()), 0.0)
+    } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
+        (0.0, units(put.consumed_capacity()))
+    } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
+        (0.0, units(delete.consumed_capacity()))
+    } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
+        (0.0, batch.consumed_capacity().iter().map(|capacity| units(Some(capacity))).sum())
+    } else {
+        (0.0, 0.0)
+    }
+}

@@ -1,0 +1,163 @@
+//! Subsegments of X-Ray traces: one for each call of DynamoDB, in a trace that is sampled
+//! (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
+//!
+//! `xray-lite` has no table name, and the OpenTelemetry crates for X-Ray add half a megabyte to each
+//! function's zip.
+
+use std::env;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::client::variable;
+
+/// The environment variable with the address that subsegments are sent to, as Lambda sets it
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
+const DAEMON_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
+
+/// What precedes a document in a datagram
+/// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon>).
+const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
+
+/// The most calls of one invocation that have subsegments of their own. One more sums up the rest.
+const MAX_SUBSEGMENTS: u32 = 100;
+
+/// Sends the subsegments of a process.
+#[derive(Debug)]
+pub(crate) struct Tracer {
+    socket: UdpSocket,
+    region: Option<String>,
+    table: String,
+}
+
+impl Tracer {
+    /// Returns a tracer for calls that use this table, unless the environment has no address that
+    /// subsegments can be sent to.
+    pub(crate) fn from_env(table: &str) -> Option<Arc<Self>> {
+        let address: SocketAddr = variable(DAEMON_VARIABLE)?.trim().parse().ok()?;
+        let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(own).ok()?;
+        socket.connect(address).ok()?;
+        socket.set_nonblocking(true).ok()?;
+        let region = env::var("AWS_REGION").ok();
+        Some(Arc::new(Self { socket, region, table: table.to_owned() }))
+    }
+}
+
+/// Returns the id of the trace in the header of an invocation.
+pub(crate) fn trace_id(header: &str) -> Option<&str> {
+    part(header, "Root=")
+}
+
+fn part<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    header.split(';').find_map(|part| part.trim().strip_prefix(name))
+}
+
+/// The trace of an invocation.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    tracer: Arc<Tracer>,
+    id: String,
+    /// The id of the function's segment, which Lambda sends.
+    parent: String,
+    calls: AtomicU32,
+    failed: AtomicU32,
+    start: SystemTime,
+}
+
+/// A call of DynamoDB that has ended.
+#[derive(Debug)]
+pub(crate) struct Subsegment<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) start: SystemTime,
+    pub(crate) end: SystemTime,
+    pub(crate) retries: u32,
+    /// The status of the last response, if there was one.
+    pub(crate) status: Option<u16>,
+    /// DynamoDB's id of the request.
+    pub(crate) request_id: Option<&'a str>,
+    pub(crate) failed: bool,
+    pub(crate) throttled: bool,
+}
+
+impl Trace {
+    /// Returns the trace that the header of an invocation names, such as
+    /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, if it is
+    /// sampled.
+    pub(crate) fn new(tracer: &Arc<Tracer>, header: &str) -> Option<Self> {
+        if part(header, "Sampled=") != Some("1") {
+            return None;
+        }
+        Some(Self {
+            tracer: Arc::clone(tracer),
+            id: trace_id(header)?.to_owned(),
+            parent: part(header, "Parent=")?.to_owned(),
+            calls: AtomicU32::new(0),
+            failed: AtomicU32::new(0),
+            start: SystemTime::now(),
+        })
+    }
+
+    /// Sends the subsegment of a call, or counts it.
+    pub(crate) fn add(&self, call: &Subsegment<'_>) {
+        if self.calls.fetch_add(1, Relaxed) >= MAX_SUBSEGMENTS {
+            self.failed.fetch_add(u32::from(call.failed), Relaxed);
+            return;
+        }
+        let mut document = self.document(call.start, call.end);
+        document["aws"] = json!({
+            "operation": call.operation,
+            "region": self.tracer.region,
+            "table_name": self.tracer.table,
+            "request_id": call.request_id,
+            "retries": call.retries,
+        });
+        document["http"] = json!({"response": {"status": call.status}});
+        // An error is the client's, a fault the server's, and throttling is an error, too.
+        let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
+        document["error"] = json!(call.failed && is_client_error);
+        document["throttle"] = json!(call.throttled);
+        document["fault"] = json!(call.failed && !is_client_error);
+        self.send(&document);
+    }
+
+    /// Sends the subsegment that sums up the calls that have none.
+    pub(crate) fn finish(&self) {
+        let more = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
+        if more > 0 {
+            let mut document = self.document(self.start, SystemTime::now());
+            let failed = self.failed.load(Relaxed);
+            document["aws"] = json!({
+                "operation": format!("{more} more calls"),
+                "region": self.tracer.region,
+                "table_name": self.tracer.table,
+            });
+            document["metadata"] = json!({"calls": {"count": more, "failed": failed}});
+            document["fault"] = json!(failed > 0);
+            self.send(&document);
+        }
+    }
+
+    fn document(&self, start: SystemTime, end: SystemTime) -> Value {
+        let seconds =
+            |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        json!({
+            "name": "DynamoDB",
+            "id": format!("{:016x}", fastrand::u64(1..)),
+            "trace_id": self.id,
+            "parent_id": self.parent,
+            "type": "subsegment",
+            "namespace": "aws",
+            "start_time": seconds(start),
+            "end_time": seconds(end),
+        })
+    }
+
+    /// Sends a document. One that cannot be sent at once is lost, and nobody waits for it.
+    fn send(&self, document: &Value) {
+        let _ = self.tracer.socket.send(format!("{HEADER}{document}").as_bytes());
+    }
+}

@@ -1,0 +1,237 @@
+//! What a function tells an operator: one log line for each request, and a subsegment for each call
+//! of DynamoDB in a trace that is sampled. Nothing that people store is in either.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use lambda_http::http::Method;
+use serde_json::{Value, json};
+use tests::{Answer, Functions, Scripted, Table, engine};
+
+/// What no log and no trace may have.
+const MARK: &str = "marked-7d1f";
+
+async fn functions_on(table: &Table, variables: &[(&str, &str)]) -> Functions {
+    let mut all = vec![("DYNAMO_ENDPOINT", engine()), ("USERS_TABLE", table.name())];
+    all.extend(variables);
+    Functions::with(&all).await
+}
+
+/// One request to each function with marked ids, addresses and bodies, and then one that fails.
+async fn request_each(functions: &Functions) -> Vec<String> {
+    let api = &functions.api;
+    let user = json!({"id": MARK, "email": MARK, "text": MARK}).to_string();
+    let user_path = format!("/users/{MARK}");
+    let replies = [
+        api.post("/users", &user).await,
+        api.get(&user_path).await,
+        api.put(&user_path, &user).await,
+        api.get(&format!("/users?email={MARK}&limit=1&other={MARK}")).await,
+        api.delete(&user_path).await,
+        api.get(&user_path).await,
+        api.post("/users", &format!("{{\"{MARK}\": 1e999}}")).await,
+        api.delete(&format!("/users?email={MARK}")).await,
+        api.delete("/users").await,
+    ];
+    let statuses: Vec<_> = replies.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 400, 400, 400, 200]);
+    let id = |reply: &tests::Reply| reply.header("x-amzn-requestid").expect("an id").to_owned();
+    replies.iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn each_request_has_one_line_that_an_operator_can_query() {
+    let table = Table::new().await;
+    let functions = functions_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
+    let ids = request_each(&functions).await;
+    let lines = functions.into_request_lines().await;
+    let expected = [
+        ("POST", "/users", 200, None, 1, (0.0, true)),
+        ("GET", "/users/{id}", 200, None, 1, (1.0, false)),
+        ("PUT", "/users/{id}", 200, None, 1, (0.0, true)),
+        ("GET", "/users", 200, None, 1, (0.5, false)),
+        ("DELETE", "/users/{id}", 200, None, 1, (0.0, true)),
+        ("GET", "/users/{id}", 400, Some("UserNotFound"), 1, (1.0, false)),
+        ("POST", "/users", 400, Some("InvalidUser"), 0, (0.0, false)),
+        ("DELETE", "/users", 400, Some("InvalidRequest"), 0, (0.0, false)),
+        ("DELETE", "/users", 200, None, 1, (1.0, false)),
+    ];
+    let mut seen = BTreeSet::new();
+    assert_eq!(lines.len(), expected.len());
+    for (id, (method, route, status, code, calls, (read, writes))) in ids.iter().zip(expected) {
+        // Lines of different functions may be read in another order.
+        let line = lines.iter().find(|line| line["correlation_id"] == **id).expect("a line");
+        assert_eq!(
+            (&line["method"], &line["route"], &line["status"], &line["dynamodb_calls"]),
+            (&json!(method), &json!(route), &json!(status), &json!(calls)),
+        );
+        assert_eq!(line.get("code"), code.map(Value::from).as_ref());
+        assert_eq!(line["cold_start"], json!(seen.insert((method, route))), "{line}");
+        assert_eq!((&line["level"], &line["error"]), (&json!("INFO"), &Value::Null), "{line}");
+        assert_eq!(line["read_units"].as_f64(), Some(read), "{line}");
+        assert_eq!(line["write_units"].as_f64() > Some(0.0), writes, "{line}");
+        assert!(line["latency_ms"].as_f64() >= line["dynamodb_ms"].as_f64(), "{line}");
+        assert!(line["function_request_id"].is_string() && line["timestamp"].is_string(), "{line}");
+        assert!(line["xray_trace_id"].as_str().is_some_and(|id| id.starts_with("1-")), "{line}");
+        assert_eq!(
+            (&line["dynamodb_retries"], &line["dynamodb_throttles"]),
+            (&json!(0), &json!(0))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
+    let dynamodb = Scripted::start(|_, _| Answer::Error(400, "ThrottlingException")).await;
+    let functions = Functions::with(&[
+        ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+        ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
+    ])
+    .await;
+    functions.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
+    functions.api.get("/users?limit=0").await.is_error(400, "InvalidRequest");
+    let lines = functions.into_request_lines().await;
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let expected = json!(["ERROR", 503, "ServiceUnavailable", 1, 2, 3]);
+    let names = ["level", "status", "code", "dynamodb_calls", "dynamodb_retries"];
+    let mut found: Vec<_> = names.map(|name| line[name].clone()).into();
+    found.push(line["dynamodb_throttles"].clone());
+    assert_eq!(json!(found), expected, "{line}");
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("ThrottlingException")));
+}
+
+#[tokio::test]
+async fn nothing_that_people_store_is_logged_at_any_level_or_in_any_format() {
+    for level in ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"] {
+        for format in ["JSON", "Text"] {
+            let table = Table::new().await;
+            let variables = [("AWS_LAMBDA_LOG_LEVEL", level), ("AWS_LAMBDA_LOG_FORMAT", format)];
+            let functions = functions_on(&table, &variables).await;
+            request_each(&functions).await;
+            let log = functions.into_log().await;
+            assert!(log.iter().all(|line| !line.contains(MARK)), "{level}, {format}: {log:?}");
+            let expected = if ["TRACE", "DEBUG", "INFO"].contains(&level) { 9 } else { 0 };
+            assert_eq!(log.len(), expected, "{level}, {format}: {log:?}");
+        }
+    }
+}
+
+/// A socket in the place of the X-Ray daemon.
+struct Daemon {
+    socket: UdpSocket,
+    address: String,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        let address = socket.local_addr().expect("an address").to_string();
+        Self { socket, address }
+    }
+
+    /// Receives the next document.
+    fn receive(&self) -> Value {
+        let mut datagram = vec![0; 65_536];
+        let bytes = self.socket.recv(&mut datagram).expect("a datagram");
+        let text = str::from_utf8(&datagram[..bytes]).expect("UTF-8");
+        let document = text.strip_prefix("{\"format\": \"json\", \"version\": 1}\n").expect(text);
+        assert!(!document.contains(MARK), "{document}");
+        serde_json::from_str(document).expect("JSON")
+    }
+}
+
+const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+
+fn header(sampled: u8) -> String {
+    format!("Root={ROOT};Parent=53995c3f42cd8ad8;Sampled={sampled}")
+}
+
+#[tokio::test]
+async fn each_call_is_a_subsegment_of_a_trace_that_is_sampled() {
+    let (table, daemon) = (Table::new().await, Daemon::start());
+    let variables =
+        [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()), ("AWS_REGION", "eu-west-1")];
+    let functions = functions_on(&table, &variables).await;
+    let path = format!("/users/{MARK}");
+    // Nothing is sent for these, nor for the connection that is opened before.
+    functions.api.get(&path).await.is_error(400, "UserNotFound");
+    functions.api.send_traced(Method::GET, &path, &header(0)).await;
+    functions.api.send_traced(Method::GET, &path, "Root=1;Sampled=1").await;
+
+    functions.api.send_traced(Method::DELETE, &path, &header(1)).await;
+    let subsegment = daemon.receive();
+    assert_eq!(
+        subsegment["aws"],
+        json!({
+            "operation": "DeleteItem", "region": "eu-west-1", "table_name": table.name(),
+            "request_id": subsegment["aws"]["request_id"], "retries": 0,
+        })
+    );
+    for (name, value) in [
+        ("name", json!("DynamoDB")),
+        ("type", json!("subsegment")),
+        ("namespace", json!("aws")),
+        ("trace_id", json!(ROOT)),
+        ("parent_id", json!("53995c3f42cd8ad8")),
+        ("http", json!({"response": {"status": 200}})),
+        ("error", json!(false)),
+        ("throttle", json!(false)),
+        ("fault", json!(false)),
+    ] {
+        assert_eq!(subsegment[name], value, "{subsegment}");
+    }
+    let id = subsegment["id"].as_str().expect("an id");
+    assert!(id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
+    assert!(subsegment["start_time"].as_f64() < subsegment["end_time"].as_f64(), "{subsegment}");
+}
+
+#[tokio::test]
+async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
+    for (status, code, error, throttle, fault) in [
+        (400, "ThrottlingException", true, true, false),
+        (400, "AccessDeniedException", true, false, false),
+        (500, "InternalServerError", false, false, true),
+    ] {
+        let daemon = Daemon::start();
+        let dynamodb = Scripted::start(move |_, _| Answer::Error(status, code)).await;
+        let functions = Functions::with(&[
+            ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+            ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
+        ])
+        .await;
+        functions.api.send_traced(Method::GET, "/users/1", &header(1)).await;
+        let subsegment = daemon.receive();
+        let found = ["error", "throttle", "fault"].map(|name| subsegment[name].clone());
+        assert_eq!(found, [error, throttle, fault].map(Value::from), "{subsegment}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_beyond_a_hundred_are_summed_up() {
+    let (table, daemon) = (Table::new().await, Daemon::start());
+    let users: Vec<_> = (0..3000).map(|i| json!({"id": i.to_string()})).collect();
+    table.put_all(&users).await;
+    let variables = [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str())];
+    let functions = functions_on(&table, &variables).await;
+    let received =
+        std::thread::spawn(move || (0..101).map(|_| daemon.receive()).collect::<Vec<_>>());
+    let reply = functions.api.send_traced(Method::DELETE, "/users", &header(1)).await;
+    reply.is(200, &Value::Null);
+    let documents = received.join().expect("101 datagrams");
+    assert_eq!(documents[100]["aws"]["operation"], json!("21 more calls"), "{}", documents[100]);
+    assert_eq!(documents[100]["metadata"]["calls"], json!({"count": 21, "failed": 0}));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
+    let table = Table::new().await;
+    for address in ["127.0.0.1:9", "nowhere", "127.0.0.1", "", "tcp:127.0.0.1:2000"] {
+        let functions = functions_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
+        for _ in 0..3 {
+            functions.api.send_traced(Method::GET, "/users", &header(1)).await.is(200, &json!([]));
+        }
+    }
+}
