@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::{Answer, Functions, Scripted, Table, engine};
+use tests::{Answer, Functions, Scripted, TEMPLATE, Table, engine};
 
 /// What no log and no trace may have.
 const MARK: &str = "marked-7d1f";
@@ -232,6 +232,55 @@ async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
         let functions = functions_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
         for _ in 0..3 {
             functions.api.send_traced(Method::GET, "/users", &header(1)).await.is(200, &json!([]));
+        }
+    }
+}
+
+/// The words of a query that are names of fields, and not Logs Insights' own or given by the query.
+fn fields(query: &str) -> BTreeSet<String> {
+    const LANGUAGE: [&str; 19] = [
+        "filter", "stats", "sort", "limit", "fields", "like", "and", "or", "in", "as", "by",
+        "desc", "bin", "count", "sum", "avg", "m", "h", "true",
+    ];
+    // What is quoted is a value, but for the name in the quoted part of a message.
+    let unquoted: String = query.split('"').step_by(2).collect();
+    let words: Vec<_> = unquoted
+        .split(|character: char| !character.is_alphanumeric() && !"_@.".contains(character))
+        .filter(|word| !word.is_empty() && !word.starts_with('@'))
+        .collect();
+    let given: BTreeSet<_> =
+        words.windows(2).filter(|pair| pair[0] == "as").map(|pair| pair[1]).collect();
+    words
+        .into_iter()
+        .filter(|word| !LANGUAGE.contains(word) && !given.contains(word))
+        .filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase()))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn the_saved_queries_ask_for_fields_that_the_lines_have() {
+    let dynamodb = Scripted::start(|_, _| Answer::Error(400, "ThrottlingException")).await;
+    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];
+    let functions = Functions::with(&variables).await;
+    functions.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
+    let lines = functions.into_request_lines().await;
+    let line = lines[0].as_object().expect("an object");
+
+    let template = std::fs::read_to_string(TEMPLATE).expect("the template");
+    let template: Value = serde_saphyr::from_str(&template).expect("YAML");
+    let resources = template["Resources"].as_object().expect("resources");
+    let queries: Vec<_> = resources
+        .values()
+        .filter(|resource| resource["Type"] == "AWS::Logs::QueryDefinition")
+        .map(|resource| resource["Properties"]["QueryString"].as_str().expect("a query"))
+        .collect();
+    assert_eq!(queries.len(), 5);
+    for query in queries {
+        let fields = fields(query);
+        assert!(query.contains("cold_start\":true") || fields.contains("message"), "{query}");
+        for field in fields {
+            assert!(line.contains_key(&field), "{field} is not in the line: {query}");
         }
     }
 }

@@ -420,6 +420,8 @@ fn the_dashboard_shows_each_function() {
             ("Function throttles", &metric),
             ("Function duration, p99 (ms)", &metric),
             ("Last errors", &logs),
+            ("Cold starts", &logs),
+            ("Consumed units by route", &logs),
         ] {
             let widget = widgets
                 .iter()
@@ -457,8 +459,12 @@ fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
 
 #[test]
 fn resources_are_tagged_with_service_and_stage() {
-    const WITHOUT_TAGS: [&str; 3] =
-        ["AWS::ApiGateway::Account", "AWS::ApiGateway::UsagePlanKey", "AWS::IAM::ManagedPolicy"];
+    const WITHOUT_TAGS: [&str; 4] = [
+        "AWS::ApiGateway::Account",
+        "AWS::ApiGateway::UsagePlanKey",
+        "AWS::IAM::ManagedPolicy",
+        "AWS::Logs::QueryDefinition",
+    ];
     let yaml = yaml();
     let functions = &yaml["Globals"]["Function"]["Tags"];
     assert_eq!(functions, &json!({"service": "user-profiles", "stage": "StageName"}));
