@@ -16,7 +16,7 @@ use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -48,7 +48,17 @@ const MACHINE: &str = "
         head -n 1), $(uname -sr), $(rustc --version)\"";
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let is_given = |name| arguments.iter().any(|argument| argument == name);
     if is_given("budget") {
