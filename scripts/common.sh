@@ -1,8 +1,8 @@
-# What the scripts for stages share. Each starts with:  . "$(dirname "$0")/common.sh"
+# Shared by the scripts for stages. Each starts with:  . "$(dirname "$0")/common.sh"
 # shellcheck shell=sh
 #
-# They read what the caller gives (STAGE, PARAMS, ARCH and so on) from the environment, and never let
-# a shell evaluate it.
+# They read what the caller gives (STAGE, PARAMS, ARCH and so on) from the environment, and never
+# let a shell evaluate it.
 set -euf
 cd "$(dirname "$0")/.."
 
@@ -17,8 +17,9 @@ fail() {
 	exit 1
 }
 
-# The tools of `make tools` have pinned versions, so they come before others on the PATH. The AWS CLI
-# is the exception: its version 2 is not on PyPI, so an AWS CLI on the PATH comes before .venv's.
+# The tools of `make tools` have pinned versions, so they come before others on the PATH. The AWS
+# CLI is the exception: its version 2 is not on PyPI, so an AWS CLI on the PATH comes before
+# .venv's.
 aws_cli=$(command -v aws || true)
 PATH=$PWD/.venv/bin:$PATH
 SAM_CLI_TELEMETRY=0
@@ -41,7 +42,7 @@ need() {
 need_credentials() {
 	need aws
 	aws sts get-caller-identity --output text >/dev/null ||
-		fail 'AWS gives no access. Run "aws configure", or set AWS_PROFILE to one of your profiles.'
+		fail 'AWS rejects the credentials. Run "aws configure", or set AWS_PROFILE to a profile.'
 }
 
 stage=${STAGE:-test}
@@ -65,17 +66,18 @@ stack_name=$(samconfig stack_name)
 	"$(sed -n 's/^\[\([^.]*\)\..*/  \1/p' samconfig.toml | sed 's/ default$/ test/')" \
 	"docs/deploying.md says how to add one."
 
-# stack QUERY prints what the query selects from the stack's description; nothing if there is no stack.
+# stack QUERY prints what the query selects from the stack's description; nothing if there is no
+# stack.
 stack() {
 	status=0
-	answer=$(aws cloudformation describe-stacks --stack-name "$stack_name" \
+	output=$(aws cloudformation describe-stacks --stack-name "$stack_name" \
 		--output text --query "$1" 2>"$scratch/stack") || status=$?
 	if [ "$status" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
-		status=0 answer=
+		status=0 output=
 	else
 		cat "$scratch/stack" >&2
 	fi
-	[ "$answer" = None ] || [ -z "$answer" ] || printf '%s\n' "$answer"
+	[ "$output" = None ] || [ -z "$output" ] || printf '%s\n' "$output"
 	return "$status"
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the functions, deploys the stage STAGE and writes its URL to api.txt.
-# PARAMS='Name=Value ...' gives parameters of template.yaml. A deployed stage keeps a parameter until
-# it is given another value, here or in samconfig.toml.
+# Builds the functions, deploys the stage STAGE and writes its URL to api.txt. PARAMS='Name=Value
+# ...' gives parameters of template.yaml. A deployed stage keeps a parameter until it is given
+# another value, here or in samconfig.toml.
 . "$(dirname "$0")/common.sh"
 
 # --- What is given: samconfig.toml's parameters, then the caller's. sam takes the last of several.
@@ -99,9 +99,9 @@ has() {
 	return 1
 }
 
-# choose_api_logs gives API Gateway a role for its logs if the account has none, and prints the value
-# of ApiLogs for a new stack. The role belongs to the account, and no stack can rely on a role that it
-# creates itself: API Gateway rejects one that IAM has not propagated yet.
+# choose_api_logs gives API Gateway a role for its logs if the account has none, and prints the
+# value of ApiLogs for a new stack. The role belongs to the account, and no stack can rely on a role
+# that it creates itself: API Gateway rejects one that IAM has not propagated yet.
 choose_api_logs() {
 	role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 	case $role in

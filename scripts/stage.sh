@@ -30,11 +30,11 @@ destroy)
 	need sam
 	need_credentials
 	if [ "${YES:-}" != 1 ]; then
-		printf 'This deletes the stack %s. Its table stays. Type the name of the stack to go on: ' \
+		printf 'This deletes the stack %s. Its table stays. Type the name of the stack to continue: ' \
 			"$stack_name"
-		answer=
-		read -r answer || true
-		[ "$answer" = "$stack_name" ] || fail '' 'Nothing was deleted.'
+		confirmation=
+		read -r confirmation || true
+		[ "$confirmation" = "$stack_name" ] || fail '' 'Nothing was deleted.'
 	fi
 	url=$(output ApiUrl)
 	sam delete --stack-name "$stack_name" --no-prompts

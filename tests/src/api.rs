@@ -29,8 +29,9 @@ static TURN: Mutex<()> = Mutex::const_new(());
 
 /// An API to send requests to.
 ///
-/// At a deployed API, a test shares the table with others, whose users it must leave alone. It takes
-/// ids and e-mail addresses that nobody else has, and [`Api::share`] deletes the users that it created.
+/// At a deployed API, a test shares the table with others, whose users it must leave alone. It
+/// takes ids and e-mail addresses that nobody else has, and [`Api::share`] deletes the users that
+/// it created.
 pub struct Api {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
@@ -43,8 +44,9 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns the API at the URL in the environment variable `API_ENDPOINT`, or without the variable
-    /// a local service of the test's own. For a test that creates no users; others use [`Api::share`].
+    /// Returns the API at the URL in the environment variable `API_ENDPOINT`, or without the
+    /// variable a local service of the test's own. For a test that creates no users; others use
+    /// [`Api::share`].
     pub async fn shared() -> Self {
         match endpoint() {
             Some(url) => Self::deployed(&url).await,
@@ -52,8 +54,8 @@ impl Api {
         }
     }
 
-    /// Runs a test on the API of [`Api::shared`], whose table other clients may use at the same time.
-    /// When the test ends, even by a panic, the users that it created are deleted.
+    /// Runs a test on the API of [`Api::shared`], whose table other clients may use at the same
+    /// time. When the test ends, even by a panic, the users that it created are deleted.
     ///
     /// # Panics
     ///
@@ -69,8 +71,8 @@ impl Api {
         }
     }
 
-    /// Returns the API in which all users may be deleted: a local service of the test's own, or with
-    /// `WIPE=1` the one at `API_ENDPOINT`, whose users this deletes.
+    /// Returns the API in which all users may be deleted: a local service of the test's own, or
+    /// with `WIPE=1` the one at `API_ENDPOINT`, whose users this deletes.
     ///
     /// # Panics
     ///
@@ -102,7 +104,7 @@ impl Api {
         }
     }
 
-    /// A local service of the test's own, with its users in this database.
+    /// Starts a local service of the test's own, with its users in this database.
     ///
     /// # Panics
     ///
@@ -142,7 +144,7 @@ impl Api {
         Self::start(Options { database, instances, ..options }).await
     }
 
-    /// A local service that is run this way.
+    /// Starts a local service with these options.
     ///
     /// # Panics
     ///
@@ -184,7 +186,7 @@ impl Api {
         users.iter().filter(is_mine).cloned().collect()
     }
 
-    /// The local service, if it is one.
+    /// Returns the local service, if it is one.
     #[must_use]
     pub fn service(&self) -> Option<&Service> {
         self.service.as_ref()
@@ -206,7 +208,7 @@ impl Api {
         }
     }
 
-    /// The path below the stage of a URL that the API gave in a link.
+    /// Returns the path below the stage of a URL from a link.
     ///
     /// # Panics
     ///
@@ -218,13 +220,13 @@ impl Api {
             .unwrap_or_else(|| panic!("{url} is not below {stage}"))
     }
 
-    /// Reads. Paths are below the stage, percent-encoded, with their query.
+    /// Sends a `GET`. Paths are below the stage, percent-encoded, with their query.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, "").await
     }
 
-    /// Posts a body, and remembers the user that this may create. A deployed table has a maximum of
-    /// write units: after a 503, this waits as long as the response says, up to twenty times.
+    /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
+    /// of write units: after a 503, this waits as long as the response says, up to twenty times.
     ///
     /// # Panics
     ///
@@ -238,7 +240,7 @@ impl Api {
             remember(id);
         }
         let mut reply = self.send(Method::POST, path, body).await;
-        // A local service has nothing that passes, and tests want to see its faults.
+        // A local service has no transient faults, and tests check its 503s.
         let tries = if self.service.is_some() { 0 } else { 20 };
         for _ in 0..tries {
             let Some(seconds) = reply.header("retry-after").and_then(|value| value.parse().ok())
@@ -254,12 +256,12 @@ impl Api {
         reply
     }
 
-    /// Puts a body.
+    /// Sends a `PUT`.
     pub async fn put(&self, path: &str, body: &str) -> Reply {
         self.send(Method::PUT, path, body).await
     }
 
-    /// Deletes.
+    /// Sends a `DELETE`.
     pub async fn delete(&self, path: &str) -> Reply {
         self.send(Method::DELETE, path, "").await
     }
@@ -279,7 +281,7 @@ impl Api {
     ///
     /// # Panics
     ///
-    /// If there is no answer.
+    /// If there is no response.
     pub async fn send(&self, method: Method, path: &str, body: &str) -> Reply {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if !body.is_empty() {

@@ -1,4 +1,4 @@
-//! What a request to a deployed API carries to be let in, as the environment says.
+//! Authenticates requests to a deployed API with what the environment has.
 
 use std::env;
 use std::time::SystemTime;
@@ -9,11 +9,11 @@ use aws_sigv4::sign::v4::SigningParams;
 use lambda_http::Body;
 use lambda_http::http::{HeaderValue, Request};
 
-/// Adds the API key in `API_KEY`, and the signature that an API with `AuthType=AWS_IAM` asks for where `AUTH_TYPE` says so.
+/// Adds the API key in `API_KEY`, and a signature if `AUTH_TYPE` is `AWS_IAM`.
 ///
 /// # Panics
 ///
-/// If a signature is asked for and the environment has no credentials.
+/// If a signature is needed and the environment has no credentials.
 pub(crate) fn authenticate(request: &mut Request<Body>) {
     if let Some(key) = variable("API_KEY") {
         request.headers_mut().insert(

@@ -1,4 +1,4 @@
-//! REST proxy events, as API Gateway makes them for Lambda.
+//! REST proxy events, as API Gateway builds them for Lambda.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,7 +7,7 @@ use lambda_http::{Context, Request, RequestExt};
 use serde_json::{Value, json};
 use users_core::Route;
 
-/// A request to the API, as the event that API Gateway makes of it.
+/// A request to the API, as the event that API Gateway builds from it.
 ///
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format>
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl<'a> Event<'a> {
         Self { method, resource, id: None, query: BTreeMap::new(), body: None, base64: false }
     }
 
-    /// The `{id}` of the path, as it stands in the URL.
+    /// Sets the `{id}` of the path, percent-encoded as in the URL.
     #[must_use]
     pub fn id(mut self, encoded: &str) -> Self {
         self.id = Some(encoded.to_owned());
@@ -41,20 +41,20 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// The text of the body.
+    /// Sets the body.
     #[must_use]
     pub fn body(mut self, text: &str) -> Self {
         self.body = Some(text.to_owned());
         self
     }
 
-    /// The body, in base64.
+    /// Sets the body, in base64.
     #[must_use]
     pub fn base64_body(self, base64: &str) -> Self {
         Self { base64: true, ..self.body(base64) }
     }
 
-    /// The event as JSON.
+    /// Returns the event as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         let path = self.resource.replace("{id}", self.id.as_deref().unwrap_or_default());
@@ -67,7 +67,8 @@ impl<'a> Event<'a> {
             "headers": {"Host": "example.com", "X-Forwarded-Proto": "https"},
             "multiValueHeaders": {"Host": ["example.com"], "X-Forwarded-Proto": ["https"]},
             "queryStringParameters": if self.query.is_empty() { Value::Null } else { json!(last) },
-            "multiValueQueryStringParameters": if self.query.is_empty() { Value::Null } else { json!(self.query) },
+            "multiValueQueryStringParameters":
+                if self.query.is_empty() { Value::Null } else { json!(self.query) },
             "pathParameters": self.id.as_ref().map(|id| json!({"id": id})),
             "stageVariables": null,
             "requestContext": {

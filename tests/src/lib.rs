@@ -1,4 +1,5 @@
-//! What the suites share: a DynamoDB with a table for each test, events as API Gateway makes them, and what is answered.
+//! The code that the suites share: a DynamoDB with a table for each test, events as API Gateway
+//! builds them, servers that fail on demand, and responses.
 
 mod api;
 mod auth;
@@ -19,7 +20,7 @@ pub use executables::executables;
 pub use functions::Functions;
 pub use memory::peak_memory;
 pub use reply::Reply;
-pub use scripted::{Answer, Scripted, empty_table};
+pub use scripted::{ScriptedResponse, ScriptedServer, empty_table};
 pub use table::{TEMPLATE, Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
 pub use tls_proxy::TlsProxy;

@@ -1,10 +1,10 @@
-//! How much memory a function has used.
+//! Measures the memory of a function.
 
 use std::fs;
 use std::path::Path;
 
-/// Returns the most bytes of memory that the process of a function has had, if the system tells: the
-/// process that runs `executable` and uses the DynamoDB at `endpoint`.
+/// Returns the peak memory, in bytes, of the process that runs `executable` with the DynamoDB at
+/// `endpoint`, if the system provides it.
 #[must_use]
 pub fn peak_memory(executable: &str, endpoint: &str) -> Option<u64> {
     let variable = format!("DYNAMO_ENDPOINT={endpoint}");

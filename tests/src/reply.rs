@@ -1,4 +1,4 @@
-//! What the API answered.
+//! Responses of the API, and assertions on them.
 
 use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
@@ -15,7 +15,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A response over HTTP.
+    /// Returns a response that came over HTTP.
     ///
     /// # Panics
     ///
@@ -28,7 +28,7 @@ impl Reply {
         reply
     }
 
-    /// What a handler answered.
+    /// Returns a response of a handler.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ impl Reply {
         Self::new(parts.status.as_u16(), parts.headers, text)
     }
 
-    /// The body.
+    /// Returns the body.
     ///
     /// # Panics
     ///
@@ -50,7 +50,7 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// The value of a header.
+    /// Returns the value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -65,7 +65,7 @@ impl Reply {
         assert_eq!((self.status, &self.json()), (status, body));
     }
 
-    /// Asserts that this is the error with this status and code, whose body has the contract's form.
+    /// Asserts that this is the error with this status and code, in the contract's form.
     ///
     /// # Panics
     ///
@@ -84,13 +84,13 @@ impl Reply {
         assert_eq!(self.header("retry-after").is_some(), status == 503, "{}", self.text);
     }
 
-    /// The message of an error.
+    /// Returns the message of an error.
     #[must_use]
     pub fn message(&self) -> String {
         self.json()["message"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The URL of the next page, if there is one.
+    /// Returns the URL of the next page, if there is one.
     ///
     /// # Panics
     ///
@@ -102,7 +102,7 @@ impl Reply {
         Some(url.unwrap_or_else(|| panic!("not a link to a next page: {link}")).to_owned())
     }
 
-    /// The query of the next page, decoded, if there is one.
+    /// Returns the query of the next page, decoded, if there is one.
     #[must_use]
     pub fn next_query(&self) -> Option<Vec<(String, String)>> {
         let url = self.next_url()?;
@@ -110,7 +110,7 @@ impl Reply {
         Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
-    /// The bytes of the response as a function sends it to Lambda: JSON with the body as a string in it.
+    /// Returns the size of the response, in bytes, as a function sends it to Lambda.
     #[must_use]
     pub fn bytes_on_lambda(&self) -> usize {
         let headers: serde_json::Map<_, _> = self
@@ -118,8 +118,13 @@ impl Reply {
             .iter()
             .map(|(name, value)| (name.to_string(), json!([value.to_str().unwrap_or_default()])))
             .collect();
-        json!({"statusCode": self.status, "headers": {}, "multiValueHeaders": headers, "body": self.text, "isBase64Encoded": false})
-            .to_string()
-            .len()
+        let response = json!({
+            "statusCode": self.status,
+            "headers": {},
+            "multiValueHeaders": headers,
+            "body": self.text,
+            "isBase64Encoded": false,
+        });
+        response.to_string().len()
     }
 }

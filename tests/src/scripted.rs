@@ -1,4 +1,4 @@
-//! A server in the place of DynamoDB that fails as no engine does on demand.
+//! A server that stands in for DynamoDB, and fails on demand as no engine does.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -8,30 +8,30 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// How a request is answered.
+/// How the server responds to a request.
 #[derive(Clone, Debug)]
-pub enum Answer {
-    /// With this status and JSON.
+pub enum ScriptedResponse {
+    /// This status and JSON.
     Json(u16, Value),
-    /// With an error of DynamoDB's: this status and code.
+    /// An error of DynamoDB's with this status and code.
     Error(u16, &'static str),
-    /// With this status and text, whatever it is.
+    /// This status and text.
     Text(u16, &'static str),
-    /// With the beginning of an answer, and then the connection is closed.
+    /// The beginning of a response; then the connection is closed.
     Partial,
-    /// With the beginning of an answer, and then nothing.
+    /// The beginning of a response, and then nothing.
     Stalled,
-    /// Not at all; the connection stays open.
+    /// Nothing; the connection stays open.
     Silence,
-    /// The connection is reset.
+    /// A reset of the connection.
     Reset,
 }
 
-/// What answers: the operation's name, such as `GetItem`, and the request's JSON in, the answer out.
-type Script = Box<dyn FnMut(&str, &Value) -> Answer + Send>;
+/// Takes the operation's name, such as `GetItem`, and the request's JSON.
+type Script = Box<dyn FnMut(&str, &Value) -> ScriptedResponse + Send>;
 
 /// A scripted server on a port of its own. It ends when it is dropped.
-pub struct Scripted {
+pub struct ScriptedServer {
     endpoint: String,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -42,14 +42,16 @@ struct Shared {
     connections: AtomicUsize,
 }
 
-impl Scripted {
-    /// Starts a server that answers by this script. Requests that create or describe a table
+impl ScriptedServer {
+    /// Starts a server that follows this script. Requests that create or describe a table
     /// succeed, whatever the script.
     ///
     /// # Panics
     ///
     /// If there is no port.
-    pub async fn start(script: impl FnMut(&str, &Value) -> Answer + Send + 'static) -> Self {
+    pub async fn start(
+        script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
@@ -60,38 +62,41 @@ impl Scripted {
         Self { endpoint, shared, server }
     }
 
-    /// The URL of the server.
+    /// Returns the URL of the server.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Answers by another script from now on.
+    /// Follows another script from now on.
     ///
     /// # Panics
     ///
-    /// If the script before panicked.
-    pub fn now(&self, script: impl FnMut(&str, &Value) -> Answer + Send + 'static) {
-        *self.shared.script.lock().expect("a script") = Box::new(script);
+    /// If the former script panicked.
+    pub fn set_script(
+        &self,
+        script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
+    ) {
+        *self.shared.script.lock().expect("the script did not panic") = Box::new(script);
     }
 
-    /// How many connections were made.
+    /// Returns how many connections were opened.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Relaxed)
     }
 }
 
-impl Drop for Scripted {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-/// The answers of a DynamoDB with an empty table.
+/// Responds as a DynamoDB with an empty table does.
 #[must_use]
-pub fn empty_table(operation: &str, _: &Value) -> Answer {
-    Answer::Json(
+pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
+    ScriptedResponse::Json(
         200,
         if matches!(operation, "Scan" | "Query") {
             json!({"Items": [], "Count": 0, "ScannedCount": 0})
@@ -110,42 +115,47 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Answers the requests of one connection, until either side is through with it.
+/// Responds to the requests of one connection, until either side closes it.
 async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
         let (operation, body) = request(&mut stream).await?;
-        let answer = match operation.as_str() {
+        let response = match operation.as_str() {
             "CreateTable" => {
-                Answer::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
+                ScriptedResponse::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
             }
-            "DescribeTable" => Answer::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}})),
-            _ => shared.script.lock().expect("a script")(&operation, &body),
+            "DescribeTable" => {
+                ScriptedResponse::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}}))
+            }
+            _ => shared.script.lock().expect("the script did not panic")(&operation, &body),
         };
-        let (status, text) = match answer {
-            Answer::Json(status, body) => (status, body.to_string()),
-            Answer::Error(status, code) => {
-                let body = json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": "scripted"});
+        let (status, text) = match response {
+            ScriptedResponse::Json(status, body) => (status, body.to_string()),
+            ScriptedResponse::Error(status, code) => {
+                let body = json!({
+                    "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
+                    "message": "scripted",
+                });
                 (status, body.to_string())
             }
-            Answer::Text(status, text) => (status, text.to_owned()),
-            Answer::Partial => {
+            ScriptedResponse::Text(status, text) => (status, text.to_owned()),
+            ScriptedResponse::Partial => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
                 return None;
             }
-            Answer::Stalled => {
+            ScriptedResponse::Stalled => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
                 return std::future::pending().await;
             }
-            Answer::Silence => return std::future::pending().await,
-            Answer::Reset => {
+            ScriptedResponse::Silence => return std::future::pending().await,
+            ScriptedResponse::Reset => {
                 stream.get_ref().set_zero_linger().ok()?;
                 return None;
             }
         };
         let length = text.len();
         let head = format!(
-            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {length}\r\n\
-             Connection: keep-alive\r\n\r\n"
+            "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\
+             Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
         stream.write_all((head + &text).as_bytes()).await.ok()?;
     }

@@ -16,8 +16,7 @@ use uuid::Uuid;
 /// The repository's `template.yaml`.
 pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
 
-/// A table of the test's own, with the schema that `template.yaml` gives it. It is deleted when it
-/// is dropped.
+/// A table of the test's own, with the schema in `template.yaml`. Dropping it deletes the table.
 #[derive(Debug)]
 pub struct Table {
     client: Client,
@@ -25,8 +24,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table in the DynamoDB that the environment names in `DYNAMO_ENDPOINT`, else in one
-    /// embedded in this process.
+    /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, else in one embedded in this process.
     ///
     /// # Panics
     ///
@@ -38,19 +36,19 @@ impl Table {
         table
     }
 
-    /// A table that does not exist.
+    /// Returns a table that does not exist.
     #[must_use]
     pub fn missing() -> Self {
         Self { client: client(), name: format!("user-profiles-{}", Uuid::new_v4()) }
     }
 
-    /// The table's name.
+    /// Returns the table's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The store of the users in the table.
+    /// Returns the store of the users in the table.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.client.clone(), &self.name)
@@ -107,7 +105,7 @@ impl Table {
         }
     }
 
-    /// The user in the table with this id.
+    /// Returns the user in the table with this id.
     ///
     /// # Panics
     ///
@@ -125,7 +123,7 @@ impl Table {
 }
 
 impl Drop for Table {
-    /// Leaves nothing behind in a DynamoDB that outlives the tests.
+    /// Deletes the table from a DynamoDB that outlives the tests.
     fn drop(&mut self) {
         let name = self.name.clone();
         // A runtime and a connection of its own: those of the test stand still until this returns.
@@ -155,7 +153,7 @@ pub fn engine() -> &'static str {
 }
 
 /// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. As DynamoDB
-/// Local does, it takes any credentials. The local service's takes only those of its functions.
+/// Local does, it accepts any credentials; the local service's accepts only those of its functions.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.set_nonblocking(true).expect("a listener for tokio");
@@ -172,7 +170,7 @@ fn embedded() -> String {
     url
 }
 
-/// An item of a user, made without the code under test. Numbers are those that a float keeps.
+/// Returns a user as an item, without the code under test. Numbers are those that a float keeps.
 fn item(user: &Value) -> HashMap<String, AttributeValue> {
     user.as_object()
         .expect("an object")

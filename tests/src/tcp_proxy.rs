@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// What happens to the connections that were open when they died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// The next packet is answered with a reset.
+    /// The next packet causes a reset.
     Reset,
     /// Packets vanish, and nothing ever comes back.
     Silence,
@@ -126,7 +126,9 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
     loop {
         tokio::select! {
             biased;
-            death = async { dead.wait_for(|(count, _)| number < *count).await.map(|dead| dead.1) } => {
+            death = async {
+                dead.wait_for(|(count, _)| number < *count).await.map(|dead| dead.1)
+            } => {
                 let death = death.ok()?;
                 drop(server);
                 // A reset comes only when the client sends something, as from a peer that forgot.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::{Api, Death, Reply, Table, TcpProxy, engine};
 
-/// One request to each function. Each returns 200, if the users 1, 2 and 3 exist, and 4 does not.
+/// Sends a request to each function. Each returns 200 if the users 1, 2 and 3 exist and 4 does not.
 async fn request_each(api: &Api) -> [Reply; 6] {
     let user = json!({"id": "4"}).to_string();
     let replies = tokio::join!(

@@ -196,7 +196,7 @@ async fn lists_larger_than_a_response_come_in_pages() {
 }
 
 #[tokio::test]
-async fn what_the_api_does_not_have_is_refused_by_the_gateway() {
+async fn the_gateway_rejects_what_the_api_does_not_have() {
     let api = Api::shared().await;
     for (method, path) in [
         (Method::GET, "/"),
@@ -214,7 +214,7 @@ async fn what_the_api_does_not_have_is_refused_by_the_gateway() {
 }
 
 #[tokio::test]
-async fn pages_of_the_origin_that_is_allowed_can_read_answers_and_their_links() {
+async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
     let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
     for function in template.functions.values_mut() {
         function.variables.insert(ORIGIN_VARIABLE.to_owned(), "https://app.example.com".to_owned());
@@ -228,7 +228,7 @@ async fn pages_of_the_origin_that_is_allowed_can_read_answers_and_their_links() 
     assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
 }
 
-/// Another client writes users while this suite runs on the same API, as a process of its own.
+/// Runs this suite as a process of its own, while another client writes users on the same API.
 #[tokio::test]
 async fn the_suite_leaves_the_users_of_other_clients_alone() {
     const THIS_TEST: &str = "the_suite_leaves_the_users_of_other_clients_alone";
@@ -243,7 +243,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
         .expect("the suite starts");
 
     let mut written = BTreeSet::new();
-    // As fast as customers sign up, and no faster: the suite shall have a share of the machine too.
+    // Not as fast as possible, so that the suite gets a share of the machine too.
     let mut sign_ups = interval(Duration::from_millis(50));
     let status = loop {
         sign_ups.tick().await;
@@ -269,7 +269,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
 }
 
 #[tokio::test]
-async fn users_in_a_file_are_there_again_after_a_restart() {
+async fn users_in_a_file_survive_a_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = Database::File(directory.path().join("data/users.db"));
     let api = Api::local(file.clone()).await;

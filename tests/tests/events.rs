@@ -1,10 +1,13 @@
-//! The events that reach a function, however they are written, and those that it must not serve.
+//! Events in every form that reaches a function, and those that it must reject.
 
 use std::path::Path;
 
 use local::{Route, Template};
 use serde_json::{Value, json};
 use tests::{Api, Event, TEMPLATE, Table, engine};
+
+/// The methods whose operations read a body.
+const METHODS_WITH_BODY: [&str; 2] = ["POST", "PUT"];
 
 /// Returns the route of each function.
 fn routes() -> Vec<Route> {
@@ -53,7 +56,7 @@ impl Functions {
     }
 }
 
-/// The event of a request to a function that succeeds if the user 1 exists.
+/// Returns the event of a request to a function that succeeds if the user 1 exists.
 fn event(method: &str, resource: &str) -> Value {
     Event::new(method, resource).id("1").body("{}").json()
 }
@@ -62,10 +65,16 @@ fn event(method: &str, resource: &str) -> Value {
 async fn parts_that_an_operation_does_not_need_can_be_anything() {
     let functions = Functions::start().await;
     let odd = json!({
-        "headers": {"": "empty", "X-Control": "\u{1}", "X-Null": null, "X-Number": 1, "Host": "ho st"},
-        "multiValueHeaders": {"Host": ["[::", "\u{e9}"], "X-Null": [null], "X-Forwarded-Proto": "://"},
+        "headers": {
+            "": "empty", "X-Control": "\u{1}", "X-Null": null, "X-Number": 1, "Host": "ho st",
+        },
+        "multiValueHeaders": {
+            "Host": ["[::", "\u{e9}"], "X-Null": [null], "X-Forwarded-Proto": "://",
+        },
         "stageVariables": [],
-        "requestContext": {"identity": null, "domainName": 5, "path": [], "authorizer": {"a": {"b": []}}},
+        "requestContext": {
+            "identity": null, "domainName": 5, "path": [], "authorizer": {"a": {"b": []}},
+        },
         "extra": {"deep": [[[[]]]]},
     });
     let routes = routes();
@@ -79,7 +88,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         }
         for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
             let is_needed = match part {
-                "body" => ["POST", "PUT"].contains(&method.as_str()),
+                "body" => METHODS_WITH_BODY.contains(&method.as_str()),
                 "queryStringParameters" => resource == "/users" && method != "POST",
                 "pathParameters" => resource != "/users",
                 _ => false,
@@ -118,7 +127,7 @@ async fn query_parameters_can_be_written_in_every_way() {
 }
 
 #[tokio::test]
-async fn an_event_that_a_person_typed_is_answered_as_if_it_came_from_the_api() {
+async fn an_event_that_a_person_typed_is_served_as_if_it_came_from_the_api() {
     let functions = Functions::start().await;
     functions.serves("GetAllFunction", &json!({})).await;
     functions.serves("PostFunction", &json!({"body": "{}"})).await;
@@ -145,7 +154,7 @@ async fn an_event_for_another_function_is_rejected() {
             functions.rejects(function, &not_an_event).await;
         }
         for (part, value) in
-            [("httpMethod", json!("PATCH")), ("httpMethod", json!(1)), ("resource", json!("/"))]
+            [("httpMethod", json!("TRACE")), ("httpMethod", json!(1)), ("resource", json!("/"))]
         {
             let mut event = event(method, path);
             event[part] = value;
@@ -183,11 +192,11 @@ async fn nothing_that_could_mean_fewer_than_all_users_deletes_them_all() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_the_base64_it_is_said_to_be_is_rejected() {
+async fn a_body_that_is_not_valid_base64_is_rejected() {
     let functions = Functions::start().await;
     for Route { method, path, function, .. } in &routes() {
         let event = Event::new(method, path).id("1").base64_body("*").json();
-        if ["POST", "PUT"].contains(&method.as_str()) {
+        if METHODS_WITH_BODY.contains(&method.as_str()) {
             functions.rejects(function, &event).await;
         } else {
             functions.serves(function, &event).await;

@@ -1,5 +1,5 @@
-//! What the functions answer when DynamoDB fails, and that the same processes answer the next requests. The six
-//! executables run behind the local service, with a scripted server in the place of DynamoDB.
+//! What the functions return when DynamoDB fails, and that the same processes serve the next
+//! requests. The six executables run behind the local service, with a scripted server as DynamoDB.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use local::{Database, Options, Template};
 use serde_json::{Value, json};
-use tests::{Answer, Api, Reply, Scripted, TEMPLATE, empty_table, executables};
+use tests::{Api, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables};
 
-/// The API on this server, with one process for each function, so that the one that met a fault is asked next.
-async fn api(dynamodb: &Scripted, change: impl FnOnce(&mut Template)) -> Api {
+/// Starts the API on this server, with one process for each function, so that the process that met
+/// a fault serves the next request.
+async fn api(dynamodb: &ScriptedServer, change: impl FnOnce(&mut Template)) -> Api {
     let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
     change(&mut template);
     let database = Database::Endpoint(dynamodb.endpoint().to_owned());
@@ -24,13 +25,13 @@ async fn api(dynamodb: &Scripted, change: impl FnOnce(&mut Template)) -> Api {
     .await
 }
 
-/// How many function processes have been started.
+/// Returns how many function processes have been started.
 fn processes(api: &Api) -> usize {
     api.service().expect("a local service").processes_started()
 }
 
-/// One request to each function, all at once.
-async fn ask_each_function(api: &Api) -> [Reply; 6] {
+/// Sends a request to each function, all at once.
+async fn request_each(api: &Api) -> [Reply; 6] {
     let replies = tokio::join!(
         api.get("/users"),
         api.post("/users", "{}"),
@@ -42,12 +43,12 @@ async fn ask_each_function(api: &Api) -> [Reply; 6] {
     replies.into()
 }
 
-/// Asserts what each function answers while DynamoDB answers so, and that its process goes on.
-async fn each_function_answers(fault: Answer, status: u16, code: &str) {
-    let dynamodb = Scripted::start(move |_, _| fault.clone()).await;
+/// Asserts that each function returns this error while DynamoDB responds so, and continues.
+async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
+    let dynamodb = ScriptedServer::start(move |_, _| fault.clone()).await;
     let api = api(&dynamodb, |_| {}).await;
     let start = Instant::now();
-    for reply in ask_each_function(&api).await {
+    for reply in request_each(&api).await {
         reply.is_error(status, code);
         for secret in ["user-profiles", "arn:", "scripted", "Exception", "DynamoDB"] {
             assert!(!reply.text.contains(secret), "{}", reply.text);
@@ -55,8 +56,8 @@ async fn each_function_answers(fault: Answer, status: u16, code: &str) {
     }
     assert!(start.elapsed() < Duration::from_secs(28), "{:?}", start.elapsed());
 
-    dynamodb.now(empty_table);
-    let [list, post, delete_all, get, put, delete] = ask_each_function(&api).await;
+    dynamodb.set_script(empty_table);
+    let [list, post, delete_all, get, put, delete] = request_each(&api).await;
     list.is(200, &json!([]));
     assert_eq!(post.status, 200);
     delete_all.is(200, &Value::Null);
@@ -70,29 +71,37 @@ async fn each_function_answers(fault: Answer, status: u16, code: &str) {
 async fn throttling_is_unavailability() {
     let codes =
         ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
-    join_all(
-        codes
-            .map(|code| each_function_answers(Answer::Error(400, code), 503, "ServiceUnavailable")),
-    )
+    join_all(codes.map(|code| {
+        assert_each_function_returns(ScriptedResponse::Error(400, code), 503, "ServiceUnavailable")
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn a_server_error_is_unavailability() {
-    each_function_answers(Answer::Error(500, "InternalServerError"), 503, "ServiceUnavailable")
-        .await;
-    each_function_answers(Answer::Text(503, "<h1>down</h1>"), 503, "ServiceUnavailable").await;
+    assert_each_function_returns(
+        ScriptedResponse::Error(500, "InternalServerError"),
+        503,
+        "ServiceUnavailable",
+    )
+    .await;
+    assert_each_function_returns(
+        ScriptedResponse::Text(503, "<h1>down</h1>"),
+        503,
+        "ServiceUnavailable",
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn rubbish_is_unavailability() {
-    let rubbish = ["<html>", "", "[]", "{", "42", "\u{0}"];
-    join_all(
-        rubbish
-            .map(|text| each_function_answers(Answer::Text(200, text), 503, "ServiceUnavailable")),
-    )
+async fn garbage_is_unavailability() {
+    let garbage = ["<html>", "", "[]", "{", "42", "\u{0}"];
+    join_all(garbage.map(|text| {
+        assert_each_function_returns(ScriptedResponse::Text(200, text), 503, "ServiceUnavailable")
+    }))
     .await;
-    each_function_answers(Answer::Text(400, "<html>"), 503, "ServiceUnavailable").await;
+    assert_each_function_returns(ScriptedResponse::Text(400, "<html>"), 503, "ServiceUnavailable")
+        .await;
 }
 
 #[tokio::test]
@@ -103,8 +112,9 @@ async fn a_success_that_dynamodb_cannot_have_sent_is_unavailability() {
         json!({"status": "ok"}),
         json!({"Output": {"__type": "InternalServerError"}, "Version": "1.0"}),
     ];
-    let each = garbage
-        .map(|body| each_function_answers(Answer::Json(200, body), 503, "ServiceUnavailable"));
+    let each = garbage.map(|body| {
+        assert_each_function_returns(ScriptedResponse::Json(200, body), 503, "ServiceUnavailable")
+    });
     join_all(each).await;
 }
 
@@ -114,7 +124,8 @@ async fn an_item_that_was_not_requested_is_unavailability() {
         [json!({}), json!({"id": {"S": "2"}}), json!({"id": {"N": "1"}}), json!({"a": {"S": "1"}})];
     for item in items {
         let body = json!({"Items": [{}], "Item": item, "Attributes": item});
-        let dynamodb = Scripted::start(move |_, _| Answer::Json(200, body.clone())).await;
+        let dynamodb =
+            ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, body.clone())).await;
         let api = api(&dynamodb, |_| {}).await;
         let replies = tokio::join!(
             api.get("/users"),
@@ -131,7 +142,7 @@ async fn an_item_that_was_not_requested_is_unavailability() {
 
 #[tokio::test]
 async fn a_list_without_items_is_unavailability() {
-    let dynamodb = Scripted::start(|_, _| Answer::Json(200, json!({}))).await;
+    let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({}))).await;
     let api = api(&dynamodb, |_| {}).await;
     for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
         api.get(path).await.is_error(503, "ServiceUnavailable");
@@ -142,16 +153,17 @@ async fn a_list_without_items_is_unavailability() {
 #[tokio::test]
 async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
     let stranger = json!({"DeleteRequest": {"Key": {"id": {"S": "other"}}}});
+    let put = json!({"PutRequest": {"Item": {"id": {"S": "1"}}}});
     let own = json!({"DeleteRequest": {"Key": {"id": {"S": "1"}}}});
     for body in [
         json!({}),
         json!({"UnprocessedItems": {"another-table": [own]}}),
         json!({"UnprocessedItems": {"user-profiles": [stranger]}}),
-        json!({"UnprocessedItems": {"user-profiles": [{"PutRequest": {"Item": {"id": {"S": "1"}}}}]}}),
+        json!({"UnprocessedItems": {"user-profiles": [put]}}),
     ] {
-        let dynamodb = Scripted::start(move |operation, _| match operation {
-            "Scan" => Answer::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
-            _ => Answer::Json(200, body.clone()),
+        let dynamodb = ScriptedServer::start(move |operation, _| match operation {
+            "Scan" => ScriptedResponse::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
+            _ => ScriptedResponse::Json(200, body.clone()),
         })
         .await;
         api(&dynamodb, |_| {}).await.delete("/users").await.is_error(503, "ServiceUnavailable");
@@ -159,33 +171,39 @@ async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_comes_or_breaks_off_is_unavailability() {
-    let faults = [Answer::Partial, Answer::Stalled, Answer::Silence, Answer::Reset];
-    join_all(faults.map(|fault| each_function_answers(fault, 503, "ServiceUnavailable"))).await;
+async fn a_response_that_never_comes_or_breaks_off_is_unavailability() {
+    let faults = [
+        ScriptedResponse::Partial,
+        ScriptedResponse::Stalled,
+        ScriptedResponse::Silence,
+        ScriptedResponse::Reset,
+    ];
+    join_all(faults.map(|fault| assert_each_function_returns(fault, 503, "ServiceUnavailable")))
+        .await;
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_service_itself_is_an_internal_error() {
+async fn a_rejection_of_the_service_itself_is_an_internal_error() {
     let codes = [
         "AccessDeniedException",
         "ResourceNotFoundException",
         "ValidationException",
         "UnrecognizedClientException",
     ];
-    join_all(
-        codes.map(|code| each_function_answers(Answer::Error(400, code), 500, "InternalError")),
-    )
+    join_all(codes.map(|code| {
+        assert_each_function_returns(ScriptedResponse::Error(400, code), 500, "InternalError")
+    }))
     .await;
 }
 
 #[tokio::test]
 async fn a_dynamodb_that_cannot_be_reached_is_unavailability() {
-    let dynamodb = Scripted::start(empty_table).await;
+    let dynamodb = ScriptedServer::start(empty_table).await;
     let api = api(&dynamodb, |_| {}).await;
-    ask_each_function(&api).await;
+    request_each(&api).await;
     drop(dynamodb);
     for _ in 0..2 {
-        for reply in ask_each_function(&api).await {
+        for reply in request_each(&api).await {
             reply.is_error(503, "ServiceUnavailable");
         }
     }
@@ -193,10 +211,10 @@ async fn a_dynamodb_that_cannot_be_reached_is_unavailability() {
 
 #[tokio::test]
 async fn a_passing_fault_goes_unnoticed() {
-    let mut answers = 0;
-    let dynamodb = Scripted::start(move |operation, request| {
-        answers += 1;
-        if answers % 2 == 1 { Answer::Reset } else { empty_table(operation, request) }
+    let mut responses = 0;
+    let dynamodb = ScriptedServer::start(move |operation, request| {
+        responses += 1;
+        if responses % 2 == 1 { ScriptedResponse::Reset } else { empty_table(operation, request) }
     })
     .await;
     let api = api(&dynamodb, |_| {}).await;
@@ -206,26 +224,26 @@ async fn a_passing_fault_goes_unnoticed() {
 
 #[tokio::test]
 async fn the_first_requests_find_the_connection_that_the_start_of_their_process_opened() {
-    let dynamodb = Scripted::start(|operation, request| match operation {
-        "Scan" => Answer::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
+    let dynamodb = ScriptedServer::start(|operation, request| match operation {
+        "Scan" => ScriptedResponse::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
         _ => empty_table(operation, request),
     })
     .await;
     let api = api(&dynamodb, |_| {}).await;
     let before = dynamodb.connections();
-    ask_each_function(&api).await;
-    ask_each_function(&api).await;
+    request_each(&api).await;
+    request_each(&api).await;
     assert_eq!((processes(&api), dynamodb.connections() - before), (6, 6));
 }
 
 #[tokio::test]
 async fn the_pages_of_a_list_come_on_one_connection() {
     let mut pages = 5;
-    let dynamodb = Scripted::start(move |_, _| {
+    let dynamodb = ScriptedServer::start(move |_, _| {
         pages -= 1;
         let user = json!({"id": {"S": pages.to_string()}, "text": {"S": "x".repeat(300_000)}});
         let next = if pages > 0 { json!({"id": {"S": pages.to_string()}}) } else { json!({}) };
-        Answer::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
+        ScriptedResponse::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
     })
     .await;
     let api = api(&dynamodb, |_| {}).await;
@@ -235,10 +253,11 @@ async fn the_pages_of_a_list_come_on_one_connection() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_rubbish_is_unavailability() {
-    let rubbish = json!({"id": {"S": "1"}, "n": {"N": "one"}});
-    let items = json!({"Items": [rubbish], "Item": rubbish, "Attributes": rubbish});
-    let dynamodb = Scripted::start(move |_, _| Answer::Json(200, items.clone())).await;
+async fn an_item_that_is_garbage_is_unavailability() {
+    let garbage = json!({"id": {"S": "1"}, "n": {"N": "one"}});
+    let items = json!({"Items": [garbage], "Item": garbage, "Attributes": garbage});
+    let dynamodb =
+        ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, items.clone())).await;
     let api = api(&dynamodb, |_| {}).await;
     for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await]
     {
@@ -246,20 +265,23 @@ async fn an_item_that_is_rubbish_is_unavailability() {
     }
 }
 
-/// The answers of a DynamoDB that stores a user and loses the connection before it says so.
-fn stores_but_does_not_say_so(stored: Value) -> impl FnMut(&str, &Value) -> Answer + Send {
+/// Returns the script of a DynamoDB that stores a user and loses the connection before it responds.
+fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
     let mut attempts = 0;
     move |_, _| {
         attempts += 1;
-        let failed = json!({"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "Item": stored});
-        if attempts == 1 { Answer::Reset } else { Answer::Json(400, failed) }
+        let failed = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
+            "Item": stored,
+        });
+        if attempts == 1 { ScriptedResponse::Reset } else { ScriptedResponse::Json(400, failed) }
     }
 }
 
 #[tokio::test]
-async fn a_user_stored_by_an_attempt_without_answer_counts_as_created() {
+async fn a_user_stored_by_an_attempt_without_response_counts_as_created() {
     let user = r#"{"id":"1","n":1e24}"#;
-    let dynamodb = Scripted::start(stores_but_does_not_say_so(
+    let dynamodb = ScriptedServer::start(stores_without_response(
         json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
     ))
     .await;
@@ -274,8 +296,8 @@ async fn a_user_stored_by_an_attempt_without_answer_counts_as_created() {
 async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claimed() {
     let ada = json!({"id": {"S": "1"}});
     let not_applied = [
-        Answer::Error(400, "ThrottlingException"),
-        Answer::Error(400, "ProvisionedThroughputExceededException"),
+        ScriptedResponse::Error(400, "ThrottlingException"),
+        ScriptedResponse::Error(400, "ProvisionedThroughputExceededException"),
     ];
     for fault in not_applied {
         let mut first = Some(fault);
@@ -283,8 +305,8 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
             "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
             "Item": ada,
         });
-        let dynamodb = Scripted::start(move |_, _| {
-            first.take().unwrap_or_else(|| Answer::Json(400, failed.clone()))
+        let dynamodb = ScriptedServer::start(move |_, _| {
+            first.take().unwrap_or_else(|| ScriptedResponse::Json(400, failed.clone()))
         })
         .await;
         let api = api(&dynamodb, |_| {}).await;
@@ -293,9 +315,11 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
 }
 
 #[tokio::test]
-async fn a_failed_condition_in_a_server_error_is_no_answer() {
-    let dynamodb =
-        Scripted::start(|_, _| Answer::Error(500, "ConditionalCheckFailedException")).await;
+async fn a_failed_condition_in_a_server_error_does_not_count() {
+    let dynamodb = ScriptedServer::start(|_, _| {
+        ScriptedResponse::Error(500, "ConditionalCheckFailedException")
+    })
+    .await;
     let api = api(&dynamodb, |_| {}).await;
     api.post("/users", r#"{"id": "1"}"#).await.is_error(503, "ServiceUnavailable");
     api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
@@ -303,7 +327,7 @@ async fn a_failed_condition_in_a_server_error_is_no_answer() {
 
 #[tokio::test]
 async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
-    let dynamodb = Scripted::start(stores_but_does_not_say_so(json!({"id": {"S": "1"}}))).await;
+    let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
     let api = api(&dynamodb, |_| {}).await;
     api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.is_error(400, "UserAlreadyExists");
 }
@@ -314,7 +338,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
     let mut all = left.clone();
     let (done, mut deleted) = tokio::sync::oneshot::channel();
     let mut done = Some(done);
-    let dynamodb = Scripted::start(move |operation, request| {
+    let dynamodb = ScriptedServer::start(move |operation, request| {
         if operation == "Scan" {
             let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) {
                 std::mem::take(&mut all)
@@ -322,7 +346,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
                 Vec::new()
             };
             let items: Vec<_> = ids.iter().map(|id| json!({"id": {"S": id}})).collect();
-            return Answer::Json(200, json!({"Items": items}));
+            return ScriptedResponse::Json(200, json!({"Items": items}));
         }
         // Every batch has its first key deleted and its others left.
         let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
@@ -332,7 +356,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
         }
         let unprocessed =
             if batch.len() > 1 { json!({"user-profiles": batch[1..]}) } else { json!({}) };
-        Answer::Json(200, json!({"UnprocessedItems": unprocessed}))
+        ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
     api(&dynamodb, |_| {}).await.delete("/users").await.is(200, &Value::Null);
@@ -340,20 +364,20 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
 }
 
 #[tokio::test]
-async fn deleting_all_users_stops_in_time_and_tells_how_far_it_came() {
-    let dynamodb = Scripted::start(|operation, request| {
+async fn deleting_all_users_stops_in_time_and_returns_how_many_it_deleted() {
+    let dynamodb = ScriptedServer::start(|operation, request| {
         if operation == "Scan" {
             let ids =
                 if matches!(request["Segment"].as_u64(), None | Some(0)) { 0..30 } else { 0..0 };
             let items: Vec<_> = ids.map(|i| json!({"id": {"S": i.to_string()}})).collect();
-            return Answer::Json(200, json!({"Items": items}));
+            return ScriptedResponse::Json(200, json!({"Items": items}));
         }
         // One user cannot be deleted.
         let stuck = json!({"DeleteRequest": {"Key": {"id": {"S": "7"}}}});
         let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
         let unprocessed =
             if batch.contains(&stuck) { json!({"user-profiles": [stuck]}) } else { json!({}) };
-        Answer::Json(200, json!({"UnprocessedItems": unprocessed}))
+        ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
     let api = api(&dynamodb, |template| {
@@ -371,9 +395,9 @@ async fn a_list_without_end_ends_with_the_invocation() {
     // Each page continues after another key, and none has users.
     let requests = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&requests);
-    let dynamodb = Scripted::start(move |_, _| {
+    let dynamodb = ScriptedServer::start(move |_, _| {
         let id = counter.fetch_add(1, Relaxed).to_string();
-        Answer::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}))
+        ScriptedResponse::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}))
     })
     .await;
     let api = api(&dynamodb, |template| {
@@ -390,9 +414,9 @@ async fn a_list_without_end_ends_with_the_invocation() {
 #[tokio::test]
 async fn a_page_that_continues_where_it_began_is_unavailability() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
-    let dynamodb = Scripted::start(move |operation, _| match operation {
-        "Scan" => Answer::Json(200, same.clone()),
-        _ => Answer::Json(200, json!({"UnprocessedItems": {}})),
+    let dynamodb = ScriptedServer::start(move |operation, _| match operation {
+        "Scan" => ScriptedResponse::Json(200, same.clone()),
+        _ => ScriptedResponse::Json(200, json!({"UnprocessedItems": {}})),
     })
     .await;
     let api = api(&dynamodb, |_| {}).await;

@@ -1,4 +1,4 @@
-//! Each handler against a DynamoDB: what it answers and what is stored.
+//! Each handler on a DynamoDB: what it returns and what is stored.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,7 +25,7 @@ async fn delete_all(table: &Table) -> Reply {
     Reply::of(handlers::delete_all(table.store(), Event::new("DELETE", "/users").request()).await)
 }
 
-/// `id` is as it stands in a URL, percent-encoded.
+/// Reads the user with this id, which is percent-encoded as in a URL.
 async fn get(table: &Table, id: &str) -> Reply {
     Reply::of(handlers::get(table.store(), Event::new("GET", "/users/{id}").id(id).request()).await)
 }
@@ -47,7 +47,7 @@ fn ada() -> Value {
     json!({"id": "1", "email": "ada@example.com", "name": "Ada", "address": {"city": "London", "lines": ["1 St James's Square"]}})
 }
 
-/// The ids in an array of users.
+/// Returns the ids in an array of users.
 fn ids(users: &Value) -> BTreeSet<String> {
     users
         .as_array()
@@ -90,7 +90,7 @@ async fn the_list_of_an_email_address_has_the_users_with_just_that_address() {
 }
 
 #[tokio::test]
-async fn an_email_address_that_no_user_can_have_gives_an_empty_list() {
+async fn an_email_address_that_no_user_can_have_returns_an_empty_list() {
     let table = Table::new().await;
     table.put(&ada()).await;
     list(&table, &[("email", &"x".repeat(2049))]).await.is(200, &json!([]));
@@ -135,9 +135,9 @@ async fn a_list_of_many_megabytes_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_list_that_does_not_fit_a_response_is_refused_with_the_advice_to_use_pages() {
+async fn a_list_that_exceeds_a_response_is_rejected_with_the_advice_to_use_pages() {
     let table = Table::new().await;
-    // Quotation marks take four bytes in a response: they are escaped in the body, and the body in the response.
+    // A quotation mark takes four bytes: it is escaped in the body, and the body in the response.
     let users: Vec<_> = (0..20)
         .map(|i| json!({"id": i.to_string(), "email": "a@b", "about": "\"".repeat(100_000)}))
         .collect();
@@ -150,7 +150,7 @@ async fn a_list_that_does_not_fit_a_response_is_refused_with_the_advice_to_use_p
 }
 
 #[tokio::test]
-async fn a_page_ends_before_it_does_not_fit_a_response() {
+async fn a_page_ends_before_it_exceeds_a_response() {
     let table = Table::new().await;
     let users: Vec<_> =
         (0..40).map(|i| json!({"id": i.to_string(), "about": "x".repeat(400_000)})).collect();
@@ -178,7 +178,7 @@ async fn a_page_ends_before_it_does_not_fit_a_response() {
 }
 
 #[tokio::test]
-async fn following_the_next_links_gives_every_user_once() {
+async fn following_the_next_links_returns_every_user_once() {
     let table = Table::new().await;
     let users: Vec<_> =
         (0..10).map(|i| json!({"id": format!("ü/{i}"), "email": "a+b@example.com"})).collect();
@@ -255,7 +255,7 @@ async fn the_next_link_keeps_the_order_of_repeated_parameters() {
 }
 
 #[tokio::test]
-async fn a_cursor_goes_on_even_if_its_user_is_gone() {
+async fn a_cursor_works_even_if_its_user_is_gone() {
     let table = Table::new().await;
     let users: Vec<_> = (0..3).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
@@ -269,7 +269,7 @@ async fn a_cursor_goes_on_even_if_its_user_is_gone() {
 }
 
 #[tokio::test]
-async fn a_limit_or_cursor_that_is_not_valid_is_refused() {
+async fn an_invalid_limit_or_cursor_is_rejected() {
     let table = Table::new().await;
     for limit in ["0", "1001", "-1", "+1", "", "ten", "1.0", "1 ", "٣", "99999999999999999999"] {
         list(&table, &[("limit", limit)]).await.is_error(400, "InvalidRequest");
@@ -285,7 +285,7 @@ async fn a_limit_or_cursor_that_is_not_valid_is_refused() {
 // A new user.
 
 #[tokio::test]
-async fn a_new_user_is_stored_and_answered() {
+async fn a_new_user_is_stored_and_returned() {
     let table = Table::new().await;
     post(&table, &ada().to_string()).await.is(200, &ada());
     assert_eq!(table.stored("1").await, Some(ada()));
@@ -309,7 +309,7 @@ async fn a_new_user_without_id_gets_a_random_uuid() {
 }
 
 #[tokio::test]
-async fn a_new_user_with_an_id_that_is_taken_is_refused_and_the_stored_one_unchanged() {
+async fn a_new_user_with_an_id_that_is_taken_is_rejected_and_the_stored_one_unchanged() {
     let table = Table::new().await;
     table.put(&ada()).await;
     post(&table, r#"{"id": "1", "name": "Eve"}"#).await.is_error(400, "UserAlreadyExists");
@@ -318,7 +318,7 @@ async fn a_new_user_with_an_id_that_is_taken_is_refused_and_the_stored_one_uncha
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_a_json_object_is_refused() {
+async fn a_body_that_is_not_a_json_object_is_rejected() {
     let table = Table::new().await;
     for body in [
         "",
@@ -359,7 +359,7 @@ async fn a_body_in_base64_is_decoded() {
 }
 
 #[tokio::test]
-async fn a_user_that_breaks_a_rule_is_refused_by_the_name_of_the_attribute() {
+async fn a_user_that_breaks_a_rule_is_rejected_with_the_name_of_the_attribute() {
     let table = Table::new().await;
     let deep = format!("{}1{}", "[".repeat(32), "]".repeat(32));
     for (attribute, value) in [
@@ -484,7 +484,7 @@ async fn types_that_only_other_writers_use_are_shown_as_json() {
 }
 
 #[tokio::test]
-async fn a_user_that_does_not_exist_is_not_found_whatever_is_asked_of_it() {
+async fn a_user_that_does_not_exist_is_not_found_by_any_operation() {
     let table = Table::new().await;
     for id in ["1", &"x".repeat(2049)] {
         for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
@@ -525,7 +525,7 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
 }
 
 #[tokio::test]
-async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_refused() {
+async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_rejected() {
     let table = Table::new().await;
     for id in ["%FF", "%C3", "%", "100%", "%zz", "%2", "%%41", "a%2x"] {
         for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
@@ -557,7 +557,7 @@ async fn the_id_of_the_path_counts_when_a_user_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_answered_and_gone() {
+async fn a_deleted_user_is_returned_and_gone() {
     let table = Table::new().await;
     table.put(&ada()).await;
     table.put(&json!({"id": "2"})).await;
@@ -582,7 +582,7 @@ async fn all_users_are_deleted_however_many() {
 // Faults of the service.
 
 #[tokio::test]
-async fn a_missing_table_is_a_fault_of_the_service_and_not_named() {
+async fn a_missing_table_is_an_internal_error_and_not_named() {
     let table = Table::missing();
     for reply in [
         list(&table, &[]).await,

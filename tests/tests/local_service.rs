@@ -1,5 +1,5 @@
-//! What the local service lets in, what its own errors are, and that browsers on pages of other
-//! origins can do what the stage allows, and nothing else.
+//! Which requests the local service accepts, its own errors, and that pages of other origins can do
+//! what the stage allows, and nothing else.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,7 +13,8 @@ use tests::{TEMPLATE, executables};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// A local service with these values of the template's parameters, throttled as the stage is.
+/// Starts a local service with these values of the template's parameters, throttled as the stage
+/// is.
 async fn service(parameters: &[(&str, &str)]) -> Service {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -22,19 +23,19 @@ async fn service(parameters: &[(&str, &str)]) -> Service {
     Service::start(options).await.expect("a local service")
 }
 
-/// The host and port of a URL.
+/// Returns the host and port of a URL.
 fn address(url: &str) -> &str {
     url.trim_start_matches("http://").split('/').next().expect("a host")
 }
 
-/// Sends text as it is, and returns the status, the head and the body of the response.
+/// Sends text unchanged, and returns the status, the head and the body of the response.
 async fn raw(url: &str, request: String) -> (u16, String, Value) {
     let address = address(url).to_owned();
     let response = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("the service listens");
         stream.write_all(request.as_bytes()).expect("the service reads");
         let mut response = Vec::new();
-        // What came before a reset is a response, too.
+        // A response may come before a reset.
         let _ = stream.read_to_end(&mut response);
         String::from_utf8(response).expect("UTF-8")
     });
@@ -44,7 +45,7 @@ async fn raw(url: &str, request: String) -> (u16, String, Value) {
     (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or_default())
 }
 
-/// The status and the code of the response to a request with these header lines.
+/// Returns the status and the code of the response to a request with these header lines.
 async fn send(service: &Service, line: &str, headers: &str) -> (u16, String) {
     let request = format!("{line} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n");
     let (status, _, body) = raw(service.url(), request).await;
@@ -72,7 +73,7 @@ async fn other_names_and_other_origins_are_rejected() {
 }
 
 #[tokio::test]
-async fn the_embedded_dynamodb_takes_only_this_runs_key() {
+async fn the_embedded_dynamodb_accepts_only_this_runs_key() {
     let service = service(&[]).await;
     let (key, _) = service.dynamodb_credentials().expect("an embedded DynamoDB");
     let scope = "20260101/us-east-1/dynamodb/aws4_request";
@@ -98,7 +99,7 @@ async fn the_embedded_dynamodb_takes_only_this_runs_key() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_json_too() {
+async fn bytes_that_are_no_request_get_json_too() {
     let service = service(&[]).await;
     let many = "x: 1\r\n".repeat(2000);
     for (request, status) in [
@@ -128,7 +129,7 @@ async fn what_is_no_request_gets_json_too() {
 }
 
 #[tokio::test]
-async fn a_stage_with_a_key_and_limits_is_served_so() {
+async fn a_stage_with_a_key_and_limits_enforces_both() {
     // Slow enough for no token to come back while the test runs.
     let service =
         service(&[("AuthType", "API_KEY"), ("RateLimit", "1"), ("BurstLimit", "2")]).await;
@@ -147,7 +148,7 @@ async fn a_stage_with_a_key_and_limits_is_served_so() {
 }
 
 #[tokio::test]
-async fn only_a_stage_with_cors_answers_preflight_requests() {
+async fn only_a_stage_with_cors_responds_to_preflight_requests() {
     let origin = "http://localhost:5173";
     let request = format!(
         "OPTIONS /test/users/1 HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\
@@ -177,7 +178,8 @@ async fn only_a_stage_with_cors_answers_preflight_requests() {
     closed.stop().await;
 }
 
-/// Serves a page on a port of its own, and returns its origin and the body that the page posts back.
+/// Serves a page on a port of its own, and returns its origin and the body that the page posts
+/// back.
 async fn outcome_of_page(chromium: &Path, script: &str, listener: TcpListener) -> String {
     let address = listener.local_addr().expect("an address");
     let page = format!("<script>{script}</script>");
@@ -234,7 +236,7 @@ async fn outcome_of_page(chromium: &Path, script: &str, listener: TcpListener) -
     outcome
 }
 
-/// Where Chromium is, if it is.
+/// Returns the path of Chromium, if it is installed.
 fn chromium() -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     let found = std::env::split_paths(&path)
@@ -247,7 +249,7 @@ fn chromium() -> Option<std::path::PathBuf> {
     found
 }
 
-/// A script that tries each request and posts what the page could see of it.
+/// Returns a script that tries each request and posts what the page could read of it.
 fn script(requests: &[(&str, String, &str)]) -> String {
     let calls = requests.iter().map(|(method, url, body)| {
         let body = if body.is_empty() { String::new() } else { format!(", body: {}", json!(body)) };
@@ -293,7 +295,7 @@ async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
         } else {
             assert_eq!(outcome, ["blocked"; 7]);
         }
-        // Nor did a request that the page could not see the end of change anything.
+        // A request whose response the page could not read changed nothing either.
         let list = "GET /test/users HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\r\n";
         assert_eq!(raw(url, list.to_owned()).await.2, json!([]));
         service.stop().await;

@@ -1,20 +1,20 @@
-//! What a function takes for the largest events and responses: a function has 128 MB.
+//! How much memory the largest events and responses take. A function has 128 MB.
 
 use serde_json::json;
-use tests::{Answer, Api, Scripted, Table, TcpProxy, engine, peak_memory};
+use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine, peak_memory};
 
 /// The most memory that a function may take, in bytes.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// Asserts that a function has stayed within the limit, where the system tells.
+/// Asserts that a function has stayed within the limit, if the system provides its memory.
 fn assert_small(executable: &str, endpoint: &str, case: &str) {
     match peak_memory(executable, endpoint) {
         Some(peak) => assert!(peak <= LIMIT, "{case}: {executable} took {peak} bytes"),
-        None => eprintln!("not checked: this system does not tell how much memory a process took"),
+        None => eprintln!("not checked: this system does not provide the memory of a process"),
     }
 }
 
-/// Bodies of nearly 6 MB that expand, or that are far from what a user may be.
+/// Returns bodies of nearly 6 MB that expand in memory, or break a rule by far.
 fn large_bodies() -> Vec<(&'static str, String)> {
     let repeated = |text: &str, bytes: usize| text.repeat(bytes / text.len());
     let members: Vec<_> = (0..480_000).map(|i| format!("\"{i:x}\":1")).collect();
@@ -71,10 +71,10 @@ async fn the_users_that_expand_most_are_stored_and_read() {
 }
 
 #[tokio::test]
-async fn a_response_larger_than_dynamodbs_is_unavailability() {
-    let dynamodb = Scripted::start(|operation, _| {
+async fn a_response_above_dynamodbs_limit_is_unavailability() {
+    let dynamodb = ScriptedServer::start(|operation, _| {
         let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
-        Answer::Json(
+        ScriptedResponse::Json(
             200,
             match operation {
                 "Scan" => json!({"Items": [item]}),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::{Answer, Functions, Scripted, TEMPLATE, Table, engine};
+use tests::{Functions, ScriptedResponse, ScriptedServer, TEMPLATE, Table, engine};
 
 /// What no log and no trace may have.
 const MARK: &str = "marked-7d1f";
@@ -83,7 +83,8 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
 
 #[tokio::test]
 async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
-    let dynamodb = Scripted::start(|_, _| Answer::Error(400, "ThrottlingException")).await;
+    let dynamodb =
+        ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
     let functions = Functions::with(&[
         ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
@@ -196,7 +197,8 @@ async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
         (500, "InternalServerError", false, false, true),
     ] {
         let daemon = Daemon::start();
-        let dynamodb = Scripted::start(move |_, _| Answer::Error(status, code)).await;
+        let dynamodb =
+            ScriptedServer::start(move |_, _| ScriptedResponse::Error(status, code)).await;
         let functions = Functions::with(&[
             ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
             ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
@@ -260,7 +262,8 @@ fn fields(query: &str) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn the_saved_queries_ask_for_fields_that_the_lines_have() {
-    let dynamodb = Scripted::start(|_, _| Answer::Error(400, "ThrottlingException")).await;
+    let dynamodb =
+        ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
     let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];
     let functions = Functions::with(&variables).await;
     functions.api.get("/users/1").await.is_error(503, "ServiceUnavailable");

@@ -454,7 +454,11 @@ fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
         }
     }
     // Two on all functions, and one on each function's new version.
-    assert_eq!(checked, 2 + template().functions.len());
+    assert_eq!(
+        checked,
+        2 + template().functions.len(),
+        "template.yaml: each function needs an alarm on its new version"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the service says of itself when it has started.
+//! The text that the service prints when it has started.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -7,7 +7,7 @@ use local::{Database, Service, Throttle};
 
 use crate::settings::Settings;
 
-/// How the service can be used, in some lines.
+/// Returns a few lines that say how to use the service.
 pub(crate) fn text(service: &Service, settings: &Settings, throttle: Option<Throttle>) -> String {
     let url = service.url();
     let kept = match &settings.database {
@@ -20,7 +20,7 @@ pub(crate) fn text(service: &Service, settings: &Settings, throttle: Option<Thro
     if !settings.host.is_loopback() {
         text += &warning(settings.host, url);
     }
-    let _ = writeln!(text, "Users are kept {kept}. Ctrl-C stops it. Try:\n");
+    let _ = writeln!(text, "Users are kept {kept}. Ctrl-C stops the service. Try:\n");
     let _ = writeln!(text, "  curl{key} {url}/users");
     let _ = writeln!(
         text,
@@ -29,19 +29,19 @@ pub(crate) fn text(service: &Service, settings: &Settings, throttle: Option<Thro
     );
     let _ = writeln!(text, "  curl{key} {url}/users/1\n");
     if let Some(key) = service.api_key() {
-        let _ = writeln!(text, "Requests need the API key {key}, another one in each run.");
+        let _ = writeln!(text, "Requests need the API key {key}. Each run has another one.");
     }
     if let Some(Throttle { rate, burst }) = throttle {
         let _ = writeln!(
             text,
-            "As deployed, each method takes {burst} requests at once and {rate} a second; more get \
-             429. For others: PARAMS='RateLimit=… BurstLimit=…'"
+            "As on AWS, each method accepts {burst} requests at once and {rate} a second, and \
+             rejects more with 429. PARAMS='RateLimit=… BurstLimit=…' changes this."
         );
     }
     if let Some((id, secret)) = service.dynamodb_credentials() {
         let _ = writeln!(
             text,
-            "The embedded DynamoDB is at {endpoint}, with a key for this run alone:\n\n  \
+            "The embedded DynamoDB is at {endpoint}, with a key for this run only:\n\n  \
              AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY={secret} AWS_DEFAULT_REGION=us-east-1 \
              aws dynamodb scan --table-name {table} --endpoint-url {endpoint}\n",
             endpoint = service.dynamodb_endpoint(),
@@ -51,7 +51,7 @@ pub(crate) fn text(service: &Service, settings: &Settings, throttle: Option<Thro
     text
 }
 
-/// What there is to say of a service that others can reach.
+/// Returns the warning for a service that other machines can reach.
 fn warning(host: IpAddr, url: &str) -> String {
     let reachable = if host.is_unspecified() { outward_address(host) } else { Some(host) };
     let address = match reachable {
@@ -61,7 +61,7 @@ fn warning(host: IpAddr, url: &str) -> String {
             let address = address.trim_end_matches(":0");
             format!("From other machines: http://{address}:{port_and_path}/users\n")
         }
-        None => "This machine seems to have no address that others can use.\n".to_owned(),
+        None => "This machine seems to have no address that other machines can reach.\n".to_owned(),
     };
     format!(
         "{address}WARNING: everyone who can reach this machine can read, change and delete all \
@@ -69,8 +69,8 @@ fn warning(host: IpAddr, url: &str) -> String {
     )
 }
 
-/// The address that this machine sends from when it talks to others. Nothing is sent: a socket that
-/// is only connected tells (the destination is reserved for documentation, RFC 5737 and 3849).
+/// Returns the address from which this machine talks to others. Nothing is sent: a socket that
+/// is only connected has that address. RFC 5737 and 3849 reserve the destination for documentation.
 fn outward_address(host: IpAddr) -> Option<IpAddr> {
     let (local, remote) =
         if host.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };

@@ -1,5 +1,5 @@
-//! The file that users are kept in: that it is ours, that one service at a time uses it, and that
-//! nobody else on the machine can read it.
+//! The file that holds the users. Checks that it is a database, locks it against other services,
+//! and hides it from other users of the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
@@ -24,12 +24,12 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    /// Opens or creates the data file `path`, and the directories that it lacks. What it creates
-    /// is for its owner alone, and so is a data file that others could read before.
+    /// Opens or creates the data file `path` and missing directories. Only the owner can read what
+    /// it creates. A data file that others could read before becomes the owner's alone, too.
     ///
     /// # Errors
-    /// [`Error::DataInUse`] when another service uses the file, by whatever path. [`Error::Data`]
-    /// when it is something else than such a file; it is left as it is.
+    /// [`Error::DataInUse`] when another service uses the file, under any path. [`Error::Data`]
+    /// when it is not a data file; it is left unchanged.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |problem: String| Error::Data { path: path.to_owned(), problem };
         let exists = check(path).map_err(failed)?;
@@ -46,7 +46,7 @@ impl DataFile {
         })?;
         restrict(&canonical).map_err(failed)?;
         if path == Path::new(DEFAULT_DATA) {
-            // Earlier versions made it for everyone to read.
+            // Earlier versions made it readable for everyone.
             let directory = path.parent().unwrap_or(path);
             fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
         }
@@ -58,7 +58,10 @@ impl DataFile {
     }
 }
 
-/// Whether there is a database at `path`, or else nothing at all.
+/// Returns whether there is a database at `path`.
+///
+/// # Errors
+/// What is wrong when there is something else.
 fn check(path: &Path) -> Result<bool, String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -74,7 +77,7 @@ fn check(path: &Path) -> Result<bool, String> {
         }
         Err(error) => return Err(error.to_string()),
     };
-    // Before it is opened: opening a FIFO waits for whoever writes to it.
+    // Checked before opening: to open a FIFO is to wait for a writer.
     if metadata.is_dir() {
         return Err("it is a directory".to_owned());
     }
@@ -110,9 +113,9 @@ fn create(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-/// Locks the data file by an empty file beside it. Not by itself: SQLite locks it in another way
-/// (`fcntl`), which on some systems and file systems contradicts Rust's (`flock`), and which ends
-/// when any handle of the process to the file is closed.
+/// Locks the data file with an empty file beside it. It does not lock the data file itself: SQLite
+/// uses `fcntl`, which conflicts with Rust's `flock` on some systems, and whose locks end when the
+/// process closes any handle of the file.
 fn lock(path: &Path) -> Result<File, TryLockError> {
     let path = with_suffix(path, "-lock");
     let in_the_way = || io::Error::other(format!("{} is in the way", path.display()));
@@ -133,7 +136,7 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
     Ok(file)
 }
 
-/// Takes everybody else's permissions for the files of the database.
+/// Removes everybody else's permissions on the files of the database.
 fn restrict(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     for companion in COMPANIONS.map(|suffix| with_suffix(path, suffix)) {
@@ -169,13 +172,13 @@ mod tests {
         path.metadata().expect("there is such a file").permissions().mode() & 0o777
     }
 
-    /// Makes a database, as far as its first bytes go.
+    /// Writes a file that begins as a database does.
     fn database(path: &Path) {
         fs::write(path, [MAGIC.as_slice(), b"rest"].concat()).expect("the directory is writable");
     }
 
     #[test]
-    fn new_files_and_directories_are_for_their_owner_alone() {
+    fn only_the_owner_can_read_new_files_and_directories() {
         let directory = directory();
         let path = directory.path().join("new/data/users.db");
         let file = DataFile::open(&path).expect("the file can be made");
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_others_could_read_is_for_its_owner_alone() {
+    fn only_the_owner_can_read_a_database_that_others_could_read_before() {
         let directory = directory();
         let path = directory.path().join("users.db");
         let companion = directory.path().join("users.db-wal");
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn one_service_uses_a_file_whatever_it_is_called() {
+    fn one_service_at_a_time_uses_a_file_under_any_path() {
         let directory = directory();
         let path = directory.path().join("users.db");
         database(&path);
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_is_left_as_it_is() {
+    fn a_file_that_is_not_a_database_is_left_unchanged() {
         let directory = directory();
         let path = directory.path().join("notes.txt");
         for content in ["short", "something that is longer than sixteen bytes"] {
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_others_keep_beside_it_are_left_as_they_are() {
+    fn files_beside_it_that_belong_to_others_are_left_unchanged() {
         for suffix in ["-lock", "-wal", "-journal"] {
             let directory = directory();
             let path = directory.path().join("Cargo");

@@ -21,8 +21,8 @@ use crate::template::{REGION, Table};
 /// The secret of the embedded DynamoDB's key, which has no need of one: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
-/// How long a DynamoDB may take to answer one request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a DynamoDB may take to respond to one request.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a new table may take until it can be used. On AWS it is some ten seconds.
 const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -38,7 +38,7 @@ pub enum Database {
     Endpoint(String),
 }
 
-/// A DynamoDB that answers.
+/// A DynamoDB that responds.
 pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
     /// What the functions need to use it, as environment variables.
@@ -91,7 +91,7 @@ impl DynamoDb {
         create_with(&client, &self.endpoint, table, &table.name).await
     }
 
-    /// The access key id and the secret access key for an embedded one.
+    /// Returns the access key id and the secret access key for an embedded one.
     pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         let embedded = self.embedded.as_ref()?;
         Some((&embedded.access_key_id, SECRET_ACCESS_KEY))
@@ -105,7 +105,7 @@ impl DynamoDb {
     }
 }
 
-/// What the functions need to use the DynamoDB at `endpoint` as the caller would.
+/// Returns the variables with which functions use the DynamoDB at `endpoint` as the caller would.
 fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     let caller = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
         .into_iter()
@@ -132,8 +132,8 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
 /// DynamoDB Local and its like accept.
 ///
 /// # Errors
-/// [`Error::DynamoDb`] when the endpoint does not answer within 3 seconds, refuses, or needs more
-/// than a minute for the table.
+/// [`Error::DynamoDb`] when the endpoint does not respond within 3 seconds, rejects the request, or
+/// needs more than a minute for the table.
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     create_with(&client(endpoint)?, endpoint, table, name).await
 }
@@ -154,10 +154,11 @@ async fn create_with(
     let failed = |problem: String| Error::DynamoDb { endpoint: endpoint.to_owned(), problem };
     let active = async {
         loop {
-            let answer = timeout(ANSWER_TIMEOUT, client.describe_table().table_name(name).send())
-                .await
-                .map_err(|_| failed("it does not answer".to_owned()))?;
-            match answer {
+            let response =
+                timeout(RESPONSE_TIMEOUT, client.describe_table().table_name(name).send())
+                    .await
+                    .map_err(|_| failed("it does not respond".to_owned()))?;
+            match response {
                 Ok(output)
                     if output.table().and_then(|table| table.table_status())
                         == Some(&TableStatus::Active) =>

@@ -1,5 +1,5 @@
-//! The embedded DynamoDB: dynoxide's engine behind one HTTP server of our own. dynoxide's server
-//! takes requests from web pages and from anyone who signs with any key.
+//! The embedded DynamoDB: dynoxide's engine behind an HTTP server of our own, because dynoxide's
+//! server accepts requests from web pages, and any signature.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ const LIMITS: Limits = Limits { connections: 256, idle: Duration::from_mins(20) 
 /// An embedded DynamoDB that is served.
 pub(crate) struct Embedded {
     pub(crate) endpoint: String,
-    /// Whoever has it may use the database. It is another one in each run.
+    /// Whoever has it may use the database. Each run has another one.
     pub(crate) access_key_id: String,
     server: JoinHandle<()>,
 }
@@ -64,8 +64,8 @@ impl Embedded {
         let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
-        // On a thread of its own: a database at work blocks its thread, and the gateway has to go
-        // on. The file is free when the database is closed.
+        // Runs on its own thread, because the database blocks its thread, and the gateway must not
+        // wait. The file is free when the database is closed.
         let server = spawn_blocking(move || {
             runtime.block_on(front.serve(listener, stop));
             drop(runtime);
@@ -109,8 +109,8 @@ impl Front {
         }
     }
 
-    /// Whether a request is signed with this run's key. The signature itself is not checked: no
-    /// other machine and no web page can know the key.
+    /// Returns whether a request is signed with this run's key. The signature itself is not
+    /// checked: no other machine and no web page can know the key.
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let id = headers
             .get(AUTHORIZATION)

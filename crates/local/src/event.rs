@@ -1,4 +1,4 @@
-//! The events that API Gateway makes of requests, for Lambda proxy integrations
+//! The events that API Gateway builds from requests, for Lambda proxy integrations
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html>).
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
         (TRACE_ID, trace_id.clone()),
     ];
     for (name, value) in added {
-        // All are printable, but for what the client sent itself and then stays as it is.
+        // All are printable, except what the client sent itself, which then stays unchanged.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
@@ -41,11 +41,11 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
     trace_id
 }
 
-/// The proxy event, payload format 1.0.
+/// Returns the proxy event for a request, in payload format 1.0.
 ///
-/// The body is text. An API without binary media types takes only UTF-8
-/// (<https://docs.aws.amazon.com/apigateway/latest/api/API_RestApi.html>), and puts U+FFFD in the
-/// place of bytes that are not, as LocalStack found out on AWS
+/// The body is text. An API without binary media types supports only UTF-8
+/// (<https://docs.aws.amazon.com/apigateway/latest/api/API_RestApi.html>), and replaces other bytes
+/// by U+FFFD, as LocalStack found on AWS
 /// (<https://github.com/localstack/localstack/pull/12215>).
 pub(crate) fn event(
     stage: &str,
@@ -59,7 +59,7 @@ pub(crate) fn event(
     let mut headers = BTreeMap::new();
     let mut multi_value_headers = BTreeMap::<_, Vec<_>>::new();
     for (name, value) in &parts.headers {
-        // API Gateway keeps these to itself.
+        // API Gateway does not pass these on.
         if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
             headers.insert(name.as_str(), text(value));
             multi_value_headers.entry(name.as_str()).or_default().push(text(value));
@@ -80,7 +80,8 @@ pub(crate) fn event(
         "headers": headers,
         "multiValueHeaders": multi_value_headers,
         "queryStringParameters": Some(query).filter(|query| !query.is_empty()),
-        "multiValueQueryStringParameters": Some(multi_value_query).filter(|query| !query.is_empty()),
+        "multiValueQueryStringParameters":
+            Some(multi_value_query).filter(|query| !query.is_empty()),
         "pathParameters": Some(matched.parameters()).filter(|parameters| !parameters.is_empty()),
         "stageVariables": null,
         "requestContext": {
@@ -118,7 +119,7 @@ pub(crate) fn event(
     })
 }
 
-/// A time as in `04/Mar/2020:19:15:17 +0000`.
+/// Returns a time as in `04/Mar/2020:19:15:17 +0000`.
 fn common_log_time(time: DateTime) -> String {
     // An HTTP date has the same parts: `Wed, 04 Mar 2020 19:15:17 GMT`.
     let date = time.fmt(DateTimeFormat::HttpDate).unwrap_or_default();
@@ -132,7 +133,8 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// As X-Ray makes them: a version, the time in seconds and 96 random bits, in hexadecimal.
+/// Returns a new trace id as X-Ray builds it: a version, the time in seconds and 96 random bits, in
+/// hexadecimal.
 pub(crate) fn new_trace_id() -> String {
     let seconds = DateTime::from(SystemTime::now()).secs();
     let random = Uuid::new_v4().simple().to_string();
@@ -150,7 +152,7 @@ mod tests {
     use crate::routing::find;
     use crate::routing::tests::routes;
 
-    /// The event for a request to `GET /users/{id}` or `GET /users`.
+    /// Returns the event for a request to `GET /users/{id}` or `GET /users`.
     fn event_of(request: axum::http::request::Builder, body: &[u8]) -> Value {
         let (parts, ()) = request.body(()).expect("the request is valid").into_parts();
         let routes = routes();
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_the_members_of_api_gateways() {
+    fn an_event_has_the_members_of_api_gateway() {
         let request = Request::get("/test/users/a%2Fb?email=a%40b+c&tag=1&tag=2&flag")
             .header("host", "localhost:3000")
             .header("user-agent", "curl/8")
@@ -174,9 +176,17 @@ mod tests {
             "path": "/users/a%2Fb",
             "httpMethod": "GET",
             "headers": { "host": "localhost:3000", "user-agent": "curl/8", "x-tag": "two" },
-            "multiValueHeaders": { "host": ["localhost:3000"], "user-agent": ["curl/8"], "x-tag": ["one", "two"] },
+            "multiValueHeaders": {
+                "host": ["localhost:3000"],
+                "user-agent": ["curl/8"],
+                "x-tag": ["one", "two"],
+            },
             "queryStringParameters": { "email": "a@b c", "flag": "", "tag": "2" },
-            "multiValueQueryStringParameters": { "email": ["a@b c"], "flag": [""], "tag": ["1", "2"] },
+            "multiValueQueryStringParameters": {
+                "email": ["a@b c"],
+                "flag": [""],
+                "tag": ["1", "2"],
+            },
             "pathParameters": { "id": "a%2Fb" },
             "stageVariables": null,
             "requestContext": {
@@ -216,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_does_not_have_is_null_in_its_event() {
+    fn parts_that_a_request_lacks_are_null_in_its_event() {
         let event = event_of(Request::get("/test/users"), b"");
         for member in
             ["queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body"]

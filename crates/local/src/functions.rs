@@ -26,9 +26,9 @@ use crate::{Error, Logs};
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many processes may be given an invocation that none of them reads.
+/// How many new processes may end before one of them reads an invocation.
 const TRIES: usize = 3;
-/// How long an executable may be missing or unfinished while it is built anew.
+/// How long an executable may be missing or incomplete while it is rebuilt.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why an invocation has no response.
@@ -37,14 +37,14 @@ pub enum InvokeError {
     /// The function's process cannot be started.
     #[error("the function's process cannot be run: {0}")]
     Process(io::Error),
-    /// The function reported this error in the place of a response. Its process goes on.
+    /// The function reported this error instead of a response. Its process continues.
     #[error("the function failed: {0}")]
     Function(String),
     /// The function's process ended.
-    #[error("the function's process ended ({0}) before it answered")]
+    #[error("the function's process ended ({0}) before it responded")]
     Crashed(ExitStatus),
     /// The function's time ran out, and its process was ended.
-    #[error("the function did not answer in time")]
+    #[error("the function did not respond in time")]
     TimedOut,
     /// The service is stopped.
     #[error("the service is stopping")]
@@ -58,7 +58,7 @@ pub(crate) struct Functions {
 
 impl Functions {
     /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes
-    /// start when they are needed, at most `instances` of each function, and are over soon after
+    /// start when they are needed, at most `instances` of each function, and end soon after
     /// `stop`'s sender is dropped.
     ///
     /// # Errors
@@ -100,9 +100,8 @@ impl Functions {
         Ok(Self { pools })
     }
 
-    /// Invokes the function with this logical id, and waits in line while all its instances are
-    /// busy. Dropping the future gives up the place in line, but does not end an invocation that
-    /// has begun.
+    /// Invokes the function with this logical id, and waits while all its instances are busy.
+    /// Dropping the future stops the wait, but not an invocation that has begun.
     ///
     /// # Panics
     /// When there is no such function.
@@ -115,8 +114,7 @@ impl Functions {
         let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
             return Err(InvokeError::Stopped);
         };
-        // A task of its own, so that the process finishes its work also when the client has gone
-        // away.
+        // A separate task, so that the process finishes its work even if the client disconnects.
         let invocation = tokio::spawn(async move {
             let response = pool.invoke(&invocation).await;
             drop(permit);
@@ -136,7 +134,7 @@ impl Functions {
         self.pools.values().map(|pool| pool.started.load(Relaxed)).sum()
     }
 
-    /// Waits until every process is over. `stop`'s sender has to be dropped before.
+    /// Waits until every process has ended. `stop`'s sender must be dropped before.
     pub(crate) async fn stop(&self) {
         for pool in self.pools.values() {
             // All permits are free once each busy instance has been ended.
@@ -156,7 +154,7 @@ struct Pool {
     variables: BTreeMap<String, String>,
     logs: Logs,
     instances: u16,
-    /// One for each instance that may be at work. The waiting are served in order.
+    /// One for each instance that may work. Waiting invocations are served in order.
     permits: Arc<Semaphore>,
     /// The most recently used one is last.
     idle: Mutex<Vec<Instance>>,
@@ -176,8 +174,8 @@ impl Pool {
                 None => self.start().await?,
             };
             match instance.invoke(invocation, self.function.timeout).await {
-                // It ended before it saw the invocation, which another one can still serve. All
-                // the idle ones may have been ended at once; only new ones count.
+                // It ended before it read the invocation, so another process can serve it. All idle
+                // ones may have ended at once; only new ones count.
                 Err(InvokeError::Crashed(_)) if instance.api.unfetched() && tries < TRIES => {
                     tries += usize::from(is_new);
                 }
@@ -190,8 +188,8 @@ impl Pool {
         self.idle.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// The idle instance that was used last, still runs, and runs what the executable is now.
-    /// The others are ended.
+    /// Returns the idle instance that was used last, still runs, and has the current executable.
+    /// Ends the others.
     fn take_idle(&self) -> Option<Instance> {
         let mut idle = self.idle();
         while let Some(mut instance) = idle.pop() {
@@ -202,13 +200,13 @@ impl Pool {
         None
     }
 
-    /// Whether the executable is still the one that the instance was started from. While it is
-    /// being built anew it may be missing for a moment.
+    /// Returns whether the instance was started from the current executable, which may be missing
+    /// for a moment while it is rebuilt.
     fn is_current(&self, instance: &Instance) -> bool {
         Version::of(&self.executable).is_ok_and(|version| version == instance.version)
     }
 
-    /// Makes the instance idle if its process still runs, which is when the response is its own.
+    /// Makes the instance idle if its process still runs: if it responded itself.
     fn keep(
         &self,
         instance: Instance,
@@ -242,15 +240,15 @@ impl Pool {
         }
     }
 
-    /// Starts a process, and tells of which version of the executable it is. Waits for an
-    /// executable that is being built.
+    /// Starts a process, and returns it with the version of its executable. Waits for an executable
+    /// that is being built.
     async fn spawn(&self, api: &RuntimeApi) -> io::Result<(Version, Child)> {
         let give_up = Instant::now() + BUILD_TIMEOUT;
         loop {
             let spawned = Version::of(&self.executable)
                 .and_then(|version| Ok((version, self.command(api).spawn()?)));
             match spawned {
-                // One that is replaced between the two is started again.
+                // Starts again if the executable was replaced meanwhile.
                 Ok((version, process)) if Version::of(&self.executable).ok() == Some(version) => {
                     return Ok((version, process));
                 }
@@ -271,14 +269,13 @@ impl Pool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches a whole group of processes. Ending these is left to the
-            // service.
+            // Ctrl-C in a terminal reaches a whole process group. The service ends these itself.
             .process_group(0)
             .kill_on_drop(true);
         command
     }
 
-    /// Writes what a process prints to the log, until it closes `output`.
+    /// Copies what a process prints to the log, until it closes `output`.
     fn forward(&self, output: impl AsyncRead + Unpin + Send + 'static) {
         let (name, logs) = (self.function.executable.clone(), Arc::clone(&self.logs));
         tokio::spawn(async move {
@@ -290,12 +287,12 @@ impl Pool {
     }
 }
 
-/// Whether an executable cannot be started because it is being written.
+/// Returns whether an executable cannot be started because it is being written.
 fn is_being_built(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy)
 }
 
-/// What tells one version of an executable from another.
+/// Identifies a version of an executable.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -330,19 +327,19 @@ impl Instance {
         invocation: &Invocation,
         timeout: Duration,
     ) -> Result<Bytes, InvokeError> {
-        let answer = self.api.offer(invocation, SystemTime::now() + timeout);
-        let answer = async {
-            match answer.await {
-                Ok(answer) => answer,
-                // The process broke off within its answer: it is ending.
+        let outcome = self.api.offer(invocation, SystemTime::now() + timeout);
+        let outcome = async {
+            match outcome.await {
+                Ok(outcome) => outcome,
+                // The process broke off within its response: it is ending.
                 Err(_) => pending().await,
             }
         };
-        self.unless_ended(answer, timeout).await?.map_err(InvokeError::Function)
+        self.unless_ended(outcome, timeout).await?.map_err(InvokeError::Function)
     }
 
-    /// What `work` gives, unless the process ends, `limit` passes or the service stops before; then
-    /// the process is over.
+    /// Returns the result of `work`, unless the process ends, `limit` passes or the service stops
+    /// first. Ends the process in these cases.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -351,7 +348,9 @@ impl Instance {
         let error = tokio::select! {
             biased;
             result = work => return Ok(result),
-            status = self.process.wait() => return Err(status.map_or_else(InvokeError::Process, InvokeError::Crashed)),
+            status = self.process.wait() => {
+                return Err(status.map_or_else(InvokeError::Process, InvokeError::Crashed));
+            }
             () = sleep(limit) => InvokeError::TimedOut,
             _ = self.stop.changed() => InvokeError::Stopped,
         };
@@ -359,23 +358,22 @@ impl Instance {
         Err(error)
     }
 
-    /// Ends the process and waits until it is over.
+    /// Ends the process, and waits for its end.
     async fn kill(&mut self) {
-        // It fails only when the process is over already.
+        // It fails only when the process has ended already.
         let _ = self.process.kill().await;
     }
 }
 
-/// The variables that Lambda sets
+/// Returns the variables that Lambda sets
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>),
-/// and those of the caller that tell how much a function logs and which certificates it trusts.
+/// and the caller's variables for the log and trusted certificates.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
     let passed_through = [
         "AWS_LAMBDA_LOG_FORMAT",
         "AWS_LAMBDA_LOG_LEVEL",
         "PATH",
         "RUST_BACKTRACE",
-        "SSL_CERT_DIR",
         "SSL_CERT_FILE",
     ]
     .into_iter()

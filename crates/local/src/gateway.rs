@@ -1,4 +1,4 @@
-//! One stage of an API Gateway REST API: which requests it takes, and what it returns by itself.
+//! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,15 +35,15 @@ use crate::wire::Head;
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
-/// The largest event, in bytes, that Lambda takes
+/// The largest event, in bytes, that Lambda accepts
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
-/// How much of a body that is too large is read so that its sender gets to see the response.
+/// How much of a body that is too large is read, so that its sender can read the response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// For how long a connection may wait for its next request.
+/// How long a connection may wait for its next request.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The most connections: each is a file descriptor.
 const MAX_CONNECTIONS: usize = 512;
@@ -65,17 +65,17 @@ pub(crate) struct Gateway {
     requests: RequestLog,
 }
 
-/// How the gateway is run.
+/// Options of a gateway.
 pub(crate) struct GatewayOptions {
     /// The address that it listens on.
     pub(crate) address: SocketAddr,
     pub(crate) api_key: Option<String>,
-    /// Whether it takes no more requests than the stage does.
+    /// Whether it throttles requests as the stage does.
     pub(crate) throttled: bool,
     pub(crate) requests: RequestLog,
 }
 
-/// Why a request has no response of a function.
+/// Why no function responds to a request.
 enum Failure {
     Gateway(GatewayError),
     Guard(Rejection),
@@ -108,7 +108,7 @@ impl Gateway {
         Self { template, functions, address, api_key, origins, buckets, key_bucket, requests }
     }
 
-    /// Serves requests until `stop`'s sender is dropped and the last of them is answered.
+    /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
         let gateway = Arc::new(self);
         let limits = Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT };
@@ -199,10 +199,10 @@ impl Gateway {
         }
     }
 
-    fn failure(&self, failure: Failure, request_id: &str) -> Response {
+    fn failure(&self, failure: Failure) -> Response {
         match failure {
             Failure::Gateway(error) => {
-                self.template.gateway_responses.render(&error, request_id).into_response()
+                self.template.gateway_responses.render(&error).into_response()
             }
             Failure::Guard(Rejection { code, message }) => {
                 let body = json!({"code": code, "message": message}).to_string();
@@ -211,16 +211,14 @@ impl Gateway {
         }
     }
 
-    /// The response to what hyper takes for no request.
+    /// Returns the response to bytes that hyper rejects as a request.
     fn protocol_error(&self, status: StatusCode) -> Vec<u8> {
         let message = match status {
             StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
             _ => "the request is not valid HTTP/1.1",
         };
         let error = GatewayError::Protocol(status, message.to_owned());
-        let request_id = Uuid::new_v4().to_string();
-        let (status, headers, body): Rendered =
-            self.template.gateway_responses.render(&error, &request_id);
+        let (status, headers, body): Rendered = self.template.gateway_responses.render(&error);
         (self.requests)(&Served::unreadable(status, &body));
         raw(status, &headers, &body)
     }
@@ -238,12 +236,12 @@ async fn respond(
     let mut served = Served::new(&request, &gateway.template.stage);
     let head = peer.connection.next_head();
     let response = gateway.respond(request, head, &peer, &request_id).await;
-    let mut response = response.unwrap_or_else(|failure| gateway.failure(failure, &request_id));
+    let mut response = response.unwrap_or_else(|failure| gateway.failure(failure));
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
     if head.chunked {
-        // Where the next request begins is not known: see `wire.rs`.
+        // `wire.rs` cannot tell where the next request begins.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     served.finish(&mut response, start.elapsed()).await;
@@ -264,8 +262,8 @@ fn check_head(head: Head) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// Reads a whole body. One that is too large is read and forgotten, up to a limit: a client that
-/// still sends would see a broken connection rather than the response.
+/// Reads a whole body. One that is too large is read and discarded, up to a limit: a client that is
+/// still sending would see a broken connection instead of the response.
 async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
     let announced = headers
         .get(CONTENT_LENGTH)

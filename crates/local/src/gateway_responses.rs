@@ -14,30 +14,30 @@ use crate::Error;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const HEADER_PREFIX: &str = "gatewayresponse.header.";
-/// What is returned where the template defines nothing.
+/// The body where the template defines none.
 const DEFAULT_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
 /// Why API Gateway rejects a request, or has no response to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GatewayError {
-    /// No route takes the request.
+    /// No route matches the request.
     MissingAuthenticationToken,
-    /// The API's key is needed, and missing or another.
+    /// The API key is missing or wrong.
     InvalidApiKey,
-    /// There are more requests than the stage takes.
+    /// The stage's or the key's throttle rejects the request.
     Throttled,
-    /// The body, or the event it makes, is too large.
+    /// The body or its event is too large.
     RequestTooLarge,
     /// The function failed, or its response is malformed.
     BadGateway,
-    /// The function did not respond in the time that API Gateway waits.
+    /// The function did not respond within API Gateway's timeout.
     IntegrationTimeout,
     /// The request is not valid HTTP, or larger than a limit: the status, and what to do.
     Protocol(StatusCode, String),
 }
 
 impl GatewayError {
-    /// Its response type, status, message and the name in `x-amzn-ErrorType`
+    /// Returns the response type, the status, the message and the name in `x-amzn-ErrorType`
     /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>).
     fn properties(&self) -> (&'static str, StatusCode, &str, &'static str) {
         match self {
@@ -89,29 +89,12 @@ pub struct GatewayResponses(BTreeMap<String, GatewayResponse>);
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct GatewayResponse {
     #[serde(default)]
-    status_code: Option<StatusText>,
-    #[serde(default)]
     response_templates: BTreeMap<String, String>,
     #[serde(default)]
     response_parameters: BTreeMap<String, String>,
 }
 
-/// A status, which YAML may have as a number or as a string.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-enum StatusText {
-    Number(u16),
-    Text(String),
-}
-
 impl GatewayResponse {
-    fn status(&self) -> Option<StatusCode> {
-        match self.status_code.as_ref()? {
-            StatusText::Number(number) => StatusCode::from_u16(*number).ok(),
-            StatusText::Text(text) => text.parse().ok(),
-        }
-    }
-
     fn headers(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.response_parameters.iter().map(|(name, value)| {
             let literal = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
@@ -127,7 +110,7 @@ impl GatewayResponses {
     /// Reads the definitions.
     ///
     /// # Errors
-    /// [`Error::Template`] when a definition uses something that is not known here.
+    /// [`Error::Template`] when a definition uses something that this service does not support.
     pub(crate) fn new(definitions: Option<&Value>) -> Result<Self, Error> {
         let Some(definitions) = definitions else { return Ok(Self::default()) };
         let problem = |problem: String| {
@@ -145,7 +128,7 @@ impl GatewayResponses {
                 }
             }
             for template in response.response_templates.values() {
-                if let Some(unknown) = render(template, kind, "", "").split_once("$context") {
+                if let Some(unknown) = render(template, "").split_once("$context") {
                     return Err(problem(format!("{kind} uses $context{}", unknown.1)));
                 }
             }
@@ -153,8 +136,8 @@ impl GatewayResponses {
         Ok(Self(responses))
     }
 
-    /// The response to an error, by its own definition, else by the default's for its class.
-    pub(crate) fn render(&self, error: &GatewayError, request_id: &str) -> Rendered {
+    /// Returns the response to an error, by its own definition or its class's default.
+    pub(crate) fn render(&self, error: &GatewayError) -> Rendered {
         let (kind, status, message, name) = error.properties();
         let default = if status.is_server_error() { "DEFAULT_5XX" } else { "DEFAULT_4XX" };
         let response = self.0.get(kind).or_else(|| self.0.get(default));
@@ -170,20 +153,14 @@ impl GatewayResponses {
         let template = response
             .and_then(|response| response.response_templates.get("application/json"))
             .map_or(DEFAULT_TEMPLATE, String::as_str);
-        let status = response.and_then(GatewayResponse::status).unwrap_or(status);
-        (status, headers, render(template, kind, message, request_id))
+        (status, headers, render(template, message))
     }
 }
 
-/// Fills in the variables of an error that a response template may use
+/// Substitutes the error's message, as JSON, in a response template
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html#context-variable-reference>).
-fn render(template: &str, kind: &str, message: &str, request_id: &str) -> String {
-    // The longer name first: it begins with the shorter.
-    template
-        .replace("$context.error.messageString", &Value::from(message).to_string())
-        .replace("$context.error.message", message)
-        .replace("$context.error.responseType", kind)
-        .replace("$context.requestId", request_id)
+fn render(template: &str, message: &str) -> String {
+    template.replace("$context.error.messageString", &Value::from(message).to_string())
 }
 
 #[cfg(test)]
@@ -196,17 +173,15 @@ mod tests {
         let definitions = json!({
             "DEFAULT_4XX": {
                 "responseTemplates": {
-                    "application/json": "{\"code\": \"InvalidRequest\", \"message\": $context.error.messageString}"
+                    "application/json":
+                        r#"{"code": "InvalidRequest", "message": $context.error.messageString}"#
                 },
                 "responseParameters": {
                     "gatewayresponse.header.Access-Control-Allow-Origin": "'https://a.example'"
                 },
             },
             "THROTTLED": {
-                "statusCode": "420",
-                "responseTemplates": {
-                    "application/json": "$context.error.responseType $context.error.message $context.requestId"
-                },
+                "responseTemplates": { "application/json": "slow down" },
             },
         });
         GatewayResponses::new(Some(&definitions)).expect("the definitions are valid")
@@ -214,8 +189,8 @@ mod tests {
 
     #[test]
     fn an_error_has_the_response_that_is_defined_for_it() {
-        let (status, headers, body) = responses().render(&GatewayError::Throttled, "id-1");
-        assert_eq!((status.as_u16(), body.as_str()), (420, "THROTTLED Too Many Requests id-1"));
+        let (status, headers, body) = responses().render(&GatewayError::Throttled);
+        assert_eq!((status.as_u16(), body.as_str()), (429, "slow down"));
         assert_eq!(headers["x-amzn-errortype"], "TooManyRequestsException");
         assert_eq!(headers.get("access-control-allow-origin"), None);
     }
@@ -223,11 +198,11 @@ mod tests {
     #[test]
     fn an_error_without_a_definition_has_the_default_of_its_class() {
         let error = GatewayError::Protocol(StatusCode::URI_TOO_LONG, "say \"less\"".to_owned());
-        let (status, headers, body) = responses().render(&error, "");
+        let (status, headers, body) = responses().render(&error);
         assert_eq!(status, StatusCode::URI_TOO_LONG);
         assert_eq!(body, r#"{"code": "InvalidRequest", "message": "say \"less\""}"#);
         assert_eq!(headers["access-control-allow-origin"], "https://a.example");
-        let (status, headers, body) = responses().render(&GatewayError::BadGateway, "");
+        let (status, headers, body) = responses().render(&GatewayError::BadGateway);
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert_eq!(body, r#"{"message":"Internal server error"}"#);
         assert_eq!(headers["content-type"], "application/json");
@@ -235,12 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_rendered_here_is_an_error_of_the_template() {
+    fn a_definition_that_is_not_supported_is_an_error_of_the_template() {
         for definition in [
             json!({"responseTemplates": {"application/json": "$context.authorizer.claims"}}),
             json!({"responseParameters": {"gatewayresponse.header.X": "context.requestId"}}),
             json!({"responseParameters": {"gatewayresponse.path.X": "'x'"}}),
-            json!({"somethingElse": 1}),
+            json!({"responseTemplates": {"application/json": "$context.requestId"}}),
+            json!({"statusCode": 420}),
         ] {
             GatewayResponses::new(Some(&json!({"DEFAULT_4XX": definition})))
                 .expect_err("the definition is not known");

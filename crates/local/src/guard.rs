@@ -1,4 +1,4 @@
-//! Which requests are served at all, judged by their `Host` and `Origin`.
+//! Decides by `Host` and `Origin` which requests are served at all.
 //!
 //! A browser is the one program on a machine that sends requests on behalf of strangers. A page
 //! can reach a loopback port by its address, or by a name of its own that resolves to loopback
@@ -26,8 +26,8 @@ pub(crate) struct Rejection {
 /// use it, where `*` stands for any origin, and so may its own pages.
 ///
 /// # Errors
-/// [`Rejection`] when a loopback service is addressed by a name that is not a loopback name, or
-/// when a page of another origin sends the request.
+/// [`Rejection`] when a request to a loopback service names another host, or when a page of another
+/// origin sends it.
 pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
@@ -42,7 +42,7 @@ pub(crate) fn check(
             return Err(Rejection {
                 code: "HostNotAllowed",
                 message: format!(
-                    "this service is only served as localhost or a loopback address, not as \
+                    "this service is only available as localhost or a loopback address, not as \
                      '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
                 ),
             });
@@ -90,14 +90,14 @@ pub(crate) fn check_internal(
     if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
         return Err(Rejection {
             code: "HostNotAllowed",
-            message: format!("this port is only served as {address}, not as '{name}'"),
+            message: format!("this port is only available as {address}, not as '{name}'"),
         });
     }
     Ok(())
 }
 
-/// The `Host` of a request. Where there are several, none is to be trusted, and an empty one, which
-/// is no loopback name, stands for them.
+/// Returns the `Host` of a request. Returns an empty one, which is no loopback name, if there are
+/// several, because none of them can be trusted.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next()?;
@@ -107,7 +107,7 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     Some(host.to_str().unwrap_or_default())
 }
 
-/// Whether a name, which may have a port, can only stand for this machine. Names that end in
+/// Returns whether a name, with or without a port, can only mean this machine. Names that end in
 /// `.localhost` do so by <https://www.rfc-editor.org/rfc/rfc6761#section-6.3>.
 fn is_loopback(name: &str) -> bool {
     let Ok(authority) = name.parse::<Authority>() else { return false };

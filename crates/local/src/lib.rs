@@ -1,10 +1,10 @@
-//! The whole User Profile API on one machine, for development and tests: what API Gateway, Lambda
-//! and DynamoDB do for it on AWS.
+//! The whole User Profile API on one machine, for development and tests. It stands in for API
+//! Gateway, Lambda and DynamoDB.
 //!
-//! A request goes from the gateway (API Gateway's REST proxy events and responses) to the pool of a
-//! function's processes, which are the executables that are deployed and are spoken to as Lambda
-//! does, over its Runtime API. They use an embedded DynamoDB. Routes, functions, the table and API
-//! Gateway's own responses come from the SAM template.
+//! The gateway turns a request into a REST proxy event, and passes it to a pool of processes. These
+//! run the deployed executables, invoked through Lambda's Runtime API, and use an embedded
+//! DynamoDB. Routes, functions, the table and API Gateway's own responses come from the SAM
+//! template.
 
 mod data_file;
 mod dynamodb;
@@ -50,16 +50,16 @@ use gateway::{Gateway, GatewayOptions};
 /// The data file where none is chosen.
 pub const DEFAULT_DATA: &str = ".data/users.db";
 
-/// How long clients that keep connections busy can hold up the end of the service.
+/// How long busy connections may delay the end of the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes each line that a function prints, or that the service has to say about it: the name of the
+/// Receives each line that a function prints, or that the service logs about it: the name of the
 /// function's executable, then the line.
 pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// How a service is run.
+/// Options of a service.
 pub struct Options {
-    /// What the service consists of.
+    /// Describes the service.
     pub template: Template,
     /// The directory of the function executables.
     pub functions: PathBuf,
@@ -67,19 +67,19 @@ pub struct Options {
     pub database: Database,
     /// The address to listen on. Port 0 stands for any free port.
     pub address: SocketAddr,
-    /// The most processes that run for one function. Further requests wait in line.
+    /// The most processes of one function. Further requests wait.
     pub instances: u16,
-    /// Whether the service takes no more requests than the stage does.
+    /// Whether the service throttles requests as the stage does.
     pub throttled: bool,
     /// Where the functions' logs go.
     pub logs: Logs,
-    /// Where it goes what requests were served.
+    /// Where served requests are reported.
     pub requests: RequestLog,
 }
 
 impl Options {
-    /// A service for tests: data in memory, a free port on loopback, at most 10 processes for each
-    /// function, no throttle, no logs.
+    /// Returns options for tests: data in memory, a free port on loopback, at most 10 processes for
+    /// each function, no throttle, no logs.
     #[must_use]
     pub fn new(template: Template, functions: PathBuf) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Options {
 /// Why a service could not be started. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A parameter of the template cannot have the value it was given.
+    /// A parameter of the template has an invalid value.
     #[error("{0}")]
     Parameter(String),
     /// The template cannot be read, or lacks what the service needs.
@@ -124,7 +124,8 @@ pub enum Error {
     Listen(io::Error),
     /// Another local service uses the data file.
     #[error(
-        "{} is in use by another local service: stop that one, or choose another file with DATA=FILE",
+        "{} is in use by another local service: stop that one, or choose another file with \
+         DATA=FILE",
         path.display()
     )]
     DataInUse {
@@ -144,7 +145,8 @@ pub enum Error {
     },
     /// The DynamoDB at an endpoint cannot be used.
     #[error(
-        "cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset DYNAMO_ENDPOINT"
+        "cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset \
+         DYNAMO_ENDPOINT"
     )]
     DynamoDb {
         /// Its URL.
@@ -154,7 +156,7 @@ pub enum Error {
     },
 }
 
-/// A running service. Dropping it ends it too, but does not wait for the end.
+/// A running service. Dropping it ends it as well, but does not wait for the end.
 pub struct Service {
     url: String,
     table: String,
@@ -167,8 +169,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service, with its table. It answers when this returns; function processes start
-    /// with the first requests.
+    /// Starts a service and creates its table. When this returns, the service accepts requests.
+    /// Function processes start with the first requests.
     ///
     /// # Errors
     /// Any [`Error`].
@@ -214,38 +216,39 @@ impl Service {
         Ok(Self { url, table, api_key, dynamodb, functions, server, stop })
     }
 
-    /// Where the API is, stage included: `http://127.0.0.1:3000/test`.
+    /// Returns the API's URL with its stage, such as `http://127.0.0.1:3000/test`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The URL of the DynamoDB that holds the table.
+    /// Returns the URL of the DynamoDB that holds the table.
     #[must_use]
     pub fn dynamodb_endpoint(&self) -> &str {
         &self.dynamodb.endpoint
     }
 
-    /// The access key id and the secret access key for the embedded DynamoDB, if there is one.
+    /// Returns the access key id and the secret access key for the embedded DynamoDB, if there is
+    /// one.
     #[must_use]
     pub fn dynamodb_credentials(&self) -> Option<(&str, &str)> {
         self.dynamodb.credentials()
     }
 
-    /// The key that requests need, if the template asks for one.
+    /// Returns the key that requests need, if the template asks for one.
     #[must_use]
     pub fn api_key(&self) -> Option<&str> {
         self.api_key.as_deref()
     }
 
-    /// The name of the table.
+    /// Returns the name of the table.
     #[must_use]
     pub fn table(&self) -> &str {
         &self.table
     }
 
-    /// Invokes the function with this logical id past the gateway, as Lambda's `Invoke` does: with
-    /// any JSON as its event. Gives the JSON that it answers.
+    /// Invokes the function with this logical id directly, as Lambda's `Invoke` does, with any JSON
+    /// as its event. Returns its response, which is JSON.
     ///
     /// # Errors
     /// Any [`InvokeError`].
@@ -268,8 +271,8 @@ impl Service {
         self.functions.started()
     }
 
-    /// Stops the service: ends every function process, whatever it is doing, and closes the
-    /// database. Returns when all of it is over.
+    /// Stops the service: ends every function process, even a busy one, and closes the database.
+    /// Returns when everything has ended.
     pub async fn stop(self) {
         let Self { dynamodb, functions, mut server, stop, .. } = self;
         drop(stop);

@@ -1,5 +1,5 @@
-//! Writes lines to standard output from a thread of their own. Whoever reads them may stop, as when
-//! a terminal is held with Ctrl-S: the service has to go on.
+//! Writes lines to standard output from a separate thread. The service continues even if nobody
+//! reads them, as when Ctrl-S holds a terminal.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Log {
         }
     }
 
-    /// Waits until the lines so far are written, but not for a reader that has stopped reading.
+    /// Waits at most `patience` until the lines so far are written.
     pub(crate) fn flush(&self, patience: Duration) {
         let (sender, written) = sync_channel(1);
         if self.lines.try_send(Line::Flush(sender)).is_ok() {
@@ -60,8 +60,7 @@ impl Log {
     }
 }
 
-/// Writes lines until the log is gone. Nobody may be there to read them any more, which is no
-/// reason to stop.
+/// Writes lines until the log is dropped. Ignores errors: the reader may be gone.
 fn write(mut output: impl Write, lines: &Receiver<Line>, dropped: &AtomicU64) {
     while let Ok(line) = lines.recv() {
         match line {
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_that_stops_holds_nobody_up_and_is_told_what_it_missed() {
+    fn a_reader_that_stops_blocks_nobody_and_learns_how_many_lines_it_missed() {
         let (reader, writer) = pipe().expect("there are pipes");
         let log = Log::start(writer);
         let text = "x".repeat(1000);

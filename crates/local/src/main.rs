@@ -19,11 +19,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use log::Log;
 use settings::{Settings, USAGE};
 
-/// The template that describes the service: `make` runs it where the Makefile is.
+/// The template that describes the service. `make` starts the program where the Makefile is.
 const TEMPLATE: &str = "template.yaml";
 /// How many files and connections the service may need at once. Some systems allow 256.
 const OPEN_FILES: u64 = 4096;
-/// How long the last lines may take to be written.
+/// How long to wait until the last lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[tokio::main]
@@ -52,7 +52,13 @@ async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     };
     let variable = |name: &str| env::var(name).ok();
     let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
-    let template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    let mut template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    if !settings.parameters.contains_key("LogLevel") {
+        // Each request has a line of the service's own already.
+        for function in template.functions.values_mut() {
+            function.log_level = Some("WARN".to_owned());
+        }
+    }
     let throttle = template.throttle;
     allow_open_files();
 
@@ -76,13 +82,13 @@ async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     signals.next().await;
     tokio::select! {
         () = service.stop() => {}
-        // Whoever asks twice does not want to wait.
+        // A second signal means that nobody wants to wait.
         () = signals.next() => {}
     }
     Ok(())
 }
 
-/// A request on one line: `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
+/// Returns a request as one line: `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
 fn request_line(served: &Served, colored: bool) -> String {
     let time = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
     let Served { method, path, status, code, duration, hint } = served;
@@ -100,7 +106,7 @@ fn request_line(served: &Served, colored: bool) -> String {
     format!("{time} {method} {path} {outcome} {} ms{hint}", duration.as_millis())
 }
 
-/// Allows more open files, if the system lets us. It is enough where it does not.
+/// Raises the limit of open files if the system allows it. The service works without.
 fn allow_open_files() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
@@ -109,7 +115,7 @@ fn allow_open_files() {
     }
 }
 
-/// This machine's name.
+/// Returns this machine's name.
 fn hostname() -> Option<String> {
     let output = Command::new("uname").arg("-n").output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
@@ -119,7 +125,7 @@ fn hostname() -> Option<String> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// The terminal is closed.
+    /// The terminal was closed.
     hang_up: Signal,
 }
 

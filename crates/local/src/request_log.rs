@@ -1,4 +1,4 @@
-//! What is known of a request that was served, for people who watch.
+//! What the log shows of a served request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-/// Takes each request that was served.
+/// Receives each request that was served.
 pub type RequestLog = Arc<dyn Fn(&Served) + Send + Sync>;
 
 /// The longest path that is shown, in characters.
@@ -20,7 +20,7 @@ const MAX_PATH: usize = 200;
 pub struct Served {
     /// The method.
     pub method: String,
-    /// The path and query, without the stage where they begin with it. All of it is printable.
+    /// The path and query, without the stage if they begin with it. All of it is printable.
     pub path: String,
     /// The status of the response.
     pub status: u16,
@@ -28,7 +28,7 @@ pub struct Served {
     pub code: Option<String>,
     /// How long it took.
     pub duration: Duration,
-    /// What may be wrong with the request, if that can be guessed.
+    /// What may be wrong with the request, if there is a guess.
     pub hint: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Served {
         }
     }
 
-    /// What was sent was no HTTP request.
+    /// Returns the entry for bytes that are not an HTTP request.
     pub(crate) fn unreadable(status: StatusCode, body: &str) -> Self {
         Self {
             method: "-".to_owned(),
@@ -63,13 +63,13 @@ impl Served {
         }
     }
 
-    /// Adds what the response shows. It stays as it is.
+    /// Adds the status, the error code and the duration. Leaves the response unchanged.
     pub(crate) async fn finish(&mut self, response: &mut Response, duration: Duration) {
         let status = response.status();
         self.status = status.as_u16();
         self.duration = duration;
         if status.is_client_error() || status.is_server_error() {
-            // It is in memory already.
+            // The body is in memory already.
             let body = std::mem::take(response.body_mut());
             let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
             self.code = code(&body);
@@ -83,7 +83,7 @@ impl Served {
     }
 }
 
-/// The code of an error.
+/// Returns the code of an error.
 fn code(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Error {
@@ -93,7 +93,7 @@ fn code(body: &[u8]) -> Option<String> {
     Some(printable(&code, 50))
 }
 
-/// Text that does nothing to a terminal.
+/// Returns at most `length` characters of a text, without those that control a terminal.
 fn printable(text: &str, length: usize) -> String {
     let mut printable: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! HTTP responses, of what functions return.
+//! Turns the responses of functions into HTTP responses.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-/// What a function of a Lambda proxy integration may answer. Other fields make a response
+/// What a function with a Lambda proxy integration may return. Other fields make a response
 /// malformed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -20,12 +20,12 @@ struct ProxyResponse {
     multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     body: Option<String>,
-    /// Without effect: an API without binary media types passes base64 on as text.
+    /// Has no effect: an API without binary media types passes base64 on as text.
     #[serde(default, rename = "isBase64Encoded")]
     _is_base64_encoded: bool,
 }
 
-/// The HTTP response that a function's response stands for, unless it is malformed.
+/// Returns the HTTP response for a function's response, unless that is malformed.
 pub(crate) fn http_response(response: &[u8]) -> Option<Response> {
     let response: ProxyResponse = serde_json::from_slice(response).ok()?;
     let mut headers = HeaderMap::new();
@@ -41,7 +41,7 @@ pub(crate) fn http_response(response: &[u8]) -> Option<Response> {
             }
         }
     }
-    // How the body is sent is for the server to say.
+    // The server decides how the body is sent.
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_is_not_that_of_a_proxy_integration_is_malformed() {
+    fn a_response_in_another_format_is_malformed() {
         for response in [
             "",
             "null",

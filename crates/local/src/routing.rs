@@ -1,4 +1,4 @@
-//! Which of the API's methods a request is for.
+//! Finds the operation that a request is for.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::template::{Mock, Route};
 
 /// A method of the API, on a resource.
 pub(crate) trait Operation {
-    /// The HTTP method, in capital letters.
+    /// Returns the HTTP method, in capital letters.
     fn method(&self) -> &str;
-    /// The resource's path without the stage, such as `/users/{id}`.
+    /// Returns the resource's path without the stage, such as `/users/{id}`.
     fn path(&self) -> &str;
 }
 
@@ -38,31 +38,31 @@ impl Operation for Mock {
 #[derive(Debug)]
 pub(crate) struct Matched<'a, O = Route> {
     pub(crate) operation: &'a O,
-    /// Its place in the list of operations.
+    /// Its position in the list of operations.
     pub(crate) index: usize,
     path: &'a str,
     parameters: BTreeMap<&'a str, &'a str>,
 }
 
 impl<'a, O: Operation> Matched<'a, O> {
-    /// The path without the stage, as sent.
+    /// Returns the path without the stage, as sent.
     pub(crate) fn path(&self) -> &'a str {
         self.path
     }
 
-    /// The path of the resource.
+    /// Returns the path of the resource.
     pub(crate) fn path_pattern(&self) -> &str {
         self.operation.path()
     }
 
-    /// The parameters in the path, as sent, percent-encoded.
+    /// Returns the parameters in the path, as sent, percent-encoded.
     pub(crate) fn parameters(&self) -> &BTreeMap<&'a str, &'a str> {
         &self.parameters
     }
 }
 
-/// Finds the operation that a request is for. Paths are compared as they are sent, percent-encoded,
-/// but for slashes at their end, which API Gateway ignores.
+/// Finds the operation that a request is for. Compares paths as they are sent, percent-encoded, but
+/// ignores trailing slashes, as API Gateway does.
 pub(crate) fn find<'a, O: Operation>(
     stage: &str,
     operations: &'a [O],

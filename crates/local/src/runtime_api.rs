@@ -24,31 +24,34 @@ use crate::guard;
 use crate::server::{Limits, Peer, serve};
 use crate::wire::Connection;
 
-/// The largest response of a function, in bytes, that Lambda takes.
+/// The largest response of a function, in bytes, that Lambda accepts.
 const MAX_RESPONSE: usize = 6_291_556;
 
-/// A process has one connection, and keeps it while it works.
+/// A process keeps its one connection while it works.
 const LIMITS: Limits = Limits { connections: 16, idle: Duration::from_mins(20) };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 const INVALID_REQUEST_ID: &str =
     r#"{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}"#;
-const RESPONSE_TOO_LARGE: &str = r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","errorType":"RequestEntityTooLarge"}"#;
+const RESPONSE_TOO_LARGE: &str = concat!(
+    r#"{"errorMessage":"Exceeded maximum allowed payload size (6291556 bytes).","#,
+    r#""errorType":"RequestEntityTooLarge"}"#,
+);
 
 /// What a function is invoked with.
 pub struct Invocation {
     /// The event, as JSON text.
     pub event: Bytes,
-    /// What the function logs as its request id.
+    /// The request id that the function logs.
     pub request_id: String,
     /// The value of `X-Amzn-Trace-Id`.
     pub trace_id: String,
 }
 
-/// The response of a function, or the error it reported, as JSON text.
-pub(crate) type Answer = Result<Bytes, String>;
+/// The response of a function, or the error that it reported, as JSON text.
+pub(crate) type Outcome = Result<Bytes, String>;
 
-/// The API at an address of its own, so that its process cannot be taken for another.
+/// The API of one process. It has its own address, which identifies the process.
 pub struct RuntimeApi {
     address: SocketAddr,
     process: Arc<Process>,
@@ -71,7 +74,7 @@ struct Slots {
     /// The process has not fetched it yet.
     offered: Option<Offer>,
     /// The process works on it, under this request id.
-    running: Option<(String, oneshot::Sender<Answer>)>,
+    running: Option<(String, oneshot::Sender<Outcome>)>,
     /// The connection on which it was handed out last.
     connection: Option<Arc<Connection>>,
 }
@@ -81,7 +84,7 @@ struct Offer {
     request_id: String,
     trace_id: String,
     deadline: SystemTime,
-    answer: oneshot::Sender<Answer>,
+    outcome: oneshot::Sender<Outcome>,
 }
 
 impl RuntimeApi {
@@ -111,7 +114,7 @@ impl RuntimeApi {
         Ok(Self { address, process, server, _stop: stop })
     }
 
-    /// The value of `AWS_LAMBDA_RUNTIME_API`.
+    /// Returns the value of `AWS_LAMBDA_RUNTIME_API`.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -127,26 +130,26 @@ impl RuntimeApi {
     }
 
     /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
-    /// process breaks off while it answers.
+    /// process breaks off within its response.
     pub fn offer(
         &self,
         invocation: &Invocation,
         deadline: SystemTime,
-    ) -> oneshot::Receiver<Answer> {
-        let (answer, receiver) = oneshot::channel();
+    ) -> oneshot::Receiver<Outcome> {
+        let (outcome, receiver) = oneshot::channel();
         self.process.lock().offered = Some(Offer {
             event: invocation.event.clone(),
             request_id: invocation.request_id.clone(),
             trace_id: invocation.trace_id.clone(),
             deadline,
-            answer,
+            outcome,
         });
         self.process.offered.notify_one();
         receiver
     }
 
-    /// Whether a process that is over has not read what it was offered, so that another one can
-    /// be given it. The system resets a connection whose end is closed with something unread.
+    /// Returns whether a process that has ended did not read its invocation, so that another one
+    /// can serve it. The system resets a connection that is closed with unread data.
     pub(crate) fn unfetched(&self) -> bool {
         let slots = self.process.lock();
         slots.offered.is_some()
@@ -165,12 +168,13 @@ impl Process {
         self.invocation.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// The response that hands out on `connection` what is offered, if anything is.
+    /// Returns the response that hands out the offered invocation, if there is one, on
+    /// `connection`.
     fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
         let offer = slots.offered.take()?;
         let id = offer.request_id;
-        slots.running = Some((id.clone(), offer.answer));
+        slots.running = Some((id.clone(), offer.outcome));
         slots.connection = Some(Arc::clone(connection));
         let deadline = offer.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let headers = [
@@ -186,9 +190,9 @@ impl Process {
         )
     }
 
-    /// Where the answer to the invocation `id` goes, if the process works on it.
-    fn finish(&self, id: &str) -> Option<oneshot::Sender<Answer>> {
-        self.lock().running.take_if(|(running, _)| running == id).map(|(_, answer)| answer)
+    /// Returns the sender for the outcome of the invocation `id`, if the process works on it.
+    fn finish(&self, id: &str) -> Option<oneshot::Sender<Outcome>> {
+        self.lock().running.take_if(|(running, _)| running == id).map(|(_, outcome)| outcome)
     }
 }
 
@@ -228,17 +232,17 @@ async fn response(
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let Some(answer) = process.finish(&id) else {
+    let Some(outcome) = process.finish(&id) else {
         return status(StatusCode::BAD_REQUEST, INVALID_REQUEST_ID);
     };
     match body {
         Ok(body) => {
             // Nobody waits for it any more when the invocation has just timed out.
-            let _ = answer.send(Ok(body));
+            let _ = outcome.send(Ok(body));
             status(StatusCode::ACCEPTED, ACCEPTED)
         }
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let _ = answer.send(Err(RESPONSE_TOO_LARGE.to_owned()));
+            let _ = outcome.send(Err(RESPONSE_TOO_LARGE.to_owned()));
             status(StatusCode::PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE)
         }
         Err(rejection) => rejection.into_response(),
@@ -250,10 +254,10 @@ async fn error(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Response {
-    let Some(answer) = process.finish(&id) else {
+    let Some(outcome) = process.finish(&id) else {
         return status(StatusCode::BAD_REQUEST, INVALID_REQUEST_ID);
     };
-    let _ = answer.send(Err(String::from_utf8_lossy(&body).into_owned()));
+    let _ = outcome.send(Err(String::from_utf8_lossy(&body).into_owned()));
     status(StatusCode::ACCEPTED, ACCEPTED)
 }
 
@@ -283,7 +287,7 @@ mod tests {
         RuntimeApi::start(ARN.to_owned()).await.expect("a port is free")
     }
 
-    fn offer(api: &RuntimeApi) -> oneshot::Receiver<Answer> {
+    fn offer(api: &RuntimeApi) -> oneshot::Receiver<Outcome> {
         let invocation = Invocation {
             event: Bytes::from_static(b"{}"),
             request_id: "request-1".to_owned(),
@@ -292,7 +296,7 @@ mod tests {
         api.offer(&invocation, UNIX_EPOCH + Duration::from_millis(1234))
     }
 
-    /// What a function process does: it sends a request to the API.
+    /// Sends a request to the API, as a function process does.
     async fn send(
         api: &RuntimeApi,
         method: Method,
@@ -306,12 +310,12 @@ mod tests {
             .body(Body::from(body))
             .expect("the request is valid");
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-        let (parts, body) = client.request(request).await.expect("the API answers").into_parts();
+        let (parts, body) = client.request(request).await.expect("the API responds").into_parts();
         let body = to_bytes(Body::new(body), usize::MAX).await.expect("the body is complete");
         (parts.status, parts.headers, body)
     }
 
-    /// Fetches what is offered, and gives its request id.
+    /// Fetches the offered invocation, and returns its request id.
     async fn fetch(api: &RuntimeApi) -> String {
         let (_, headers, _) = send(api, Method::GET, "invocation/next", Vec::new()).await;
         headers["lambda-runtime-aws-request-id"].to_str().expect("the id is text").to_owned()
@@ -320,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_fetches_what_it_is_offered_and_answers_once() {
         let api = start().await;
-        let answer = offer(&api);
+        let outcome = offer(&api);
         assert!(api.unfetched());
         let (status, headers, body) = send(&api, Method::GET, "invocation/next", Vec::new()).await;
         assert!(!api.unfetched());
@@ -337,7 +341,7 @@ mod tests {
             send(&api, Method::POST, &response, b"[1]".to_vec()).await.0,
             StatusCode::ACCEPTED
         );
-        assert_eq!(answer.await, Ok(Ok(Bytes::from_static(b"[1]"))));
+        assert_eq!(outcome.await, Ok(Ok(Bytes::from_static(b"[1]"))));
         let (status, _, body) = send(&api, Method::POST, &response, b"[2]".to_vec()).await;
         assert_eq!(
             (status, body.as_ref()),
@@ -363,9 +367,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_response_of_more_than_lambdas_limit_is_refused_and_fails_the_invocation() {
+    async fn a_response_above_lambdas_limit_is_rejected_and_fails_the_invocation() {
         let api = start().await;
-        let answer = offer(&api);
+        let outcome = offer(&api);
         let response = format!("invocation/{}/response", fetch(&api).await);
         let (status, _, body) =
             send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE + 1]).await;
@@ -373,15 +377,18 @@ mod tests {
             (status, body.as_ref()),
             (StatusCode::PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE.as_bytes())
         );
-        assert_eq!(answer.await, Ok(Err(RESPONSE_TOO_LARGE.to_owned())));
+        assert_eq!(outcome.await, Ok(Err(RESPONSE_TOO_LARGE.to_owned())));
 
-        let answer = offer(&api);
+        let outcome = offer(&api);
         let response = format!("invocation/{}/response", fetch(&api).await);
         assert_eq!(
             send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE]).await.0,
             StatusCode::ACCEPTED
         );
-        assert_eq!(answer.await.map(|answer| answer.map(|body| body.len())), Ok(Ok(MAX_RESPONSE)));
+        assert_eq!(
+            outcome.await.map(|outcome| outcome.map(|body| body.len())),
+            Ok(Ok(MAX_RESPONSE))
+        );
     }
 
     #[tokio::test]
@@ -394,20 +401,20 @@ mod tests {
             let mut process = std::net::TcpStream::connect(api.address()).expect("it listens");
             std::io::Write::write_all(&mut process, ask).expect("it reads");
             api.initialised().await.expect("the process asks");
-            let answer = if offered_first {
-                let answer = offer(&api);
+            let outcome = if offered_first {
+                let outcome = offer(&api);
                 while api.process.lock().offered.is_some() {
                     tokio::task::yield_now().await;
                 }
                 process.peek(&mut [0]).expect("the invocation arrives");
                 drop(process);
-                answer
+                outcome
             } else {
                 drop(process);
                 offer(&api)
             };
             assert!(api.unfetched());
-            drop(answer);
+            drop(outcome);
             // The next one to ask gets it where it was not handed out.
             api.process.lock().offered = None;
         }

@@ -1,5 +1,4 @@
-//! Serves HTTP/1.1 on a listener, within limits: how many connections there are, and how long each
-//! may do nothing.
+//! Serves HTTP/1.1 on a listener, with limits on the number of connections and on their idle time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +23,7 @@ use crate::wire::{Connection, MAX_FIELDS, ProtocolError, Wire};
 
 /// How long the head of a request may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often connections are looked at.
+/// How often idle connections are looked for.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limits of a server.
@@ -33,20 +32,19 @@ pub(crate) struct Limits {
     /// The most connections. Beyond them, the one that has been idle longest is closed for a new
     /// one; while all of them are busy, new ones wait.
     pub(crate) connections: usize,
-    /// For how long a connection may have no request that is being worked on and no byte that
-    /// goes through it.
+    /// How long a connection may have no request in progress and transfer no byte.
     pub(crate) idle: Duration,
 }
 
-/// What a request's extensions have: who sent it, on which connection.
+/// Who sent a request, and on which connection. Requests have it as an extension.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) connection: Arc<Connection>,
 }
 
-/// Serves requests with `router` until `stop`'s sender is dropped and those at work are answered.
-/// `errors` makes the responses to what is not valid HTTP.
+/// Serves requests with `router` until `stop`'s sender is dropped and the requests in progress have
+/// their responses. `errors` builds the responses to invalid HTTP.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -57,7 +55,7 @@ pub(crate) async fn serve(
     let room = Arc::new(Room { limit: limits.connections, ..Room::default() });
     let mut connections = JoinSet::new();
     loop {
-        // Finished ones are forgotten.
+        // Forgets those that are finished.
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -99,7 +97,7 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// The stream, and a second handle to its socket.
+/// Returns the stream and a second handle of its socket.
 fn prepare(stream: TcpStream) -> Option<(TcpStream, Option<std::net::TcpStream>)> {
     let _ = stream.set_nodelay(true);
     let stream = stream.into_std().ok()?;
@@ -107,7 +105,7 @@ fn prepare(stream: TcpStream) -> Option<(TcpStream, Option<std::net::TcpStream>)
     Some((TcpStream::from_std(stream).ok()?, socket))
 }
 
-/// Serves one connection until it is closed, idle for too long, or has to make room.
+/// Serves one connection until it is closed, idle for too long, or evicted.
 async fn run(
     wire: Wire,
     router: Router,
@@ -167,7 +165,7 @@ impl Room {
         self.connections.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Waits until there is room for `connection`, which others may have to make.
+    /// Waits until there is room for `connection`. Evicts an idle one if necessary.
     async fn admit(&self, connection: &Arc<Connection>) {
         loop {
             let freed = self.freed.notified();
@@ -183,7 +181,7 @@ impl Room {
         }
     }
 
-    /// Closes the connection that has been idle longest. There may be none.
+    /// Closes the connection that has been idle longest, and returns whether there was one.
     fn evict(&self) -> bool {
         let mut connections = self.connections();
         let longest = connections
@@ -215,7 +213,7 @@ impl Drop for Leaving {
     }
 }
 
-/// The bytes of a response that hyper does not send.
+/// Returns the bytes of a response that is sent without hyper.
 pub(crate) fn raw(status: StatusCode, headers: &HeaderMap, body: &str) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut response = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();

@@ -1,5 +1,5 @@
-//! How the service is run, as the variables of `make run` say. They are environment variables, so
-//! that `PORT=3001 make run` and `make run PORT=3001` are the same.
+//! The settings of `make run`. They are environment variables, so that `PORT=3001 make run` and
+//! `make run PORT=3001` do the same.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,23 +8,23 @@ use std::path::PathBuf;
 use local::{DEFAULT_DATA, Database, Error, parse_parameters};
 use users_core::ENDPOINT_VARIABLE;
 
-/// What is said where the service is called in another way.
+/// The text for a program that is called with arguments.
 pub(crate) const USAGE: &str = "\
 The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB.
 
-It is run by `make run`, and takes these variables from the environment:
+`make run` starts it. It reads these variables from the environment:
 
   PORT=3000            the port to listen on; 0 for any free one
-  HOST=127.0.0.1       the address to listen on; any but loopback lets other machines in
+  HOST=127.0.0.1       the address to listen on; any but loopback lets other machines use it
   STAGE=test           the API's stage, the first segment of every path
-  DATA=FILE            the file to keep users in, .data/users.db unless given
+  DATA=FILE            the file to keep users in, .data/users.db by default
   MEMORY=1             keep users in memory only
   DYNAMO_ENDPOINT=URL  keep users in the DynamoDB there
   CORS=ORIGIN          the origin whose pages may use the API from a browser, * for any
   PARAMS='Name=Value'  parameters of template.yaml, as for make deploy
 ";
 
-/// How the service is run.
+/// The settings of the service.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) host: IpAddr,
@@ -35,8 +35,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the variables by their names. `hostname` gives this machine's name, and `endpoint` the
-    /// DynamoDB that the environment asks for.
+    /// Reads the settings from variables. `hostname` returns this machine's name; `endpoint` is the
+    /// DynamoDB that the environment names.
     pub(crate) fn new(
         variable: impl Fn(&str) -> Option<String>,
         endpoint: Option<String>,
@@ -46,7 +46,7 @@ impl Settings {
         let port = match variable("PORT") {
             None => 3000,
             Some(port) => port.trim().parse().map_err(|_| {
-                format!("PORT={port} is no port: use a number from 1 to 65535, or 0 for a free one")
+                format!("PORT={port} is not a port: use 1 to 65535, or 0 for any free one")
             })?,
         };
         Ok(Self {
@@ -58,7 +58,8 @@ impl Settings {
     }
 }
 
-/// Some shells put the machine's own name in the environment as `HOST`. Nobody typed that.
+/// Returns the address to listen on. Some shells export the machine's own name as `HOST`; that
+/// counts as unset.
 fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
     let Some(host) = host else { return Ok(Ipv4Addr::LOCALHOST.into()) };
     if host == "localhost" {
@@ -71,7 +72,7 @@ fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<I
     if hostname().is_some_and(|own| short(&own) == short(&host)) {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    Err(format!("HOST={host} is no address of this machine: use an IP address, such as 0.0.0.0"))
+    Err(format!("HOST={host} is not an IP address: use one of this machine, such as 0.0.0.0"))
 }
 
 fn database(
@@ -102,8 +103,8 @@ fn database(
         [named_endpoint, memory.clone(), named_data].into_iter().flatten().collect();
     if let [first, second, ..] = given.as_slice() {
         return Err(format!(
-            "{first} and {second} contradict each other: users are kept in one place. Give one of \
-             them, and unset the other"
+            "{first} and {second} contradict each other, because users are kept in one place: \
+             unset one of them"
         ));
     }
     Ok(match (endpoint, memory) {
@@ -115,7 +116,7 @@ fn database(
     })
 }
 
-/// `PARAMS`, and the parameters that have a variable of their own.
+/// Returns the parameters in `PARAMS`, and those that have a variable of their own.
 fn parameters(
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, String> {
@@ -126,7 +127,8 @@ fn parameters(
         match parameters.get(parameter) {
             Some(other) if *other != value => {
                 return Err(format!(
-                    "{name}={value} and PARAMS='{parameter}={other}' contradict each other: give one of them"
+                    "{name}={value} and PARAMS='{parameter}={other}' contradict each other: \
+                     unset one of them"
                 ));
             }
             _ => parameters.insert(parameter.to_owned(), value),
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mistyped_is_named_as_it_was_typed() {
+    fn an_error_names_the_variable_and_value_as_typed() {
         for (name, value) in
             [("PORT", "x"), ("PORT", "65536"), ("HOST", "elsewhere"), ("MEMORY", "perhaps")]
         {
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_this_machines_name_was_typed_by_nobody() {
+    fn a_host_that_is_this_machines_name_counts_as_unset() {
         for (host, expected) in [
             ("laptop", "127.0.0.1"),
             ("LAPTOP.example", "127.0.0.1"),

@@ -14,7 +14,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// A limit, unless the numbers make none.
+    /// Returns a throttle, unless the numbers are invalid.
     pub(crate) fn new(rate: f64, burst: f64) -> Option<Self> {
         (rate > 0.0 && burst >= 1.0).then_some(Self { rate, burst })
     }
@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A bucket that is full.
+    /// Returns a full bucket.
     pub(crate) fn new(throttle: Throttle, now: Instant) -> Self {
         Self { throttle, tokens: Mutex::new((throttle.burst, now)) }
     }

@@ -69,8 +69,7 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
-    /// Says whether a request that has begun waits for the rest of its body. Meanwhile the
-    /// connection is not busy.
+    /// Sets whether a request waits for the rest of its body. Meanwhile the connection is not busy.
     pub(crate) fn wait_for_body(&self, waits: bool) {
         self.busy.store(!waits, Ordering::Relaxed);
     }
@@ -79,22 +78,22 @@ impl Connection {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// For how long no byte has gone through the connection.
+    /// Returns how long the connection has transferred no byte.
     pub(crate) fn idle(&self) -> Duration {
         self.opened.elapsed().saturating_sub(Duration::from_millis(self.active()))
     }
 
-    /// When a byte last went through the connection.
+    /// Returns when the connection last transferred a byte.
     pub(crate) fn last_active(&self) -> Instant {
         self.opened + Duration::from_millis(self.active())
     }
 
-    /// Takes what is known of the next request's head.
+    /// Returns what is known of the next request's head, once.
     pub(crate) fn next_head(&self) -> Head {
         self.heads().pop_front().unwrap_or_default()
     }
 
-    /// Whether the peer has closed the connection, and so reads nothing more.
+    /// Returns whether the peer has closed the connection, and so reads nothing more.
     pub(crate) fn is_closed(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| match socket.peek(&mut [0]) {
             Ok(read) => read == 0,
@@ -102,8 +101,8 @@ impl Connection {
         })
     }
 
-    /// Whether something that was sent to the peer was not read by it: then its end of the
-    /// connection was reset rather than closed.
+    /// Returns whether the peer left sent data unread: then it reset the connection instead of
+    /// closing it.
     pub(crate) fn is_reset(&self) -> bool {
         self.reset.load(Ordering::Relaxed)
             || self.socket.as_ref().is_some_and(|socket| !matches!(socket.take_error(), Ok(None)))
@@ -139,7 +138,7 @@ pub(crate) struct Wire {
     connection: Arc<Connection>,
     framing: Framing,
     errors: Option<ProtocolError>,
-    /// What is still to be sent in the place of hyper's own error.
+    /// What is still to be sent instead of hyper's own error.
     replacement: Vec<u8>,
     sent: usize,
 }
@@ -154,7 +153,7 @@ impl Wire {
         Self { stream, connection, framing, errors, replacement: Vec::new(), sent: 0 }
     }
 
-    /// Sends what takes the place of hyper's own error.
+    /// Sends the replacement of hyper's own error.
     fn poll_replacement(&mut self, context: &mut Context) -> Poll<io::Result<()>> {
         while let Some(rest) = self.replacement.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
@@ -176,8 +175,8 @@ impl Wire {
     }
 }
 
-/// The status of an error response that hyper made by itself. No response of ours has neither a
-/// body nor a content type, and no JSON has a line break of its kind.
+/// Returns the status of an error response that hyper built itself. Our own responses always have a
+/// body or a content type, and JSON has no such line breaks.
 fn own_error(bytes: &[u8]) -> Option<StatusCode> {
     let head = str::from_utf8(bytes.strip_prefix(b"HTTP/1.1 4")?).ok()?;
     let is_own = head.ends_with("\r\n\r\n")
@@ -236,11 +235,11 @@ impl AsyncWrite for Wire {
 /// Where in the requests of a connection its reader is.
 #[derive(Debug)]
 enum Framing {
-    /// Within a head, of which this much is known.
+    /// Within a head, of which these bytes are known.
     Head(Vec<u8>),
-    /// Within a body that has this many bytes left.
+    /// Within a body with this many bytes left.
     Body(u64),
-    /// Behind a head that tells no length. hyper closes the connection after that request.
+    /// After a head without a length. hyper closes the connection after that request.
     Untracked,
 }
 
@@ -286,8 +285,8 @@ impl Framing {
     }
 }
 
-/// The head that `bytes` begin with, and its body's length. There is none where it is not valid,
-/// which hyper then finds, too.
+/// Returns the head at the start of `bytes` and its body's length, unless the head is invalid,
+/// which hyper then finds too.
 fn parse(bytes: &[u8]) -> Option<(Head, u64)> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);

@@ -1,5 +1,5 @@
-//! The service with functions that are shell scripts: how processes are started, shared, replaced
-//! and ended.
+//! The service with shell scripts as functions: how processes are started, shared, replaced and
+//! ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,11 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// A service with one route, `GET` and `POST /run`, to the script `function`.
+/// Returns the options of a service whose routes `GET /run` and `POST /run` invoke the script
+/// `function`.
 fn options(function: &str, gate: &str) -> Options {
     let integration = "x-amazon-apigateway-integration:
                 type: aws_proxy
-                uri: !Sub arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/${Function.Arn}/invocations";
+                uri: !Sub path/2015-03-31/functions/${Function.Arn}/invocations";
     let template = format!(
         "
 Resources:
@@ -62,13 +63,13 @@ async fn start(options: Options) -> Service {
     Service::start(options).await.expect("the service starts")
 }
 
-/// Status and body of the response to `GET /run`, or to `POST /run` with `body`.
+/// Returns status and body of the response to `GET /run`, or to `POST /run` with `body`.
 async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
     let method = if body.is_some() { "POST" } else { "GET" };
     let request = Request::builder().method(method).uri(format!("{url}/run"));
     let request = request.body(Body::from(body.unwrap_or_default())).expect("the request is valid");
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let response = client.request(request).await.expect("the service answers");
+    let response = client.request(request).await.expect("the service responds");
     let status = response.status().as_u16();
     let body =
         to_bytes(Body::new(response.into_body()), usize::MAX).await.expect("the body is complete");
@@ -79,13 +80,13 @@ async fn get(url: &str) -> (u16, String) {
     request(url, None).await
 }
 
-/// Where functions wait until they may go on.
+/// Where functions wait until they may continue.
 struct Gate {
     listener: TcpListener,
     url: String,
 }
 
-/// A function that waits; it goes on when this is dropped.
+/// A function that waits. It continues when this is dropped.
 struct Waiting {
     pid: String,
     connection: TcpStream,
@@ -98,7 +99,7 @@ impl Gate {
         Self { listener, url }
     }
 
-    /// Waits for the next function to come.
+    /// Waits for the next function to connect.
     async fn next(&self) -> Waiting {
         let (mut connection, _) = self.listener.accept().await.expect("a function connects");
         let mut line = Vec::new();
@@ -112,7 +113,7 @@ impl Gate {
 }
 
 impl Waiting {
-    /// Waits until the function's process is over.
+    /// Waits until the function's process has ended.
     async fn ended(mut self) {
         // Its connection is closed, or reset.
         let _ = self.connection.read_to_end(&mut Vec::new()).await;
@@ -120,7 +121,7 @@ impl Waiting {
 }
 
 fn kill(pid: &str, signal: &str) -> bool {
-    // The shell's own: there may be no other.
+    // The shell's builtin: there may be no other.
     Command::new("/bin/sh")
         .args(["-c", "kill \"$1\" \"$2\"", "sh", signal, pid])
         .output()
@@ -137,20 +138,20 @@ fn text((status, body): &(u16, String)) -> (u16, &str) {
 
 #[tokio::test]
 async fn one_process_serves_requests_that_follow_one_another() {
-    let service = start(options("answers", "")).await;
+    let service = start(options("responds", "")).await;
     let first = get(service.url()).await;
     assert_eq!(first.0, 200);
     for _ in 0..5 {
         assert_eq!(get(service.url()).await, first);
     }
     service.stop().await;
-    assert!(!kill(&first.1, "-0"), "the process is over");
+    assert!(!kill(&first.1, "-0"), "the process has ended");
 }
 
 #[tokio::test]
-async fn requests_that_overlap_have_processes_of_their_own_up_to_the_limit_and_then_wait() {
+async fn overlapping_requests_get_their_own_processes_up_to_the_limit_and_then_wait() {
     let gate = Gate::new().await;
-    let service = start(Options { instances: 2, ..options("answers", &gate.url) }).await;
+    let service = start(Options { instances: 2, ..options("responds", &gate.url) }).await;
     let url = service.url();
     let requests = async { tokio::join!(get(url), get(url), get(url)) };
     let functions = async {
@@ -177,7 +178,7 @@ async fn requests_that_overlap_have_processes_of_their_own_up_to_the_limit_and_t
 #[tokio::test]
 async fn a_process_that_ends_within_a_request_fails_that_request_and_is_replaced() {
     let gate = Gate::new().await;
-    let service = start(options("answers", &gate.url)).await;
+    let service = start(options("responds", &gate.url)).await;
     let crash = async {
         let waiting = gate.next().await;
         assert!(kill(&waiting.pid, "-9"));
@@ -192,8 +193,8 @@ async fn a_process_that_ends_within_a_request_fails_that_request_and_is_replaced
 }
 
 #[tokio::test]
-async fn a_process_that_ends_after_its_answer_is_replaced_without_failing_a_request() {
-    let service = start(options("answers-once", "")).await;
+async fn a_process_that_ends_after_its_response_is_replaced_without_failing_a_request() {
+    let service = start(options("responds-once", "")).await;
     let mut pids = BTreeSet::new();
     for _ in 0..5 {
         let (status, pid) = get(service.url()).await;
@@ -204,18 +205,18 @@ async fn a_process_that_ends_after_its_answer_is_replaced_without_failing_a_requ
 }
 
 #[tokio::test]
-async fn a_function_that_was_built_anew_serves_the_next_request() {
+async fn a_function_that_was_rebuilt_serves_the_next_request() {
     let directory = tempfile::tempdir().expect("there is a directory for temporary files");
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions");
-    let executable = directory.path().join("answers");
-    std::fs::copy(functions.join("answers"), &executable).expect("the function can be copied");
+    let executable = directory.path().join("responds");
+    std::fs::copy(functions.join("responds"), &executable).expect("the function can be copied");
     let service =
-        start(Options { functions: directory.path().to_owned(), ..options("answers", "") }).await;
+        start(Options { functions: directory.path().to_owned(), ..options("responds", "") }).await;
     let first = get(service.url()).await;
     assert_eq!(get(service.url()).await, first);
-    // As a build does it: the new file takes the old one's place.
+    // A build replaces the file, too.
     let new = directory.path().join("new");
-    std::fs::copy(functions.join("answers"), &new).expect("the function can be copied");
+    std::fs::copy(functions.join("responds"), &new).expect("the function can be copied");
     std::fs::rename(&new, &executable).expect("the function can be replaced");
     let second = get(service.url()).await;
     assert_eq!(second.0, 200);
@@ -226,7 +227,7 @@ async fn a_function_that_was_built_anew_serves_the_next_request() {
 
 #[tokio::test]
 async fn connections_that_do_nothing_make_room_for_those_that_do() {
-    let service = start(options("answers", "")).await;
+    let service = start(options("responds", "")).await;
     let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
     let mut idle = Vec::new();
     for number in 0..600 {
@@ -245,7 +246,7 @@ async fn connections_that_do_nothing_make_room_for_those_that_do() {
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_fails_each_request_and_its_words_are_logged() {
+async fn a_function_that_cannot_start_fails_each_request_and_its_output_is_logged() {
     let (sender, mut lines) = mpsc::unbounded_channel();
     let logs = Arc::new(move |function: &str, line: &str| {
         let _ = sender.send(format!("{function} | {line}"));
@@ -255,7 +256,7 @@ async fn a_function_that_cannot_start_fails_each_request_and_its_words_are_logge
     assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
     service.stop().await;
     let words = "exits | cannot go on";
-    let reason = "exits | the function's process ended (exit status: 3) before it answered";
+    let reason = "exits | the function's process ended (exit status: 3) before it responded";
     let mut logged = Vec::new();
     while let Some(line) = lines.recv().await {
         logged.push(line);
@@ -275,14 +276,14 @@ async fn a_function_that_hangs_is_ended_at_its_timeout() {
     let (response, waiting) = tokio::join!(get(service.url()), gate.next());
     // As Lambda reports it: API Gateway's own timeout is longer.
     assert_eq!(text(&response), BAD_GATEWAY);
-    assert!(!kill(&waiting.pid, "-0"), "the process is over");
+    assert!(!kill(&waiting.pid, "-0"), "the process has ended");
     service.stop().await;
 }
 
 #[tokio::test]
 async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
     let gate = Gate::new().await;
-    let service = start(Options { instances: 1, ..options("answers", &gate.url) }).await;
+    let service = start(Options { instances: 1, ..options("responds", &gate.url) }).await;
     let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
     let mut client = TcpStream::connect(address).await.expect("the service listens");
     client
@@ -307,7 +308,7 @@ async fn stopping_ends_a_process_within_a_request() {
     let (response, ()) = tokio::join!(get(&url), async {
         let waiting = gate.next().await;
         service.stop().await;
-        assert!(!kill(&waiting.pid, "-0"), "the process is over");
+        assert!(!kill(&waiting.pid, "-0"), "the process has ended");
     });
     assert_eq!(text(&response), BAD_GATEWAY);
 }
@@ -326,8 +327,8 @@ async fn dropping_the_service_ends_its_processes() {
 }
 
 #[tokio::test]
-async fn bodies_and_events_that_are_too_large_are_refused() {
-    let service = start(options("answers", "")).await;
+async fn bodies_and_events_that_are_too_large_are_rejected() {
+    let service = start(options("responds", "")).await;
     let too_long = (413, r#"{"message":"Request Too Long"}"#);
     assert_eq!(
         text(&request(service.url(), Some(vec![b'x'; 10 * 1024 * 1024 + 1])).await),
@@ -340,14 +341,14 @@ async fn bodies_and_events_that_are_too_large_are_refused() {
 
 #[tokio::test]
 async fn a_port_that_is_in_use_is_named() {
-    let service = start(options("answers", "")).await;
+    let service = start(options("responds", "")).await;
     let address: SocketAddr = service
         .url()
         .trim_start_matches("http://")
         .trim_end_matches("/test")
         .parse()
         .expect("the URL has an address");
-    let error = Service::start(Options { address, ..options("answers", "") })
+    let error = Service::start(Options { address, ..options("responds", "") })
         .await
         .err()
         .expect("the port is in use");
@@ -374,7 +375,7 @@ async fn a_function_that_is_not_built_is_named() {
 async fn one_service_at_a_time_keeps_its_table_in_a_file() {
     let directory = tempfile::tempdir().expect("there is a directory for temporary files");
     let path: PathBuf = directory.path().join("new/users.db");
-    let on_file = || Options { database: Database::File(path.clone()), ..options("answers", "") };
+    let on_file = || Options { database: Database::File(path.clone()), ..options("responds", "") };
     let service = start(on_file()).await;
     let error = Service::start(on_file()).await.err().expect("the file is in use");
     assert!(matches!(error, Error::DataInUse { .. }), "{error}");
@@ -383,17 +384,17 @@ async fn one_service_at_a_time_keeps_its_table_in_a_file() {
 }
 
 #[tokio::test]
-async fn a_dynamodb_that_does_not_answer_is_named() {
+async fn a_dynamodb_that_does_not_respond_is_named() {
     for listening in [true, false] {
         let gate = Gate::new().await;
         let endpoint = gate.url.clone();
-        // A listener that accepts nothing hangs; one that is gone refuses.
+        // A listener that accepts nothing hangs; without one, the connection is rejected.
         let _held = listening.then_some(gate);
         let database = Database::Endpoint(endpoint.clone());
-        let error = Service::start(Options { database, ..options("answers", "") })
+        let error = Service::start(Options { database, ..options("responds", "") })
             .await
             .err()
-            .expect("nothing answers");
+            .expect("nothing responds");
         assert!(
             error.to_string().starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")),
             "{error}"

@@ -78,8 +78,9 @@ impl Request<'_> {
         if format == Format::Text {
             let code = code.map(|code| format!(" {code}")).unwrap_or_default();
             let line = format!(
-                "{method} {resource} {status}{code} {latency} ms, DynamoDB: {} calls, {dynamodb} ms",
-                calls.calls
+                "{method} {resource} {status}{code} {latency:.1} ms (DynamoDB {dynamodb:.1} ms, \
+                 calls {}), request {}",
+                calls.calls, self.context.request_id
             );
             if let Some(error) = error {
                 tracing::error!("{line}: {error}");

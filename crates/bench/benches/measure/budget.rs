@@ -11,7 +11,7 @@ use std::process::Stdio;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tests::{Scripted, TlsProxy};
+use tests::{ScriptedServer, TlsProxy};
 
 use crate::dynamodb::one_user;
 use crate::function::Function;
@@ -58,7 +58,7 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
         let (architecture, this) = (&budget.architecture, env::consts::ARCH);
         return Err(format!("{BUDGET} is for {architecture}, and this machine is {this}").into());
     }
-    let server = Scripted::start(one_user).await;
+    let server = ScriptedServer::start(one_user).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut costs = BTreeMap::new();
     for (name, event) in functions()? {

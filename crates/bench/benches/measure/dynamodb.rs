@@ -1,10 +1,10 @@
 //! The DynamoDB of cold starts and warm invocations.
 
 use serde_json::{Value, json};
-use tests::Answer;
+use tests::ScriptedResponse;
 
 /// Responds at once, as for a table with one user, whatever is written to it.
-pub(crate) fn one_user(operation: &str, _: &Value) -> Answer {
+pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
     let user = json!({
         "id": {"S": "5f2c8a1e-7b3d-4c9f-8e6a-000000000001"},
         "email": {"S": "ada.lovelace.000001@example.com"},
@@ -25,5 +25,5 @@ pub(crate) fn one_user(operation: &str, _: &Value) -> Answer {
         "BatchWriteItem" => json!({"UnprocessedItems": {}}),
         _ => json!({}),
     };
-    Answer::Json(200, response)
+    ScriptedResponse::Json(200, response)
 }

@@ -20,7 +20,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{Scripted, Table, TlsProxy, engine};
+use tests::{ScriptedServer, Table, TlsProxy, engine};
 use tokio::time::sleep;
 
 use chart::chart;
@@ -95,7 +95,7 @@ async fn measure() -> Result<Report, Box<dyn Error>> {
     let versions = python.as_ref().map_or("Without Python: no python3 has boto3", |(_, text)| text);
     let conditions = format!("{machine}. {versions}. {cpu}");
 
-    let server = Scripted::start(one_user).await;
+    let server = ScriptedServer::start(one_user).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut subjects = Vec::new();
     let floor = ("floor".to_owned(), event("GET", "/users/{id}"));

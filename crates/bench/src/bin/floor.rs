@@ -1,4 +1,5 @@
-//! A Lambda function that does nothing. It shows what `lambda_http` alone costs.
+//! A Lambda function that does nothing, so that the benchmark can compare with the cost of
+//! `lambda_http` alone.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,5 +1,5 @@
-//! A template's YAML, evaluated: with the parameters' values in place of CloudFormation's intrinsic
-//! functions, as far as they can be known without AWS.
+//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions by their values, as
+//! far as these are known without AWS.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -8,10 +8,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Tagged;
 
-use super::{ACCOUNT_ID, REGION, parameters};
+use super::parameters;
 use crate::Error;
 
-/// An evaluated template. What cannot be known stays as the intrinsic function that it is.
+/// An evaluated template. A value that is unknown here stays an intrinsic function.
 pub(super) struct Document {
     source: Source,
     evaluated: Value,
@@ -53,7 +53,7 @@ impl Document {
     }
 }
 
-/// A node of the document, with where it is, for messages.
+/// A node of the document, and its place, for messages.
 pub(super) struct Resource<'a> {
     place: String,
     pub(super) node: &'a Value,
@@ -65,12 +65,8 @@ impl<'a> Resource<'a> {
     }
 
     pub(super) fn text(&self, pointer: &str) -> Result<String, Error> {
-        text(self.get(pointer)?).ok_or_else(|| {
-            self.problem(
-                pointer,
-                "cannot be known: it is no text, and depends on more than parameters",
-            )
-        })
+        text(self.get(pointer)?)
+            .ok_or_else(|| self.problem(pointer, "must be a text that depends on parameters only"))
     }
 
     pub(super) fn list<T>(
@@ -79,7 +75,7 @@ impl<'a> Resource<'a> {
         item: impl Fn(&Self) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         let list =
-            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is no list"))?;
+            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is not a list"))?;
         let items = list.iter().enumerate().map(|(position, node)| {
             item(&Self { place: format!("{}{pointer}/{position}", self.place), node })
         });
@@ -111,7 +107,7 @@ struct Source {
 }
 
 impl Source {
-    /// What a node stands for; nothing for `AWS::NoValue`.
+    /// Returns the value of a node; none for `AWS::NoValue`.
     fn evaluate(&self, node: &Value) -> Option<Value> {
         match node {
             Value::Object(object) => {
@@ -143,56 +139,29 @@ impl Source {
         }
     }
 
-    /// The text that a node stands for, if that can be known without AWS.
+    /// Returns the text of a node, if it depends on parameters only.
     fn text(&self, node: &Value) -> Option<String> {
         let Value::Object(object) = node else { return text(node) };
         match single(object)? {
-            ("Ref", name) => self.reference(name.as_str()?),
-            ("Fn::Sub", argument) => self.substitute(argument),
-            ("Fn::If", _) => text(&self.evaluate(node)?),
+            ("Ref", Value::String(name)) => self.parameters.get(name).cloned(),
+            ("Fn::Sub", Value::String(text)) => self.substitute(text),
             _ => None,
         }
     }
 
-    /// What `Ref` gives: a parameter's value, or the name of a table or function.
-    fn reference(&self, name: &str) -> Option<String> {
-        match name {
-            "AWS::AccountId" => Some(ACCOUNT_ID.to_owned()),
-            "AWS::Partition" => Some("aws".to_owned()),
-            "AWS::Region" => Some(REGION.to_owned()),
-            "AWS::StackName" => Some("local".to_owned()),
-            _ => {
-                if let Some(value) = self.parameters.get(name) {
-                    return Some(value.clone());
-                }
-                let resource = self.root.pointer(&format!("/Resources/{name}/Properties"))?;
-                self.text(resource.get("TableName").or_else(|| resource.get("FunctionName"))?)
-            }
-        }
-    }
-
-    /// What `Fn::Sub` gives for a text, or for a list of a text and the values of names in it.
-    fn substitute(&self, argument: &Value) -> Option<String> {
-        let (text, values) = match argument {
-            Value::Array(items) => (items.first()?.as_str()?, items.get(1)),
-            text => (text.as_str()?, None),
-        };
+    /// Replaces each `${Name}` in the argument of `Fn::Sub` by the parameter's value.
+    fn substitute(&self, text: &str) -> Option<String> {
         let mut pieces = text.split("${");
         let mut result = pieces.next()?.to_owned();
         for piece in pieces {
             let (name, rest) = piece.split_once('}')?;
-            let value = match (name.strip_prefix('!'), values.and_then(|values| values.get(name))) {
-                (Some(literal), _) => ["${", literal, "}"].concat(),
-                (None, Some(value)) => self.text(value)?,
-                (None, None) => self.reference(name)?,
-            };
-            result += &value;
+            result += self.parameters.get(name)?;
             result += rest;
         }
         Some(result)
     }
 
-    /// Whether the named condition holds.
+    /// Returns whether the named condition holds.
     fn condition(&self, name: &str) -> Option<bool> {
         self.holds(self.root.get("Conditions")?.get(name)?)
     }
@@ -207,14 +176,13 @@ impl Source {
         match function {
             "Fn::Equals" => Some(self.text(arguments.first()?)? == self.text(arguments.get(1)?)?),
             "Fn::Not" => Some(!parts.next()??),
-            "Fn::And" => parts.try_fold(true, |all, part| Some(all && part?)),
             "Fn::Or" => parts.try_fold(false, |any, part| Some(any || part?)),
             _ => None,
         }
     }
 }
 
-/// The name and argument of an intrinsic function, which is an object with one entry.
+/// Returns the entry of an object with one entry, as an intrinsic function has.
 fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, argument) = entries.next()?;

@@ -1,6 +1,5 @@
-//! Reads what the local service needs out of an AWS SAM template: the stage and its limits, the
-//! routes, the functions behind them, API Gateway's own responses, and the table's schema.
-//! Everything else in the template is passed over.
+//! Reads an AWS SAM template: the stage and its throttle, the routes, the functions behind them,
+//! API Gateway's own responses, and the table's schema. Ignores everything else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +24,7 @@ pub use parameters::parse as parse_parameters;
 
 /// The account that stands in for the caller's own, as in AWS's documentation.
 pub(crate) const ACCOUNT_ID: &str = "123456789012";
-/// The region where none is chosen.
+/// The region, unless the caller chooses one.
 pub(crate) const REGION: &str = "us-east-1";
 
 /// What the template says about the service, with the values of its parameters.
@@ -33,13 +32,13 @@ pub(crate) const REGION: &str = "us-east-1";
 pub struct Template {
     /// The first segment of every path.
     pub stage: String,
-    /// The methods that a function answers.
+    /// The methods that a function serves.
     pub routes: Vec<Route>,
-    /// The methods that API Gateway answers by itself, such as the preflight requests of CORS.
+    /// The methods that API Gateway serves itself, such as the preflight requests of CORS.
     pub mocks: Vec<Mock>,
-    /// How many requests the stage takes for each method.
+    /// The stage's throttle, which applies to each method.
     pub throttle: Option<Throttle>,
-    /// How many requests an API key can send in all, if its usage plan limits them.
+    /// The throttle of an API key, if it has a usage plan.
     pub key_throttle: Option<Throttle>,
     /// What API Gateway returns when it rejects a request or fails.
     pub gateway_responses: GatewayResponses,
@@ -62,7 +61,7 @@ pub struct Route {
     pub needs_key: bool,
 }
 
-/// One method of the API with a mock integration, which returns the same to every request.
+/// One method of the API with a mock integration, which returns the same response each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mock {
     /// In capital letters.
@@ -86,10 +85,9 @@ pub struct Function {
     pub timeout: Duration,
     /// In megabytes.
     pub memory_size: u32,
-    /// The least severe messages that it logs, if the template says so.
+    /// The least severe level that it logs, if the template says so.
     pub log_level: Option<String>,
-    /// Environment variables. Those whose values exist on AWS only, such as another resource's ARN,
-    /// are left out.
+    /// Environment variables, without those whose values exist only on AWS, such as ARNs.
     pub variables: BTreeMap<String, String>,
 }
 
@@ -129,8 +127,8 @@ impl Template {
     ///
     /// # Errors
     /// [`Error::Template`] when it is not YAML, or lacks something that the local service needs;
-    /// the message names it. [`Error::Parameter`] when a value is not one that CloudFormation would
-    /// take, or asks for what only AWS can do.
+    /// the message names it. [`Error::Parameter`] when CloudFormation would reject a value, or only
+    /// AWS could apply it.
     pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
         let document = Document::parse(text, parameters)?;
         let api = document.resource_of_type("AWS::Serverless::Api")?;
@@ -162,7 +160,7 @@ impl Template {
     }
 }
 
-/// The throttle of all of a stage's methods.
+/// Returns the throttle of all of a stage's methods.
 fn stage_throttle(settings: Option<&Value>) -> Option<Throttle> {
     let all = settings?.as_array()?.iter().find(|setting| {
         setting.get("HttpMethod").is_some_and(|method| method == "*")
@@ -175,8 +173,7 @@ fn number(node: &Value, name: &str) -> Option<f64> {
     text(node.get(name)?)?.parse().ok()
 }
 
-/// The methods under `paths` that invoke a function, and those that API Gateway answers. Keys that
-/// are no HTTP method, such as `parameters`, are passed over.
+/// Returns the methods under `paths` that invoke a function, and those with a mock integration.
 fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
     const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
     let (mut routes, mut mocks) = (Vec::new(), Vec::new());
@@ -200,8 +197,10 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
     Ok((routes, mocks))
 }
 
-/// Whether an operation's `security` asks for an API key. Nothing else that it can ask for is
-/// there without AWS.
+/// Returns whether an operation's `security` asks for an API key.
+///
+/// # Errors
+/// [`Error::Parameter`] when it asks for a signature, which only AWS can check.
 fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     let schemes = definition.pointer("/components/securitySchemes");
     let mut needs_key = false;
@@ -213,13 +212,15 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
             };
             if has("x-amazon-apigateway-authtype", "awsSigv4") {
                 return Err(Error::Parameter(
-                    "AuthType=AWS_IAM cannot be served here: only AWS can check the signatures of \
+                    "AuthType=AWS_IAM is not available here: only AWS can check the signatures of \
                      its principals; use AuthType=API_KEY or NONE, or deploy the API"
                         .to_owned(),
                 ));
             }
             if !(has("type", "apiKey") && has("in", "header")) {
-                return Err(Error::Template(format!("the security scheme {name} is not known")));
+                return Err(Error::Template(format!(
+                    "the security scheme {name} is not supported"
+                )));
             }
             needs_key = true;
         }
@@ -227,8 +228,8 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     Ok(needs_key)
 }
 
-/// Status and headers of an operation's mock integration. Its headers are literals, which stand
-/// between single quotes
+/// Returns the status and headers of an operation's mock integration. The headers are literals in
+/// single quotes
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-parameter-mapping.html>).
 fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
@@ -243,7 +244,7 @@ fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
     Some((status, headers.collect()))
 }
 
-/// The logical id in an operation's `uri: !Sub
+/// Returns the logical id in an operation's `uri: !Sub
 /// ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
 fn integrated_function(operation: &Value) -> Option<&str> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
@@ -254,7 +255,7 @@ fn integrated_function(operation: &Value) -> Option<&str> {
     kind.eq_ignore_ascii_case("aws_proxy").then_some(logical_id)
 }
 
-/// A function, with SAM's defaults
+/// Reads a function, with SAM's defaults
 /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>).
 fn function(document: &Document, resource: &Resource) -> Result<Function, Error> {
     let globals = document.get("/Globals/Function");
@@ -266,9 +267,10 @@ fn function(document: &Document, resource: &Resource) -> Result<Function, Error>
             return Ok(default);
         };
         let number = text(value).and_then(|text| text.parse().ok());
-        number.ok_or_else(|| resource.problem(&format!("/Properties/{property}"), "is no number"))
+        number
+            .ok_or_else(|| resource.problem(&format!("/Properties/{property}"), "is not a number"))
     };
-    // A function's own variables replace the global ones of the same name.
+    // A function's own variables override the global ones.
     let variables = [globals, own]
         .into_iter()
         .flatten()
@@ -334,7 +336,7 @@ fn index(node: &Resource) -> Result<GlobalSecondaryIndex, Error> {
 mod tests {
     use super::*;
 
-    /// A template that uses whatever the local service has to understand or pass over.
+    /// A template with everything that the local service reads or ignores.
     const TEMPLATE: &str = r#"
 Transform: AWS::Serverless-2016-10-31
 Parameters:
@@ -344,17 +346,21 @@ Parameters:
   AlarmEmail: { Type: String }
 Conditions:
   HasSuffix: !Not [!Equals [!Ref Suffix, ""]]
-  Production: !And [!Condition HasSuffix, !Equals [!Ref StageName, production]]
+  Production: !Not [!Or [!Not [!Condition HasSuffix], !Equals [!Ref StageName, test]]]
 Globals:
   Function:
     Timeout: !Ref Seconds
     Environment:
-      Variables: { USERS_TABLE: !Ref UsersTable, LEVEL: INFO }
+      Variables: { USERS_TABLE: !Sub "users${Suffix}", LEVEL: INFO }
 Resources:
   Alarm:
     Type: AWS::CloudWatch::Alarm
     Condition: Production
-    Properties: { Threshold: 1.5, AlarmActions: [!Ref AlarmEmail, !GetAtt Topic.Arn], Dimensions: ~ }
+    Properties:
+      Threshold: 1.5
+      AlarmActions: [!Ref AlarmEmail, !GetAtt Topic.Arn]
+      AlarmName: !Sub ["${Version}", { Version: !GetAtt Get.Version.Version }]
+      Dimensions: ~
   UsersTable:
     Type: AWS::DynamoDB::Table
     DeletionPolicy: Retain
@@ -382,11 +388,11 @@ Resources:
               responses: { 200: { description: OK } }
               x-amazon-apigateway-integration:
                 type: aws_proxy
-                uri: !Sub arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Get.Arn}/invocations
+                uri: !Sub arn:${AWS::Partition}:lambda:path/functions/${Get.Arn}:live/invocations
             put:
               x-amazon-apigateway-integration:
                 type: AWS_PROXY
-                uri: { Fn::Sub: "arn:aws:apigateway:eu-west-1:lambda:path/2015-03-31/functions/${Put.Arn}/invocations" }
+                uri: { Fn::Sub: "arn:aws:lambda:path/functions/${Put.Arn}/invocations" }
             delete: !If [Production, {}, {}]
             options:
               x-amazon-apigateway-integration: { type: mock }
@@ -396,10 +402,14 @@ Resources:
     Type: AWS::Serverless::Function
     Metadata: { BuildProperties: { Binary: get } }
     Properties:
-      FunctionName: !Sub ["${Prefix}-get${Suffix}${!Literal}", { Prefix: !Sub "${AWS::StackName}" }]
+      FunctionName: !Sub "local-get${Suffix}"
       MemorySize: !If [Production, 512, 256]
       Environment:
-        Variables: { LEVEL: DEBUG, TOPIC: !GetAtt Topic.Arn, EMAIL: !Ref AlarmEmail, NONE: !Ref AWS::NoValue }
+        Variables:
+          LEVEL: DEBUG
+          TOPIC: !GetAtt Topic.Arn
+          EMAIL: !Ref AlarmEmail
+          NONE: !Ref AWS::NoValue
   Put:
     Type: AWS::Serverless::Function
     Metadata: { BuildProperties: { Binary: put } }
@@ -436,7 +446,7 @@ Outputs:
                 .into()
         };
         let get = Function {
-            name: "local-get-x${Literal}".to_owned(),
+            name: "local-get-x".to_owned(),
             executable: "get".to_owned(),
             timeout: Duration::from_secs(7),
             memory_size: 256,
@@ -507,7 +517,7 @@ Outputs:
         for (removed, message) in [
             ("Type: AWS::DynamoDB::Table", "no resource is an AWS::DynamoDB::Table"),
             ("StageName: !Ref StageName", "/Resources/Api/Properties/StageName is missing"),
-            (", Default: 7", "/Resources/Get/Properties/Timeout is no number"),
+            (", Default: 7", "/Resources/Get/Properties/Timeout is not a number"),
             (
                 "AttributeName: email, AttributeType: S",
                 "AttributeDefinitions/1/AttributeName is missing",

@@ -22,7 +22,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
         }
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::Parameter(format!(
-            "'{word}' is no parameter: write PARAMS='Name=Value Name=Value'"
+            "'{word}' is not a parameter: write PARAMS='Name=Value Name=Value'"
         ))),
     });
     values.collect()
@@ -52,37 +52,34 @@ pub(super) fn values(
     Ok(values)
 }
 
-/// Why CloudFormation would not take a value.
+/// Returns why CloudFormation would reject a value, if it would.
 fn problem(parameter: &Value, value: &str) -> Option<String> {
     let property = |name: &str| text(parameter.get(name)?);
     let limit = |name: &str| property(name)?.parse::<f64>().ok();
     if property("Type").as_deref() == Some("Number") {
-        let Ok(number) = value.parse::<f64>() else { return Some("it has to be a number".into()) };
+        let Ok(number) = value.parse::<f64>() else { return Some("it must be a number".into()) };
         if let Some(least) = limit("MinValue").filter(|least| number < *least) {
-            return Some(format!("it has to be at least {least}"));
+            return Some(format!("it must be at least {least}"));
         }
         if let Some(most) = limit("MaxValue").filter(|most| number > *most) {
-            return Some(format!("it can be at most {most}"));
+            return Some(format!("it must be at most {most}"));
         }
     }
     if let Some(allowed) = parameter.get("AllowedValues").and_then(Value::as_array) {
         let allowed: Vec<_> = allowed.iter().filter_map(text).collect();
         if !allowed.iter().any(|allowed| allowed == value) {
-            return Some(format!("it has to be one of {}", allowed.join(", ")));
+            return Some(format!("it must be one of {}", allowed.join(", ")));
         }
     }
     let length = value.chars().count();
     #[expect(clippy::cast_precision_loss, reason = "a command line is shorter than 2^52")]
     let length = length as f64;
     if let Some(most) = limit("MaxLength").filter(|most| length > *most) {
-        return Some(format!("it can have at most {most} characters"));
-    }
-    if let Some(least) = limit("MinLength").filter(|least| length < *least) {
-        return Some(format!("it has to have at least {least} characters"));
+        return Some(format!("it must have at most {most} characters"));
     }
     let pattern = property("AllowedPattern")?;
     let matches = Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value));
-    (!matches).then(|| format!("it has to match {pattern}"))
+    (!matches).then(|| format!("it must match {pattern}"))
 }
 
 #[cfg(test)]
@@ -128,14 +125,14 @@ mod tests {
         }
         for (name, value, problem) in [
             ("Kid", "A", "no parameter 'Kid'. It has: Kind, Origin, Rate"),
-            ("Kind", "C", "it has to be one of A, B, 1"),
-            ("Kind", "", "it has to be one of A, B, 1"),
-            ("Origin", "http://a/", "it has to match"),
-            ("Origin", "xhttp://a", "it has to match"),
+            ("Kind", "C", "it must be one of A, B, 1"),
+            ("Kind", "", "it must be one of A, B, 1"),
+            ("Origin", "http://a/", "it must match"),
+            ("Origin", "xhttp://a", "it must match"),
             ("Origin", "http://abcdef", "at most 12 characters"),
-            ("Rate", "fast", "it has to be a number"),
-            ("Rate", "0", "it has to be at least 1"),
-            ("Rate", "11", "it can be at most 10"),
+            ("Rate", "fast", "it must be a number"),
+            ("Rate", "0", "it must be at least 1"),
+            ("Rate", "11", "it must be at most 10"),
         ] {
             let error = values(name, value).expect_err(value).to_string();
             assert!(error.contains(problem), "{error}");
