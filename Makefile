@@ -2,7 +2,7 @@
 # C compiler, a POSIX shell and its tools; `test` needs curl too.
 
 # The variables that verbs take. Others are rejected as mistyped, except those that tools read.
-VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
+VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CASES CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
 	HOST MEMORY N PARAMS PORT SAVE STAGE UPDATE WIPE YES
 OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
 on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
@@ -66,6 +66,11 @@ test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Dock
 test-end-to-end: need-cargo need-cc ## test over HTTP: API_ENDPOINT=URL, else the URL in api.txt,
 ## else a local service; WIPE=1 allows the test that deletes all users
 	@scripts/test-api.sh end_to_end
+
+.PHONY: test-fuzz
+test-fuzz: need-cargo need-cc ## test with 100,000 generated events, requests and responses of
+## DynamoDB, some minutes: CASES=50000 of the first two
+	@CASES="$${CASES:-50000}" cargo test --package tests --test fuzz
 
 .PHONY: lint
 lint: need-cargo need-cc ## check formatting, clippy's lints and the documentation

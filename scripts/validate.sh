@@ -7,4 +7,4 @@ sam validate --lint --region us-east-1
 cfn-lint template.yaml scripts/deploy-role.yaml
 checkov
 set +f
-shellcheck scripts/*.sh scripts/with-dynamodb .ci/run
+shellcheck scripts/*.sh scripts/reset scripts/seed scripts/with-dynamodb .ci/run

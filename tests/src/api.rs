@@ -30,13 +30,13 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// An API to send requests to.
 ///
 /// At a deployed API, a test shares the table with others, whose users it must leave alone. It
-/// takes ids and e-mail addresses that nobody else has, and [`Api::share`] deletes the users that
+/// takes ids and email addresses that nobody else has, and [`Api::share`] deletes the users that
 /// it created.
 pub struct Api {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
     service: Option<Service>,
-    /// Part of every id and e-mail address of this test.
+    /// Part of every id and email address of this test.
     unique: Uuid,
     /// The ids of the users that this test created.
     created: StdMutex<BTreeSet<String>>,
@@ -166,7 +166,7 @@ impl Api {
         format!("test-{}-{id}", self.unique)
     }
 
-    /// Returns an e-mail address with this name that no other test or client uses.
+    /// Returns an email address with this name that no other test or client uses.
     #[must_use]
     pub fn email(&self, name: &str) -> String {
         format!("{name}@{}.example.com", self.unique)

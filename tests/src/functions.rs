@@ -29,10 +29,14 @@ impl Functions {
         let template = Template::read(Path::new(TEMPLATE)).expect("the template");
         let scripts = tempfile::tempdir().expect("a directory");
         for function in template.functions.values() {
-            let assignments: String = variables
-                .iter()
-                .map(|(name, value)| format!("export {name}='{value}'\n"))
-                .collect();
+            let mut assignments = String::new();
+            for (name, value) in variables {
+                assignments += "export ";
+                assignments += name;
+                assignments += "='";
+                assignments += value;
+                assignments += "'\n";
+            }
             let executable = executables().join(&function.executable);
             let script = format!("#!/bin/sh\n{assignments}exec {}\n", executable.display());
             let path = scripts.path().join(&function.executable);

@@ -69,7 +69,8 @@ pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
         for i in open().filter(|i| history[*i].start <= first_end) {
             let Operation { action, outcome, .. } = history[i];
             let mut next = |outcome, reached| {
-                if let Some(state) = apply(state, action, outcome) {
+                let mut state = state;
+                if apply(&mut state, action, outcome) {
                     let mut progress = progress.clone();
                     progress[i] = reached;
                     if seen.insert((progress.clone(), state)) {
@@ -95,20 +96,20 @@ enum Progress {
     Done,
 }
 
-/// Returns the user after an operation, unless the operation cannot have this outcome.
-fn apply(user: Option<u64>, action: Action, outcome: Outcome) -> Option<Option<u64>> {
-    let after = match (action, user) {
-        (Action::Create(value), None) | (Action::Replace(value), Some(_)) => Some(value),
-        (Action::Create(_) | Action::Read, user) => user,
-        (Action::Replace(_), None) | (Action::Delete, _) => None,
+/// Applies an operation to the user's value, and returns whether it can have this outcome.
+fn apply(user: &mut Option<u64>, action: Action, outcome: Outcome) -> bool {
+    let before = *user;
+    match (action, before) {
+        (Action::Create(value), None) | (Action::Replace(value), Some(_)) => *user = Some(value),
+        (Action::Delete, _) => *user = None,
+        _ => {}
+    }
+    let result = match action {
+        Action::Create(_) if before.is_some() => None,
+        Action::Create(_) | Action::Replace(_) => *user,
+        Action::Read | Action::Delete => before,
     };
-    let result = match (action, user) {
-        (Action::Create(value), None) | (Action::Replace(value), Some(_)) => Outcome::Done(value),
-        (Action::Create(_), Some(_)) => Outcome::Rejected,
-        (_, Some(value)) => Outcome::Done(value),
-        (_, None) => Outcome::Rejected,
-    };
-    (outcome == Outcome::Unknown || outcome == result).then_some(after)
+    outcome == Outcome::Unknown || outcome == result.map_or(Outcome::Rejected, Outcome::Done)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub enum ScriptedResponse {
     Error(u16, &'static str),
     /// This status and text.
     Text(u16, &'static str),
+    /// This status and body.
+    Bytes(u16, Vec<u8>),
     /// The beginning of a response; then the connection is closed.
     Partial,
     /// The beginning of a response, and then nothing.
@@ -128,16 +130,17 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
             _ => shared.script.lock().expect("the script did not panic")(&operation, &body),
         };
-        let (status, text) = match response {
-            ScriptedResponse::Json(status, body) => (status, body.to_string()),
+        let (status, body) = match response {
+            ScriptedResponse::Json(status, body) => (status, body.to_string().into_bytes()),
             ScriptedResponse::Error(status, code) => {
                 let body = json!({
                     "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
                     "message": "scripted",
                 });
-                (status, body.to_string())
+                (status, body.to_string().into_bytes())
             }
-            ScriptedResponse::Text(status, text) => (status, text.to_owned()),
+            ScriptedResponse::Text(status, text) => (status, text.into()),
+            ScriptedResponse::Bytes(status, body) => (status, body),
             ScriptedResponse::Partial => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
                 return None;
@@ -152,12 +155,12 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 return None;
             }
         };
-        let length = text.len();
+        let length = body.len();
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\
              Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
-        stream.write_all((head + &text).as_bytes()).await.ok()?;
+        stream.write_all(&[head.into_bytes(), body].concat()).await.ok()?;
     }
 }
 

@@ -118,8 +118,11 @@ async fn ids_of_any_text_work_in_a_path() {
 async fn values_come_back_as_they_were_sent() {
     Api::share(async |api| {
         let id = api.id("1");
-        let user = r#"{"a":[0.1,12345678901234567890.5,100000000000000000000,-0.5e-3],"e":["",[],{}],"id":"ID","n":null,"s":"ünï 😀 \u0000","t":true}"#
-            .replace("ID", &id);
+        let user = concat!(
+            r#"{"a":[0.1,12345678901234567890.5,100000000000000000000,-0.5e-3],"#,
+            r#""e":["",[],{}],"id":"ID","n":null,"s":"ünï 😀 \u0000","t":true}"#
+        );
+        let user = user.replace("ID", &id);
         let stored = user.replace("-0.5e-3", "-0.0005");
         assert_eq!(api.post("/users", &user).await.text, stored);
         assert_eq!(api.get(&format!("/users/{id}")).await.text, stored);

@@ -8,7 +8,7 @@ use local::{Database, Service, Throttle};
 use crate::settings::Settings;
 
 /// Returns a few lines that say how to use the service.
-pub(crate) fn text(service: &Service, settings: &Settings, throttle: Option<Throttle>) -> String {
+pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Throttle>) -> String {
     let url = service.url();
     let kept = match &settings.database {
         Database::Memory => "in memory, until it stops".to_owned(),

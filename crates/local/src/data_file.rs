@@ -70,7 +70,7 @@ fn check(path: &Path) -> Result<bool, String> {
                 return Err("it is a symbolic link to a file that does not exist".to_owned());
             }
             return match COMPANIONS.map(|suffix| with_suffix(path, suffix)).iter().find(exists) {
-                // SQLite would take it for a part of the new database, and delete it.
+                // SQLite would mistake it for a part of the new database, and delete it.
                 Some(other) => Err(format!("{} is in the way", other.display())),
                 None => Ok(false),
             };
@@ -84,7 +84,7 @@ fn check(path: &Path) -> Result<bool, String> {
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
-    // Only the path tells which database a companion belongs to
+    // A companion belongs to a database by its path only
     // (https://www.sqlite.org/howtocorrupt.html#multiple_links_to_a_file).
     if metadata.nlink() > 1 {
         return Err("it has other names (hard links), under which others could use it".to_owned());

@@ -1,4 +1,4 @@
-//! The DynamoDB that the functions use: an embedded one, or the endpoint given.
+//! The DynamoDB that the functions use: an embedded one, or one at an endpoint.
 
 use std::env;
 use std::path::PathBuf;
@@ -18,12 +18,12 @@ use crate::data_file::DataFile;
 use crate::embedded::Embedded;
 use crate::template::{REGION, Table};
 
-/// The secret of the embedded DynamoDB's key, which has no need of one: see [`Embedded`].
+/// The secret of the embedded DynamoDB's key, which is not checked: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
 /// How long a DynamoDB may take to respond to one request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a new table may take until it can be used. On AWS it is some ten seconds.
+/// How long a new table may take to become active. On AWS it takes about ten seconds.
 const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the users are kept.
@@ -41,7 +41,7 @@ pub enum Database {
 /// A DynamoDB that responds.
 pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
-    /// What the functions need to use it, as environment variables.
+    /// The environment variables with which the functions use it.
     pub(crate) environment: Vec<(&'static str, String)>,
     embedded: Option<Embedded>,
 }
@@ -72,7 +72,7 @@ impl DynamoDb {
         Ok(Self { endpoint, environment, embedded: Some(embedded) })
     }
 
-    /// Makes sure that the table exists, as [`create_table`] does.
+    /// Creates the table unless it exists, as [`create_table`] does.
     pub(crate) async fn create_table(&self, table: &Table) -> Result<(), Error> {
         let client = client(&self.endpoint)?;
         let client = match &self.embedded {
@@ -97,7 +97,7 @@ impl DynamoDb {
         Some((&embedded.access_key_id, SECRET_ACCESS_KEY))
     }
 
-    /// Waits until an embedded database is closed. `stop`'s sender has to be dropped before.
+    /// Waits until an embedded database is closed. `stop`'s sender must be dropped before.
     pub(crate) async fn stop(self) {
         if let Some(embedded) = self.embedded {
             embedded.stop().await;
@@ -124,12 +124,11 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// Makes sure that the DynamoDB at `endpoint` has a table with the schema of `table` under the name
-/// `name`, and waits until it can be used. A table that exists is left as it is. A new one is
-/// billed per request.
+/// Creates a table named `name` with the schema of `table` in the DynamoDB at `endpoint`, and waits
+/// until it is active. An existing table stays unchanged. A new one is billed per request.
 ///
-/// Credentials and region are those of the environment; without any, placeholders are used, which
-/// DynamoDB Local and its like accept.
+/// Credentials and region come from the environment. Without any, placeholders are used, which
+/// DynamoDB Local accepts.
 ///
 /// # Errors
 /// [`Error::DynamoDb`] when the endpoint does not respond within 3 seconds, rejects the request, or
@@ -194,7 +193,7 @@ async fn create(client: &Client, table: &Table, name: &str) -> Result<(), String
         );
     match request.send().await {
         Ok(_) => Ok(()),
-        // Another one made it in the meantime.
+        // Another client created it meanwhile.
         Err(error)
             if error
                 .as_service_error()

@@ -74,7 +74,7 @@ impl Embedded {
         Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
     }
 
-    /// Waits until the database is closed. `stop`'s sender has to be dropped before.
+    /// Waits until the database is closed. `stop`'s sender must be dropped before.
     pub(crate) async fn stop(self) {
         let _ = self.server.await;
     }
@@ -87,8 +87,7 @@ struct Front {
 }
 
 impl Front {
-    /// Serves until `stop`'s sender is dropped, and a moment longer those whose requests are not
-    /// done.
+    /// Serves until `stop`'s sender is dropped, and requests in progress for a moment longer.
     async fn serve(
         self: Arc<Self>,
         listener: std::net::TcpListener,
@@ -134,7 +133,7 @@ async fn respond(
         return error(
             StatusCode::BAD_REQUEST,
             "UnrecognizedClientException",
-            "the credentials are not those of this run: the service prints them when it starts",
+            "these are not the credentials of this run, which the service printed when it started",
         );
     }
     let operation = headers

@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::event::{add_headers, event};
-use crate::functions::{Functions, InvokeError};
 use crate::gateway_responses::{GatewayError, Rendered};
 use crate::guard::{self, Rejection};
+use crate::processes::{InvokeError, Processes};
 use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
 use crate::routing::find;
@@ -29,8 +29,8 @@ use crate::template::Template;
 use crate::throttle::Bucket;
 use crate::wire::Head;
 
-/// The largest body, in bytes, the largest request line and headers together, and how long a
-/// function may take in all
+/// The largest body, the largest request line with headers, both in bytes, and the longest time of
+/// an invocation
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
@@ -54,7 +54,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 /// One stage of a REST API.
 pub(crate) struct Gateway {
     template: Template,
-    functions: Arc<Functions>,
+    functions: Arc<Processes>,
     address: SocketAddr,
     api_key: Option<String>,
     /// The origins whose pages may use the API.
@@ -90,7 +90,7 @@ impl From<GatewayError> for Failure {
 impl Gateway {
     pub(crate) fn new(
         template: Template,
-        functions: Arc<Functions>,
+        functions: Arc<Processes>,
         options: GatewayOptions,
     ) -> Self {
         let GatewayOptions { address, api_key, throttled, requests } = options;
@@ -165,17 +165,19 @@ impl Gateway {
     ) -> Result<Response, GatewayError> {
         let response = timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation));
         let Ok(response) = response.await else {
-            self.functions.log(function, "the function did not respond in 29 seconds");
+            self.functions.log_line(function, "the function did not respond in 29 seconds");
             return Err(GatewayError::IntegrationTimeout);
         };
         // Lambda reports a function that it stops at its own, shorter timeout as one that failed.
         let response = response.map_err(|error: InvokeError| {
-            self.functions.log(function, &error.to_string());
+            self.functions.log_line(function, &error.to_string());
             GatewayError::BadGateway
         })?;
         http_response(&response).ok_or_else(|| {
-            self.functions
-                .log(function, "the function's response is not that of a Lambda proxy integration");
+            self.functions.log_line(
+                function,
+                "the function's response is not that of a Lambda proxy integration",
+            );
             GatewayError::BadGateway
         })
     }
@@ -199,7 +201,7 @@ impl Gateway {
         }
     }
 
-    fn failure(&self, failure: Failure) -> Response {
+    fn failure_response(&self, failure: Failure) -> Response {
         match failure {
             Failure::Gateway(error) => {
                 self.template.gateway_responses.render(&error).into_response()
@@ -236,7 +238,7 @@ async fn respond(
     let mut served = Served::new(&request, &gateway.template.stage);
     let head = peer.connection.next_head();
     let response = gateway.respond(request, head, &peer, &request_id).await;
-    let mut response = response.unwrap_or_else(|failure| gateway.failure(failure));
+    let mut response = response.unwrap_or_else(|failure| gateway.failure_response(failure));
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }

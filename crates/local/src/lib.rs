@@ -10,10 +10,10 @@ mod data_file;
 mod dynamodb;
 mod embedded;
 mod event;
-mod functions;
 mod gateway;
 mod gateway_responses;
 mod guard;
+mod processes;
 mod request_log;
 mod response;
 mod routing;
@@ -36,16 +36,16 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 pub use dynamodb::{Database, create_table};
-pub use functions::InvokeError;
 pub use gateway_responses::GatewayResponses;
+pub use processes::InvokeError;
 pub use request_log::{RequestLog, Served};
 pub use runtime_api::{Invocation, RuntimeApi};
 pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
 pub use throttle::Throttle;
 
 use dynamodb::DynamoDb;
-use functions::Functions;
 use gateway::{Gateway, GatewayOptions};
+use processes::Processes;
 
 /// The data file where none is chosen.
 pub const DEFAULT_DATA: &str = ".data/users.db";
@@ -162,7 +162,7 @@ pub struct Service {
     table: String,
     api_key: Option<String>,
     dynamodb: DynamoDb,
-    functions: Arc<Functions>,
+    functions: Arc<Processes>,
     server: JoinHandle<()>,
     /// Everything that runs holds a receiver, and ends when this is dropped.
     stop: watch::Sender<()>,
@@ -198,7 +198,7 @@ impl Service {
 
         let (stop, stopped) = watch::channel(());
         let dynamodb = DynamoDb::start(&database, stopped.clone())?;
-        let functions = Arc::new(Functions::new(
+        let functions = Arc::new(Processes::new(
             &template.functions,
             &functions,
             instances,

@@ -1,7 +1,7 @@
 //! Runs the whole service on this machine until Ctrl-C.
 
 mod banner;
-mod log;
+mod line_log;
 mod settings;
 
 use std::env;
@@ -16,7 +16,7 @@ use local::{Options, Served, Service, Template};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use log::Log;
+use line_log::LineLog;
 use settings::{Settings, USAGE};
 
 /// The template that describes the service. `make` starts the program where the Makefile is.
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         print!("{USAGE}");
         return ExitCode::FAILURE;
     }
-    let log = Log::to_stdout();
+    let log = LineLog::to_stdout();
     let result = run(&log).await;
     log.flush(FLUSH_TIMEOUT);
     match result {
@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals {
         interrupt: signal(SignalKind::interrupt())?,
         terminate: signal(SignalKind::terminate())?,
@@ -60,7 +60,7 @@ async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let throttle = template.throttle;
-    allow_open_files();
+    raise_open_file_limit();
 
     let executable = env::current_exe()?;
     let colored = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
@@ -77,7 +77,7 @@ async fn run(log: &Log) -> Result<(), Box<dyn std::error::Error>> {
         service = Service::start(options) => service?,
         () = signals.next() => return Ok(()),
     };
-    log.line(banner::text(&service, &settings, throttle));
+    log.line(banner::banner(&service, &settings, throttle));
 
     signals.next().await;
     tokio::select! {
@@ -107,7 +107,7 @@ fn request_line(served: &Served, colored: bool) -> String {
 }
 
 /// Raises the limit of open files if the system allows it. The service works without.
-fn allow_open_files() {
+fn raise_open_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if current.is_some_and(|current| current < wanted) {

@@ -216,7 +216,7 @@ async fn next(State(process): State<Arc<Process>>, Extension(peer): Extension<Pe
     let _ = process.initialised.set(Ok(()));
     loop {
         if peer.connection.is_closed() {
-            // Whoever asked is gone. Another connection may be waiting.
+            // The connection is closed. Another one may be waiting.
             process.offered.notify_one();
             return StatusCode::BAD_REQUEST.into_response();
         }

@@ -1,15 +1,15 @@
-//! How many requests are taken: token buckets, as API Gateway throttles
+//! Throttles requests with token buckets, as API Gateway does
 //! (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-request-throttling.html>).
 
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A limit of requests.
+/// A limit on requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Throttle {
     /// Requests per second on average.
     pub rate: f64,
-    /// Requests that can be taken at once.
+    /// Requests that are accepted at once.
     pub burst: f64,
 }
 
@@ -23,7 +23,7 @@ impl Throttle {
 /// Counts requests against a limit.
 pub(crate) struct Bucket {
     throttle: Throttle,
-    /// How many requests can be taken, and when that was so.
+    /// How many requests the bucket had room for, and when.
     tokens: Mutex<(f64, Instant)>,
 }
 
@@ -33,7 +33,7 @@ impl Bucket {
         Self { throttle, tokens: Mutex::new((throttle.burst, now)) }
     }
 
-    /// Takes a request, if there is room for it.
+    /// Counts a request, and returns whether there was room for it.
     pub(crate) fn take(&self, now: Instant) -> bool {
         let mut tokens = self.tokens.lock().expect("nothing panics while it holds this lock");
         let passed = now.saturating_duration_since(tokens.1).as_secs_f64();

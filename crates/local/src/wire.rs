@@ -1,6 +1,5 @@
-//! A connection's bytes, between the socket and hyper: what is known of each request's head before
-//! hyper has parsed it, how busy the connection is, and bodies for the errors that hyper returns by
-//! itself without one.
+//! Sits between a socket and hyper. It observes each request's head before hyper parses it and how
+//! busy the connection is, and adds bodies to the errors that hyper returns itself.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,10 +14,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// The most header fields that a request may have. No limit of API Gateway: it counts bytes.
+/// The most header fields of a request. API Gateway limits only bytes.
 pub(crate) const MAX_FIELDS: usize = 1024;
 
-/// Makes the response, head included, that takes the place of one of hyper's without a body.
+/// Builds the response, head included, that replaces one of hyper's without a body.
 pub(crate) type ProtocolError = Arc<dyn Fn(StatusCode) -> Vec<u8> + Send + Sync>;
 
 /// What the head of a request shows before it is parsed.
@@ -33,20 +32,20 @@ pub(crate) struct Head {
     pub(crate) chunked: bool,
 }
 
-/// What a connection and those who watch it share.
+/// The state that a connection shares with its server.
 pub(crate) struct Connection {
     opened: Instant,
     /// When bytes last went through it, in milliseconds since `opened`.
     active: AtomicU64,
-    /// A request is being worked on.
+    /// Whether a request is in progress.
     busy: AtomicBool,
-    /// The peer is gone, and something that was sent to it was not read.
+    /// The peer is gone, and left sent data unread.
     reset: AtomicBool,
-    /// The heads that were read and whose requests have not been taken up.
+    /// The heads that were read, of requests that are not served yet.
     heads: Mutex<VecDeque<Head>>,
-    /// Notified when the connection has to make room for others.
+    /// Notified when the connection must make room for others.
     pub(crate) close: Notify,
-    /// The same socket, to ask for its state.
+    /// A second handle of the socket, to query its state.
     socket: Option<std::net::TcpStream>,
 }
 

@@ -15,7 +15,7 @@ const MAX_LINE: usize = 16 * 1024;
 
 /// A log. Its clones write to the same output.
 #[derive(Clone)]
-pub(crate) struct Log {
+pub(crate) struct LineLog {
     lines: SyncSender<Line>,
     dropped: Arc<AtomicU64>,
 }
@@ -26,7 +26,7 @@ enum Line {
     Flush(SyncSender<()>),
 }
 
-impl Log {
+impl LineLog {
     /// Starts a log that writes to standard output.
     pub(crate) fn to_stdout() -> Self {
         Self::start(io::stdout())
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_reader_that_stops_blocks_nobody_and_learns_how_many_lines_it_missed() {
         let (reader, writer) = pipe().expect("there are pipes");
-        let log = Log::start(writer);
+        let log = LineLog::start(writer);
         let text = "x".repeat(1000);
         let total = 3000;
         for _ in 0..total {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_flushed_log_has_written_its_lines() {
         let (reader, writer) = pipe().expect("there are pipes");
-        let log = Log::start(writer);
+        let log = LineLog::start(writer);
         log.line("first".to_owned());
         log.line("y".repeat(MAX_LINE + 1));
         log.flush(Duration::from_secs(10));

@@ -51,12 +51,12 @@ pub enum InvokeError {
     Stopped,
 }
 
-/// Every function of the service.
-pub(crate) struct Functions {
+/// The processes of every function of the service.
+pub(crate) struct Processes {
     pools: BTreeMap<String, Arc<Pool>>,
 }
 
-impl Functions {
+impl Processes {
     /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes
     /// start when they are needed, at most `instances` of each function, and end soon after
     /// `stop`'s sender is dropped.
@@ -124,7 +124,7 @@ impl Functions {
     }
 
     /// Writes a line to the log of the function with this logical id.
-    pub(crate) fn log(&self, function: &str, line: &str) {
+    pub(crate) fn log_line(&self, function: &str, line: &str) {
         let pool = &self.pools[function];
         (pool.logs)(&pool.function.executable, line);
     }
