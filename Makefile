@@ -106,20 +106,23 @@ collection: ## generate target/users.postman_collection.json for Postman, Bruno 
 FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)
 
 # --- Measuring. `release` names each package, because Cargo unifies the features of what it builds.
+# What measures is built with a profile of its own, so that it does not replace the floor there.
+
+MEASURE := cargo bench --profile measure --package bench --bench measure --
 
 .PHONY: release
 release: need-cargo need-cc # the functions as deployed, but for this machine, and an empty one
-	@cargo build --release $(addprefix --package ,$(FUNCTIONS) floor)
+	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
 
 .PHONY: bench
-bench: release ## measure cold and warm invocations, sizes, memory and bulk work:
+bench: release ## measure cold and warm invocations, sizes, memory and deleting all users:
 ## SAVE=1 writes docs/benchmarks.md
-	@cargo bench --package bench --bench functions -- $(if $(call given,SAVE),--save)
+	@$(MEASURE) functions $(if $(call given,SAVE),--save)
 
 .PHONY: budget
 budget: need-valgrind release ## check zip sizes and instructions against crates/bench/budget.toml:
 ## UPDATE=1 writes it
-	@cargo bench --package bench --bench budget -- $(if $(call given,UPDATE),--update)
+	@$(MEASURE) budget $(if $(call given,UPDATE),--update)
 
 # --- Deploying. STAGE names a stage of samconfig.toml: `test`, the default, or `prod`.
 # PARAMS='Name=Value ...' sets parameters of template.yaml, which the stage keeps.

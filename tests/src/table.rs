@@ -152,7 +152,8 @@ pub fn engine() -> &'static str {
     })
 }
 
-/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL.
+/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. As DynamoDB
+/// Local does, it accepts any credentials; the local service's accepts only those of its functions.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.set_nonblocking(true).expect("a listener for tokio");

@@ -93,8 +93,10 @@ async fn serve(
         let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
         open.spawn(async move {
             // A client that does not trust the certificate goes away.
+            client.set_nodelay(true).ok()?;
             let mut client = acceptor.accept(client).await.ok()?;
             let mut server = TcpStream::connect(upstream).await.ok()?;
+            server.set_nodelay(true).ok()?;
             copy_bidirectional(&mut client, &mut server).await.ok()
         });
     }

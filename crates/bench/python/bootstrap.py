@@ -1,4 +1,5 @@
-"""Lambda's runtime for Python, as far as a benchmark needs it: `bootstrap.py MODULE` answers with MODULE's `handler`."""
+"""Lambda's runtime for Python, as far as the benchmark needs it: `bootstrap.py MODULE` serves
+invocations with MODULE's `handler`."""
 
 import http.client
 import importlib
@@ -14,5 +15,6 @@ while True:
     event = json.loads(invocation.read())
     response = module.handler(event, None)
     request_id = invocation.getheader("Lambda-Runtime-Aws-Request-Id")
-    runtime.request("POST", f"/2018-06-01/runtime/invocation/{request_id}/response", json.dumps(response))
+    path = f"/2018-06-01/runtime/invocation/{request_id}/response"
+    runtime.request("POST", path, json.dumps(response))
     runtime.getresponse().read()

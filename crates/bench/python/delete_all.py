@@ -17,4 +17,8 @@ def handler(event, context):
         if "LastEvaluatedKey" not in page:
             break
         page = table.scan(ExclusiveStartKey=page["LastEvaluatedKey"])
-    return {"statusCode": 200, "headers": {"Content-Type": "application/json"}, "body": json.dumps(None)}
+    return {
+        "statusCode": 200,
+        "headers": {"Content-Type": "application/json"},
+        "body": json.dumps(None),
+    }

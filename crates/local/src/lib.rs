@@ -40,13 +40,13 @@ pub use dynamodb::{Database, create_table};
 pub use gateway_responses::GatewayResponses;
 pub use processes::InvokeError;
 pub use request_log::{RequestLog, Served};
+pub use runtime_api::{Invocation, RuntimeApi};
 pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
 pub use throttle::Throttle;
 
 use dynamodb::DynamoDb;
 use gateway::{Gateway, GatewayOptions};
 use processes::Processes;
-use runtime_api::Invocation;
 
 /// The data file where none is chosen.
 pub const DEFAULT_DATA: &str = ".data/users.db";

@@ -39,19 +39,20 @@ const RESPONSE_TOO_LARGE: &str = concat!(
 );
 
 /// What a function is invoked with.
-pub(crate) struct Invocation {
-    pub(crate) event: Bytes,
+pub struct Invocation {
+    /// The event, as JSON text.
+    pub event: Bytes,
     /// The request id that the function logs.
-    pub(crate) request_id: String,
+    pub request_id: String,
     /// The value of `X-Amzn-Trace-Id`.
-    pub(crate) trace_id: String,
+    pub trace_id: String,
 }
 
 /// The response of a function, or the error that it reported, as JSON text.
 pub(crate) type Outcome = Result<Bytes, String>;
 
 /// The API of one process. It has its own address, which identifies the process.
-pub(crate) struct RuntimeApi {
+pub struct RuntimeApi {
     address: SocketAddr,
     process: Arc<Process>,
     server: JoinHandle<()>,
@@ -87,7 +88,11 @@ struct Offer {
 }
 
 impl RuntimeApi {
-    pub(crate) async fn start(function_arn: String) -> io::Result<Self> {
+    /// Starts the API for a process of the function with this ARN, on a free loopback port.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start(function_arn: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let process = Arc::new(Process {
@@ -110,19 +115,23 @@ impl RuntimeApi {
     }
 
     /// Returns the value of `AWS_LAMBDA_RUNTIME_API`.
-    pub(crate) fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until the process asks for its first invocation, or reports an error instead.
-    pub(crate) fn initialised(&self) -> impl Future<Output = Result<(), String>> + use<> {
+    /// Waits until the process asks for its first invocation.
+    ///
+    /// # Errors
+    /// What the process reports instead, as JSON text.
+    pub fn initialised(&self) -> impl Future<Output = Result<(), String>> + use<> {
         let process = Arc::clone(&self.process);
         async move { process.initialised.wait().await.clone() }
     }
 
     /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
     /// process breaks off within its response.
-    pub(crate) fn offer(
+    pub fn offer(
         &self,
         invocation: &Invocation,
         deadline: SystemTime,

@@ -1,0 +1,160 @@
+//! The budget: what does not depend on the machine. That is the size of a zip file, and the
+//! instructions of a start and of a warm invocation, as valgrind's callgrind counts them.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Stdio;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+use tests::{ScriptedServer, TlsProxy};
+
+use crate::dynamodb::one_user;
+use crate::function::Function;
+use crate::subject::{command, executable, functions, zip_size};
+
+/// How often a count is tried.
+const TRIES: u32 = 5;
+
+const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget.toml");
+
+const HEAD: &str = "\
+# What each function may cost: the bytes of its zip file, and the instructions of its start and end
+# and of one warm invocation. `make budget` fails beyond these and the margins, in per cent. `make
+# budget UPDATE=1` writes this file: say in the commit what the growth is for.
+";
+
+/// The content of `budget.toml`.
+#[derive(Deserialize)]
+struct Budget {
+    /// The CPU architecture that the numbers are for.
+    architecture: String,
+    /// How much larger a zip may be, in per cent: another compiler changes it by so much.
+    zip_margin: u64,
+    /// How many more instructions there may be, in per cent.
+    instructions_margin: u64,
+    functions: BTreeMap<String, Costs>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Costs {
+    zip: u64,
+    start: u64,
+    warm: u64,
+}
+
+/// Compares the functions with the budget, or writes it, and prints a table.
+///
+/// # Errors
+///
+/// If a function exceeds the budget or cannot be measured.
+pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
+    let mut budget: Budget = toml::from_str(&fs::read_to_string(BUDGET)?)?;
+    if budget.architecture != env::consts::ARCH {
+        let (architecture, this) = (&budget.architecture, env::consts::ARCH);
+        return Err(format!("{BUDGET} is for {architecture}, and this machine is {this}").into());
+    }
+    let server = ScriptedServer::start(one_user).await;
+    let proxy = TlsProxy::start(server.endpoint()).await;
+    let mut costs = BTreeMap::new();
+    for (name, event) in functions()? {
+        let cost = measure(&name, &event, &proxy).await?;
+        costs.insert(name, cost);
+    }
+    if update {
+        fs::write(BUDGET, text(&budget, &costs))?;
+        budget.functions.clone_from(&costs);
+    }
+
+    let mut exceeded = false;
+    println!("{:10}  {:>25}  {:>25}  {:>25}", "", "zip, bytes", "start, instructions", "warm");
+    for (name, found) in &costs {
+        let allowed =
+            budget.functions.get(name).ok_or_else(|| format!("{BUDGET} does not have {name}"))?;
+        print!("{name:10}");
+        for (found, allowed, margin) in [
+            (found.zip, allowed.zip, budget.zip_margin),
+            (found.start, allowed.start, budget.instructions_margin),
+            (found.warm, allowed.warm, budget.instructions_margin),
+        ] {
+            print!("  {found:>9} of {allowed:>9} {:>+4}", per_mille(found, allowed));
+            exceeded |= found * 100 > allowed * (100 + margin);
+        }
+        println!(" ‰");
+    }
+    if exceeded {
+        return Err(format!(
+            "the budget is exceeded by more than {} % (zip) or {} % (instructions).\n\
+             What grew shows in 'nm --size-sort --demangle' of an executable built with\n\
+             CARGO_PROFILE_RELEASE_STRIP=none, and in 'callgrind_annotate --inclusive=yes'.\n\
+             If it is worth it: 'make budget UPDATE=1', and say in the commit what for.",
+            budget.zip_margin, budget.instructions_margin
+        )
+        .into());
+    }
+    println!("\nwithin the budget");
+    Ok(())
+}
+
+/// Measures one function.
+async fn measure(name: &str, event: &Value, proxy: &TlsProxy) -> Result<Costs, Box<dyn Error>> {
+    let (few, many) = (20, 60);
+    let of_few = count(name, event, proxy, few).await?;
+    let of_many = count(name, event, proxy, many).await?;
+    let warm = of_many.saturating_sub(of_few) / (many - few);
+    let start = of_few.saturating_sub(few * warm);
+    Ok(Costs { zip: zip_size(&executable(name)?)?, start, warm })
+}
+
+/// Counts the instructions of a whole process that serves so many invocations on one connection.
+///
+/// Under valgrind the start of a busy machine may give its connection up. That is tried again.
+async fn count(
+    name: &str,
+    event: &Value,
+    proxy: &TlsProxy,
+    invocations: u64,
+) -> Result<u64, Box<dyn Error>> {
+    for _ in 0..TRIES {
+        let before = proxy.connections();
+        let output = NamedTempFile::new()?.into_temp_path();
+        let mut command = command("valgrind", proxy, "user-profiles");
+        command.args(["--tool=callgrind", "--quiet"]);
+        command.arg(format!("--callgrind-out-file={}", output.display()));
+        // At its end the function complains that the Runtime API is gone.
+        command.arg(executable(name)?).stderr(Stdio::null());
+        let mut function = Function::start(&mut command, false).await?;
+        for _ in 0..invocations {
+            function.invoke(event).await?;
+        }
+        function.end().await?;
+        if proxy.connections() == before + 1 {
+            let text = fs::read_to_string(&output)?;
+            let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
+            return Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?);
+        }
+    }
+    Err(format!("{name} opened a second connection to DynamoDB, {TRIES} times").into())
+}
+
+/// Returns how much a cost is above what is allowed, in thousandths.
+fn per_mille(found: u64, allowed: u64) -> i64 {
+    (found.cast_signed() - allowed.cast_signed()) * 1000 / allowed.cast_signed()
+}
+
+/// Returns the text of `budget.toml` with these costs.
+fn text(budget: &Budget, costs: &BTreeMap<String, Costs>) -> String {
+    let mut text = format!(
+        "{HEAD}architecture = \"{}\"\nzip_margin = {}\ninstructions_margin = {}\n\n[functions]\n",
+        budget.architecture, budget.zip_margin, budget.instructions_margin
+    );
+    for (name, Costs { zip, start, warm }) in costs {
+        // A string takes everything.
+        let _ = writeln!(text, "{name} = {{ zip = {zip}, start = {start}, warm = {warm} }}");
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! A function's process, started and invoked as Lambda does it.
+
+use std::error::Error;
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use local::{Invocation, RuntimeApi};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::cpu_share::CpuShare;
+
+/// How long API Gateway waits for a function, less a second.
+const TIMEOUT: Duration = Duration::from_secs(28);
+
+/// How long init or an invocation may take. Valgrind makes them many times as slow.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// A running function. Its process is killed when this is dropped.
+pub(crate) struct Function {
+    api: RuntimeApi,
+    process: Process,
+    init: Duration,
+    /// Dropped after the process, because only an empty control group can be removed.
+    _share: Option<CpuShare>,
+}
+
+impl Function {
+    /// Starts a function and waits until it asks for its first invocation. If `throttled`, it has
+    /// from then on the share of a CPU that Lambda gives 128 MB.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be started, ends, or takes more than two minutes.
+    pub(crate) async fn start(
+        command: &mut Command,
+        throttled: bool,
+    ) -> Result<Self, Box<dyn Error>> {
+        let arn = "arn:aws:lambda:us-east-1:123456789012:function:bench";
+        let api = RuntimeApi::start(arn.to_owned()).await?;
+        let share = throttled.then(CpuShare::new).transpose()?;
+        command.env("AWS_LAMBDA_RUNTIME_API", api.address().to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let start = Instant::now();
+        let mut process = Process(command.spawn()?);
+        process.unless_ended(api.initialised()).await??;
+        let init = start.elapsed();
+        if let Some(share) = &share {
+            share.throttle(process.0.id())?;
+        }
+        Ok(Self { api, process, init, _share: share })
+    }
+
+    /// Returns the time from the start of the process until it asked for its first invocation.
+    pub(crate) fn init(&self) -> Duration {
+        self.init
+    }
+
+    /// Invokes the function, and returns how long it took to respond.
+    ///
+    /// # Errors
+    ///
+    /// If the process ends, takes more than two minutes, or returns anything but status 200.
+    pub(crate) async fn invoke(&mut self, event: &Value) -> Result<Duration, Box<dyn Error>> {
+        let invocation = Invocation {
+            event: event.to_string().into(),
+            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
+            trace_id: "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700".to_owned(),
+        };
+        let start = Instant::now();
+        let response = self.api.offer(&invocation, SystemTime::now() + TIMEOUT);
+        let response = self.process.unless_ended(response).await???;
+        let took = start.elapsed();
+        let response: Value = serde_json::from_slice(&response)?;
+        if response["statusCode"] != 200 {
+            return Err(format!("the function returned {response}").into());
+        }
+        Ok(took)
+    }
+
+    /// Returns the most memory that the process has had resident, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub(crate) fn peak_memory(&self) -> Result<u64, Box<dyn Error>> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes: u64 = peak.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Takes the Runtime API away from the process, which then ends by itself, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end within two minutes.
+    pub(crate) async fn end(self) -> Result<(), Box<dyn Error>> {
+        let Self { api, mut process, .. } = self;
+        drop(api);
+        let end = Instant::now() + PATIENCE;
+        while process.0.try_wait()?.is_none() {
+            if Instant::now() > end {
+                return Err("the function does not end".into());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+}
+
+/// A process that is killed when it is dropped.
+struct Process(Child);
+
+impl Process {
+    /// Waits for `work`, unless the process ends or `PATIENCE` is over before.
+    async fn unless_ended<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Box<dyn Error>> {
+        let ended = async {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                match self.0.try_wait() {
+                    Ok(Some(status)) => return format!("the function ended: {status}"),
+                    Err(error) => return error.to_string(),
+                    Ok(None) if Instant::now() > end => {
+                        return "the function takes too long".to_owned();
+                    }
+                    Ok(None) => {}
+                }
+            }
+        };
+        tokio::select! {
+            result = work => Ok(result),
+            problem = ended => Err(problem.into()),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when the process has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,85 @@
+//! What was measured, as a table.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// What one function costs. Times are medians.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    /// The time from the start of the process until it asks for its first invocation.
+    pub(crate) init: Duration,
+    /// The time of the first invocation.
+    pub(crate) first: Duration,
+    /// The time of a later invocation.
+    pub(crate) warm: Duration,
+    /// The size of the zip file, in bytes.
+    pub(crate) zip: Option<u64>,
+    /// The most memory that the process had, in bytes.
+    pub(crate) peak_memory: u64,
+    /// How many connections to DynamoDB the process opened.
+    pub(crate) connections: usize,
+}
+
+impl Row {
+    /// Returns the time that the caller of a cold start waits for.
+    pub(crate) fn cold(&self) -> Duration {
+        self.init + self.first
+    }
+}
+
+/// Everything that was measured.
+pub(crate) struct Report {
+    /// What it was measured on and with.
+    pub(crate) conditions: String,
+    /// The floor first.
+    pub(crate) rows: Vec<Row>,
+    /// What `DELETE /users` of many users costs, in sentences.
+    pub(crate) delete_all: String,
+}
+
+impl Report {
+    /// Returns the table, with the conditions above and the sentences below it.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!(
+            "\n{}\n\n\
+             | function | init | first | init + first | ÷ floor | warm | zip | peak memory | \
+             connections |\n\
+             | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n",
+            self.conditions
+        );
+        let floor = self.rows.first().map(Row::cold).unwrap_or_default().as_secs_f64();
+        for row in &self.rows {
+            // A string takes everything.
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {:.1} | {} | {} | {} | {} |",
+                row.name,
+                time(row.init),
+                time(row.first),
+                time(row.cold()),
+                row.cold().as_secs_f64() / floor,
+                time(row.warm),
+                row.zip.map_or_else(String::new, megabytes),
+                megabytes(row.peak_memory),
+                row.connections,
+            );
+        }
+        text + "\n" + &self.delete_all + "\n\n"
+    }
+}
+
+/// Returns a time in milliseconds or seconds, with two digits at least.
+pub(crate) fn time(time: Duration) -> String {
+    match time.as_secs_f64() * 1000.0 {
+        milliseconds @ ..9.95 => format!("{milliseconds:.2} ms"),
+        milliseconds @ ..999.5 => format!("{milliseconds:.0} ms"),
+        milliseconds => format!("{:.1} s", milliseconds / 1000.0),
+    }
+}
+
+/// Returns a size in millions of bytes.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "two decimals are shown")]
+    let megabytes = bytes as f64 / 1e6;
+    format!("{megabytes:.2} MB")
+}

@@ -1,0 +1,124 @@
+//! What is measured: executables, and the requests that they serve.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use local::{Route, Template};
+use serde_json::{Value, json};
+use tests::{Event, TEMPLATE, TlsProxy};
+
+/// What a zip file has besides the compressed bytes of one file called `bootstrap`: its local
+/// header, its entry in the directory, and the directory's end.
+const ZIP_OVERHEAD: usize = (30 + "bootstrap".len()) + (46 + "bootstrap".len()) + 22;
+
+/// Returns the name of each function's executable, with the event of a request that it serves, in
+/// the order of the routes in `template.yaml`.
+///
+/// # Errors
+///
+/// If the template cannot be used.
+pub(crate) fn functions() -> Result<Vec<(String, Value)>, Box<dyn Error>> {
+    let template = Template::read(Path::new(TEMPLATE))?;
+    let function = |route: &Route| {
+        let executable = template.functions[&route.function].executable.clone();
+        (executable, event(&route.method, &route.path))
+    };
+    Ok(template.routes.iter().map(function).collect())
+}
+
+/// Returns the path of an executable that was built for release.
+///
+/// # Errors
+///
+/// If it is not there.
+pub(crate) fn executable(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    // This program runs as `target/PROFILE/deps/NAME-HASH`.
+    let program = env::current_exe()?;
+    let target = program.ancestors().nth(3).ok_or("this program is not where Cargo puts it")?;
+    let executable = target.join("release").join(name);
+    if !executable.is_file() {
+        let path = executable.display();
+        return Err(format!("{path} is not built: use make, which builds it").into());
+    }
+    Ok(executable)
+}
+
+/// Returns the command that starts a program with the environment that Lambda gives a function, and
+/// with a table in the DynamoDB behind `proxy`.
+pub(crate) fn command(program: impl AsRef<Path>, proxy: &TlsProxy, table: &str) -> Command {
+    let mut command = Command::new(program.as_ref());
+    command
+        .env_clear()
+        .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+        .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
+        .env("AWS_LAMBDA_LOG_GROUP_NAME", "bench")
+        .env("AWS_LAMBDA_LOG_STREAM_NAME", "bench")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "bench")
+        .env("AWS_SECRET_ACCESS_KEY", "bench")
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("USERS_TABLE", table)
+        .env("DYNAMO_ENDPOINT", proxy.url())
+        .env("SSL_CERT_FILE", proxy.root())
+        // boto3's variable for the same.
+        .env("AWS_CA_BUNDLE", proxy.root());
+    command
+}
+
+/// Returns a user of some 300 bytes, without its id.
+pub(crate) fn user(number: usize) -> Value {
+    json!({
+        "email": format!("ada.lovelace.{number:06}@example.com"),
+        "name": "Ada Lovelace",
+        "age": 36,
+        "active": true,
+        "tags": ["mathematics", "poetry"],
+        "address": {"street": "12 St James's Square", "city": "London", "zip": "SW1Y 4JH"},
+    })
+}
+
+/// Returns the event of a request, with the headers of a usual client.
+pub(crate) fn event(method: &str, resource: &str) -> Value {
+    let mut event = Event::new(method, resource);
+    if resource.contains("{id}") {
+        event = event.id("5f2c8a1e-7b3d-4c9f-8e6a-000000000001");
+    }
+    if matches!(method, "POST" | "PUT") {
+        event = event.body(&user(1).to_string());
+    }
+    let mut event = event.json();
+    for (name, value) in [
+        ("Accept", "*/*"),
+        ("Content-Type", "application/json"),
+        ("Host", "0123456789.execute-api.us-east-1.amazonaws.com"),
+        ("User-Agent", "curl/8.5.0"),
+        ("X-Amzn-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Port", "443"),
+    ] {
+        event["headers"][name] = json!(value);
+        event["multiValueHeaders"][name] = json!([value]);
+    }
+    event
+}
+
+/// Returns the size in bytes of the zip file that deploys an executable, compressed as zip programs
+/// do by default.
+///
+/// # Errors
+///
+/// If the executable cannot be read.
+pub(crate) fn zip_size(executable: &Path) -> Result<u64, Box<dyn Error>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(&fs::read(executable)?)?;
+    Ok((encoder.finish()?.len() + ZIP_OVERHEAD) as u64)
+}
