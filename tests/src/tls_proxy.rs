@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use tempfile::NamedTempFile;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,13 +34,17 @@ impl TlsProxy {
     pub async fn start(upstream: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate with the name of its issuer for one that it issued itself.
+        params.distinguished_name.push(DnType::CommonName, "A test's root");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
         let issuer = issuer.expect("a root certificate");
         let mut root = NamedTempFile::new().expect("a file");
         root.write_all(issuer.pem().as_bytes()).expect("the root written");
 
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &issuer).expect("a certificate").der().clone();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
