@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::client::variable;
 
@@ -107,57 +107,124 @@ impl Trace {
             self.failed.fetch_add(u32::from(call.failed), Relaxed);
             return;
         }
-        let mut document = self.document(call.start, call.end);
-        document["aws"] = json!({
-            "operation": call.operation,
-            "region": self.tracer.region,
-            "table_name": self.tracer.table,
-            "request_id": call.request_id,
-            "retries": call.retries,
-        });
-        document["http"] = json!({"response": {"status": call.status}});
         // An error is the client's, a fault the server's, and throttling is an error, too.
         let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
-        document["error"] = json!(call.failed && is_client_error);
-        document["throttle"] = json!(call.throttled);
-        document["fault"] = json!(call.failed && !is_client_error);
-        self.send(&document);
+        self.send(&Document {
+            aws: Aws {
+                operation: call.operation,
+                request_id: call.request_id,
+                retries: call.retries,
+                ..self.aws()
+            },
+            http: Http { response: HttpResponse { status: call.status } },
+            error: call.failed && is_client_error,
+            throttle: call.throttled,
+            fault: call.failed && !is_client_error,
+            ..self.document(call.start, call.end)
+        });
     }
 
     /// Sends the subsegment that sums up the calls that have none.
     pub(crate) fn finish(&self) {
-        let more = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
-        if more > 0 {
-            let mut document = self.document(self.start, SystemTime::now());
+        let count = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
+        if count > 0 {
             let failed = self.failed.load(Relaxed);
-            document["aws"] = json!({
-                "operation": format!("{more} more calls"),
-                "region": self.tracer.region,
-                "table_name": self.tracer.table,
+            self.send(&Document {
+                aws: Aws { operation: &format!("{count} more calls"), ..self.aws() },
+                metadata: Some(Metadata { calls: MoreCalls { count, failed } }),
+                fault: failed > 0,
+                ..self.document(self.start, SystemTime::now())
             });
-            document["metadata"] = json!({"calls": {"count": more, "failed": failed}});
-            document["fault"] = json!(failed > 0);
-            self.send(&document);
         }
     }
 
-    fn document(&self, start: SystemTime, end: SystemTime) -> Value {
+    fn aws(&self) -> Aws<'_> {
+        Aws {
+            operation: "",
+            region: self.tracer.region.as_deref(),
+            table_name: &self.tracer.table,
+            request_id: None,
+            retries: 0,
+        }
+    }
+
+    fn document(&self, start: SystemTime, end: SystemTime) -> Document<'_> {
         let seconds =
             |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        json!({
-            "name": "DynamoDB",
-            "id": format!("{:016x}", fastrand::u64(1..)),
-            "trace_id": self.id,
-            "parent_id": self.parent,
-            "type": "subsegment",
-            "namespace": "aws",
-            "start_time": seconds(start),
-            "end_time": seconds(end),
-        })
+        Document {
+            name: "DynamoDB",
+            id: format!("{:016x}", fastrand::u64(1..)),
+            trace_id: &self.id,
+            parent_id: &self.parent,
+            kind: "subsegment",
+            namespace: "aws",
+            start_time: seconds(start),
+            end_time: seconds(end),
+            aws: self.aws(),
+            http: Http { response: HttpResponse { status: None } },
+            error: false,
+            throttle: false,
+            fault: false,
+            metadata: None,
+        }
     }
 
     /// Sends a document. One that cannot be sent at once is lost, and nobody waits for it.
-    fn send(&self, document: &Value) {
-        let _ = self.tracer.socket.send(format!("{HEADER}{document}").as_bytes());
+    fn send(&self, document: &Document<'_>) {
+        let mut datagram = HEADER.as_bytes().to_vec();
+        if serde_json::to_writer(&mut datagram, document).is_ok() {
+            let _ = self.tracer.socket.send(&datagram);
+        }
     }
+}
+
+/// The document of a subsegment.
+#[derive(Serialize)]
+struct Document<'a> {
+    name: &'a str,
+    id: String,
+    trace_id: &'a str,
+    parent_id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    namespace: &'a str,
+    start_time: f64,
+    end_time: f64,
+    aws: Aws<'a>,
+    http: Http,
+    error: bool,
+    throttle: bool,
+    fault: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
+}
+
+#[derive(Serialize)]
+struct Aws<'a> {
+    operation: &'a str,
+    region: Option<&'a str>,
+    table_name: &'a str,
+    request_id: Option<&'a str>,
+    retries: u32,
+}
+
+#[derive(Serialize)]
+struct Http {
+    response: HttpResponse,
+}
+
+#[derive(Serialize)]
+struct HttpResponse {
+    status: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    calls: MoreCalls,
+}
+
+#[derive(Serialize)]
+struct MoreCalls {
+    count: u32,
+    failed: u32,
 }
