@@ -215,3 +215,13 @@ async fn a_surrogate_without_its_pair_is_rejected_only_where_it_matters() {
     let response = service.invoke("PostFunction", body.to_owned()).await.expect("a response");
     assert!(response.contains("InvalidRequest"), "{response}");
 }
+
+#[tokio::test]
+async fn a_path_with_characters_that_no_url_has_still_gives_a_link() {
+    let functions = Functions::start().await;
+    functions.table.put(&json!({"id": "2"})).await;
+    let mut event = event("GET", "/users");
+    event["queryStringParameters"] = json!({"limit": "1"});
+    event["requestContext"]["path"] = json!("/a\n<b> \u{7f}ü/users");
+    functions.serves("GetAllFunction", &event).await;
+}

@@ -110,6 +110,8 @@ async fn a_success_that_dynamodb_cannot_have_sent_is_unavailability() {
         json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
         json!({"message": "Service Unavailable"}),
         json!({"status": "ok"}),
+        json!({"Item": null, "Attributes": null, "Items": null}),
+        json!({"ConsumedCapacity": "none"}),
         json!({"Output": {"__type": "InternalServerError"}, "Version": "1.0"}),
     ];
     let each = garbage.map(|body| {
@@ -138,6 +140,18 @@ async fn an_item_that_was_not_requested_is_unavailability() {
             reply.is_error(503, "ServiceUnavailable");
         }
     }
+}
+
+#[tokio::test]
+async fn a_list_that_has_other_items_than_it_counts_is_unavailability() {
+    let dynamodb =
+        ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({"Items": [], "Count": 5})))
+            .await;
+    let api = api(&dynamodb, |_| {}).await;
+    for path in ["/users", "/users?email=a@b"] {
+        api.get(path).await.is_error(503, "ServiceUnavailable");
+    }
+    api.delete("/users").await.is_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Lists of users: what is requested, how much of it fits in a response, and where the rest is.
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
 use crate::proxy::Target;
@@ -30,6 +30,10 @@ const MAX_URL_BYTES: usize = 3 * 10_240;
 
 /// What is percent-encoded in a query: everything but RFC 3986's unreserved characters.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What is percent-encoded in a path that should be a URL's already: what would end the URL in a
+/// header, or the header.
+const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
 
 /// A request for a list.
 #[derive(Debug)]
@@ -142,7 +146,8 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
 /// Returns the URL of the next page of a list up to the value of its cursor. The path is the one
 /// that the client used.
 fn next_url(target: &Target) -> String {
-    let mut url = target.full_path.clone().unwrap_or_default();
+    let path = target.full_path.as_deref().unwrap_or_default();
+    let mut url = utf8_percent_encode(path, PATH).to_string();
     url.push('?');
     for (name, values) in &target.query {
         for value in values.iter().filter(|_| name != CURSOR) {

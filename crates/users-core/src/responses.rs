@@ -21,6 +21,7 @@ use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use serde_json::value::RawValue;
 
 use crate::http::ConnectError;
+use crate::user::Item;
 
 /// A successful response that DynamoDB cannot have sent.
 #[derive(Debug, thiserror::Error)]
@@ -58,28 +59,31 @@ impl Intercept for CheckResponses {
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html>).
 fn is_genuine(output: &Output, body: &[u8]) -> bool {
     if let Some(scan) = output.downcast_ref::<ScanOutput>() {
-        scan.items.is_some()
+        has_counted(scan.items.as_deref(), scan.count)
     } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
-        query.items.is_some()
+        has_counted(query.items.as_deref(), query.count)
     } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
         batch.unprocessed_items.is_some()
     } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
-        get.item.is_some() || has_only_known_members(body)
+        get.item.is_some() || has_only_capacity(body)
     } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
-        delete.attributes.is_some() || has_only_known_members(body)
+        delete.attributes.is_some() || has_only_capacity(body)
     } else if output.downcast_ref::<PutItemOutput>().is_some() {
-        has_only_known_members(body)
+        has_only_capacity(body)
     } else {
         true
     }
 }
 
-/// Whether a response without an item is `{}`, or has only what these requests can ask for besides.
-fn has_only_known_members(body: &[u8]) -> bool {
-    const KNOWN: [&str; 4] = ["Attributes", "ConsumedCapacity", "Item", "ItemCollectionMetrics"];
-    body == b"{}"
-        || serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
-            .is_ok_and(|members| members.keys().all(|name| KNOWN.contains(&name.as_ref())))
+/// Whether a response without an item is `{}`, or has only what these requests ask for besides.
+fn has_only_capacity(body: &[u8]) -> bool {
+    serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
+        .is_ok_and(|members| members.keys().all(|name| name == "ConsumedCapacity"))
+}
+
+/// Whether a list has the items that it counts. A count that is missing is 0.
+fn has_counted(items: Option<&[Item]>, count: i32) -> bool {
+    items.is_some_and(|items| count == 0 || usize::try_from(count) == Ok(items.len()))
 }
 
 /// Counts the attempts of one call whose outcome nobody knows, because no response came, or none
