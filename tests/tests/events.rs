@@ -182,6 +182,7 @@ async fn nothing_that_could_mean_fewer_than_all_users_deletes_them_all() {
         event(|event| event["multiValueQueryStringParameters"] = json!({"id": []})),
         event(|event| event["path"] = json!("/users/")),
         event(|event| event["requestContext"]["path"] = json!("/test/users/")),
+        event(|event| event["requestContext"]["path"] = json!("/test/users/42")),
         event(|event| event["httpMethod"] = Value::Null),
     ] {
         functions.rejects("DeleteAllFunction", &fewer).await;

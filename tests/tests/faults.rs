@@ -329,6 +329,18 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
 }
 
 #[tokio::test]
+async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_open() {
+    let mut first = Some(ScriptedResponse::Error(400, "RequestTimeoutException"));
+    let dynamodb = ScriptedServer::start(move |_, _| {
+        first.take().unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
+    })
+    .await;
+    let api = api(&dynamodb, |_| {}).await;
+    api.delete("/users/1").await.is_error(503, "ServiceUnavailable");
+    api.delete("/users/1").await.is_error(400, "UserNotFound");
+}
+
+#[tokio::test]
 async fn a_failed_condition_in_a_server_error_does_not_count() {
     let dynamodb = ScriptedServer::start(|_, _| {
         ScriptedResponse::Error(500, "ConditionalCheckFailedException")

@@ -121,3 +121,21 @@ async fn a_response_above_dynamodbs_limit_is_unavailability() {
         assert_small(executable, dynamodb.endpoint(), "25 MB");
     }
 }
+
+#[tokio::test]
+async fn a_response_that_would_expand_is_unavailability() {
+    let members: Vec<_> = (0..400_000).map(|i| format!("\"{i:x}\":{{\"S\":\"\"}}")).collect();
+    for value in [
+        format!("{{\"SS\":[{}\"\"]}}", "\"\",".repeat(4_600_000)),
+        format!("{{\"NS\":[{}\"1\"]}}", "\"1\",".repeat(3_500_000)),
+        format!("{{\"L\":[{}{{\"S\":\"\"}}]}}", "{\"S\":\"\"},".repeat(1_500_000)),
+        format!("{{\"M\":{{{}}}}}", members.join(",")),
+    ] {
+        let body = format!("{{\"Item\":{{\"id\":{{\"S\":\"1\"}},\"v\":{value}}}}}").into_bytes();
+        let dynamodb =
+            ScriptedServer::start(move |_, _| ScriptedResponse::Bytes(200, body.clone())).await;
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+        api.get("/users/1").await.is_error(503, "ServiceUnavailable");
+        assert_small("get", dynamodb.endpoint(), &value[..10]);
+    }
+}

@@ -78,6 +78,12 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
                     .to_owned(),
             ));
         }
+        let path = target.full_path.as_deref().unwrap_or(DELETE_ALL.resource);
+        if !path.ends_with(DELETE_ALL.resource) {
+            return Err(Error::InvalidRequest(
+                "the event has the path of another resource than /users".to_owned(),
+            ));
+        }
         store.delete_all(deadline).await?;
         Ok(ok("null".to_owned()))
     })

@@ -146,7 +146,7 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
 /// Returns the URL of the next page of a list up to the value of its cursor. The path is the one
 /// that the client used.
 fn next_url(target: &Target) -> String {
-    let path = target.full_path.as_deref().unwrap_or_default();
+    let path = target.full_path.as_deref().or(target.path.as_deref()).unwrap_or("/users");
     let mut url = utf8_percent_encode(path, PATH).to_string();
     url.push('?');
     for (name, values) in &target.query {

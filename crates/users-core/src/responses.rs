@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use aws_runtime::retries::classifiers::TRANSIENT_ERRORS;
 use aws_sdk_dynamodb::config::interceptors::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
 };
@@ -136,11 +137,11 @@ impl Intercept for UnknownOutcomes {
     }
 }
 
-/// Whether the error of a write has one of DynamoDB's codes.
+/// Whether the error of a write has one of DynamoDB's codes that says that nothing was done.
 fn has_code(error: &Error) -> bool {
     let put = error.downcast_ref::<PutItemError>().and_then(ProvideErrorMetadata::code);
     let delete = error.downcast_ref::<DeleteItemError>().and_then(ProvideErrorMetadata::code);
-    put.or(delete).is_some()
+    put.or(delete).is_some_and(|code| !TRANSIENT_ERRORS.contains(&code))
 }
 
 /// Whether there was no connection to send the request on.

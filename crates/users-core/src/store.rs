@@ -220,6 +220,9 @@ impl Store {
             // Most tables are one page. To read segments at once takes a connection for each.
             let mut pages = self.pages(Scope::Ids, None);
             let first = pages.next(None).await?.unwrap_or_default();
+            if first.is_empty() && matches!(pages.next, Next::Nothing) {
+                return Ok(());
+            }
             let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
             // These are gone before the segments are read, which would have them again.
             self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;

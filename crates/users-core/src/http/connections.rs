@@ -16,7 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use lambda_http::http::header::{HOST, HeaderValue};
 use lambda_http::http::{Request, Response, Uri};
 use lambda_http::tower::Service;
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memmem};
 use rustls::ClientConfig;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
@@ -36,9 +36,6 @@ const MAX_RESPONSE_BYTES: usize = 20 * 1024 * 1024;
 /// The most memory that a response may take once it is parsed, in bytes, so that a function with
 /// 128 MB survives it. Every response with one item takes less.
 const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
-
-/// The size of an attribute value in memory, in bytes, without its text.
-const VALUE_BYTES: usize = 64;
 
 /// A connection that cannot be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -218,12 +215,24 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
         }
         bytes.extend_from_slice(&data);
     }
-    // The SDK copies each text, and makes a value of each object.
-    let parsed_bytes = || 2 * bytes.len() + VALUE_BYTES * memchr_iter(b'{', &bytes).count();
-    if bytes.len() > MAX_PARSED_BYTES / (2 + VALUE_BYTES) && parsed_bytes() > MAX_PARSED_BYTES {
+    if bytes.len() > MAX_PARSED_BYTES / 66 && parsed_bytes(&bytes) > MAX_PARSED_BYTES {
         return Err(ConnectorError::other(ResponseTooLarge.into(), None));
     }
     Ok(bytes)
+}
+
+/// Estimates what a response takes once the SDK has parsed it: a copy of each text, a value for each
+/// object, an entry of a map for each member, and a string for each element of a set.
+fn parsed_bytes(json: &[u8]) -> usize {
+    const VALUE: usize = 64;
+    const MEMBER: usize = 256;
+    const ELEMENT: usize = 48;
+    let values = memchr_iter(b'{', json).count();
+    let members = memmem::find_iter(json, b"\":{").count();
+    // A value has two strings, its type and its text. What has no type is a name, or in a set.
+    let strings = memchr_iter(b'"', json).count() / 2;
+    let elements = strings.saturating_sub(2 * values + members);
+    2 * json.len() + VALUE * values + MEMBER * members + ELEMENT * elements
 }
 
 /// Returns the error of a connection as the SDK knows it: worth another attempt, unless the request
