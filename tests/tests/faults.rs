@@ -329,6 +329,20 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
 }
 
 #[tokio::test]
+async fn garbage_that_passes_goes_unnoticed() {
+    for garbage in ["{\"Item\":{\"id\":", "null", "[]", "", "{\"message\":\"down\"}"] {
+        let mut first = Some(ScriptedResponse::Text(200, garbage));
+        let dynamodb = ScriptedServer::start(move |_, _| {
+            let item = json!({"Item": {"id": {"S": "1"}}});
+            first.take().unwrap_or_else(|| ScriptedResponse::Json(200, item.clone()))
+        })
+        .await;
+        let api = api(&dynamodb, |_| {}).await;
+        api.get("/users/1").await.is(200, &json!({"id": "1"}));
+    }
+}
+
+#[tokio::test]
 async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_open() {
     let mut first = Some(ScriptedResponse::Error(400, "RequestTimeoutException"));
     let dynamodb = ScriptedServer::start(move |_, _| {

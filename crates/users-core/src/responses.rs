@@ -46,9 +46,15 @@ impl Intercept for CheckResponses {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let body = context.response().and_then(|response| response.body().bytes());
-        let is_garbage = matches!((context.output_or_error(), body), (Some(Ok(output)), Some(body))
-            if !is_genuine(output, body));
+        let response = context.response().filter(|response| response.status().is_success());
+        let is_garbage = match (response, context.output_or_error()) {
+            (Some(response), Some(Ok(output))) => {
+                !is_genuine(output, response.body().bytes().unwrap_or_default())
+            }
+            // It could not be parsed.
+            (Some(_), Some(Err(_))) => true,
+            _ => false,
+        };
         if let (true, Some(result)) = (is_garbage, context.output_or_error_mut()) {
             *result = Err(OrchestratorError::response(Garbage.into()));
         }
