@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
 
 use local::{Options, Service, Template};
 use serde_json::{Value, json};
-use tests::{TEMPLATE, executables};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tests::{Browser, TEMPLATE, executables};
 
 /// Starts a local service with these values of the template's parameters, throttled as the stage
 /// is.
@@ -178,78 +175,7 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
     closed.stop().await;
 }
 
-/// Serves a page on a port of its own, and returns its origin and the body that the page posts
-/// back.
-async fn outcome_of_page(chromium: &Path, script: &str, listener: TcpListener) -> String {
-    let address = listener.local_addr().expect("an address");
-    let page = format!("<script>{script}</script>");
-    let profile = tempfile::tempdir().expect("a directory");
-    let mut browser = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg("--remote-debugging-port=0")
-        .arg(format!("http://localhost:{}/", address.port()))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("chromium starts");
-    let outcome = loop {
-        let (mut stream, _) = listener.accept().await.expect("a connection");
-        let mut request = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let read = stream.read(&mut buffer).await.unwrap_or(0);
-            request.extend_from_slice(&buffer[..read]);
-            let text = String::from_utf8_lossy(&request);
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                if read == 0 {
-                    break;
-                }
-                continue;
-            };
-            let length = head.lines().find_map(|line| {
-                line.to_lowercase().strip_prefix("content-length: ")?.parse().ok()
-            });
-            if read == 0 || body.len() >= length.unwrap_or(0) {
-                break;
-            }
-        }
-        let request = String::from_utf8_lossy(&request).into_owned();
-        let (body, done) = match request.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("POST /outcome") => ("", Some(body.to_owned())),
-            Some((head, _)) if head.starts_with("GET / ") => (page.as_str(), None),
-            _ => ("", None),
-        };
-        let response = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let _ = stream.write_all(response.as_bytes()).await;
-        if let Some(done) = done {
-            break done;
-        }
-    };
-    let _ = browser.kill();
-    let _ = browser.wait();
-    outcome
-}
-
-/// Returns the path of Chromium, if it is installed.
-fn chromium() -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join("chromium"))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        let _ =
-            writeln!(std::io::stderr(), "skipped: chromium is missing (apt-get install chromium)");
-    }
-    found
-}
-
-/// Returns a script that tries each request and posts what the page could read of it.
+/// Returns a script that tries each request, and returns what a page could read of the responses.
 fn script(requests: &[(&str, String, &str)]) -> String {
     let calls = requests.iter().map(|(method, url, body)| {
         let body = if body.is_empty() { String::new() } else { format!(", body: {}", json!(body)) };
@@ -258,19 +184,17 @@ fn script(requests: &[(&str, String, &str)]) -> String {
              .then(r => r.text().then(t => r.status + ' ' + t)).catch(() => 'blocked'));"
         )
     });
-    let calls: String = calls.collect();
-    format!(
-        "(async () => {{ const out = []; {calls} \
-         fetch('/outcome', {{method: 'POST', body: JSON.stringify(out)}}); }})()"
-    )
+    format!("const out = []; {} return out;", calls.collect::<String>())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
-    let Some(chromium) = chromium() else { return };
+    let Some(mut browser) = Browser::start() else { return };
+    // Any response of it is a page of another origin.
+    let other = service(&[]).await;
+    browser.open(&format!("{}/users", other.url()));
+    let origin = format!("http://{}", address(other.url()));
     for allowed in [true, false] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let origin = format!("http://localhost:{}", listener.local_addr().expect("one").port());
         let parameters = [("CorsAllowOrigin", origin.as_str())];
         let service = service(if allowed { &parameters } else { &[] }).await;
         let (url, dynamodb) = (service.url(), service.dynamodb_endpoint());
@@ -283,8 +207,8 @@ async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
             ("GET", dynamodb.to_owned(), ""),
             ("POST", dynamodb.to_owned(), "{}"),
         ]);
-        let outcome = outcome_of_page(&chromium, &script, listener).await;
-        let outcome: Vec<String> = serde_json::from_str(&outcome).expect("the page's outcome");
+        let outcome: Vec<String> =
+            serde_json::from_value(browser.run(&script)).expect("a list of texts");
         if allowed {
             assert_eq!(outcome[0], r#"200 {"id":"1"}"#);
             assert_eq!(outcome[1], r#"200 {"id":"1","name":"Ada"}"#);
@@ -300,4 +224,5 @@ async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
         assert_eq!(raw(url, list.to_owned()).await.2, json!([]));
         service.stop().await;
     }
+    other.stop().await;
 }
