@@ -2,10 +2,11 @@
 //! while Lambda kept the process frozen. The six executables run behind the local service, and a
 //! TCP proxy loses their connections to a real engine.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Api, Death, Reply, Table, TcpProxy, engine};
+use tests::{Api, Death, Reply, ScriptedServer, Table, TcpProxy, empty_table, engine};
 
 /// Sends a request to each function. Each returns 200 if the users 1, 2 and 3 exist and 4 does not.
 async fn request_each(api: &Api) -> [Reply; 6] {
@@ -35,6 +36,27 @@ async fn a_process_opens_one_connection_and_serves_its_invocations_on_it() {
         assert!(request_each(&api).await.iter().all(|reply| reply.status == 200));
     }
     assert_eq!(proxy.connections() - before, 6);
+}
+
+#[tokio::test]
+async fn a_process_that_starts_opens_its_connection_and_sends_nothing() {
+    let (sender, sent) = mpsc::channel();
+    let dynamodb = ScriptedServer::start(move |operation, request| {
+        sender.send(operation.to_owned()).expect("the test runs");
+        empty_table(operation, request)
+    })
+    .await;
+    let proxy = TcpProxy::start(dynamodb.endpoint()).await;
+    let api = Api::on(proxy.url(), "users").await;
+    let before = proxy.connections();
+    let service = api.service().expect("a local service");
+    for function in ["GetAll", "Post", "DeleteAll", "Get", "Put", "Delete"] {
+        let event = json!({"httpMethod": "PATCH"}).to_string();
+        let response = service.invoke(&format!("{function}Function"), event).await;
+        assert!(response.expect("a response").contains("InvalidRequest"));
+    }
+    assert_eq!(proxy.connections() - before, 6);
+    assert_eq!(sent.try_iter().collect::<Vec<_>>(), [""; 0]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Config, Credentials, Region};
 use lambda_http::http::Uri;
 use rustls::RootCertStore;
 
@@ -66,6 +66,26 @@ pub enum ConfigurationError {
 ///
 /// If no call could ever succeed.
 pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
+    let (config, _) = configure(endpoint)?;
+    Ok(Client::from_conf(config.build()))
+}
+
+/// Returns the client of [`client`], and one for a warm-up, whose calls open connections for the
+/// first one and send nothing.
+///
+/// # Errors
+///
+/// If no call could ever succeed.
+pub(crate) fn client_and_warm_up(
+    endpoint: Option<&str>,
+) -> Result<(Client, Client), ConfigurationError> {
+    let (config, http) = configure(endpoint)?;
+    let warm_up =
+        config.clone().http_client(http.open_only()).retry_config(RetryConfig::disabled());
+    Ok((Client::from_conf(config.build()), Client::from_conf(warm_up.build())))
+}
+
+fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationError> {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -85,7 +105,8 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     if endpoint.is_none_or(|endpoint| !has_scheme(endpoint, &["http"])) {
         roots = trusted_roots()?;
     }
-    config = config.http_client(Http::new(roots));
+    let http = Http::new(roots);
+    config = config.http_client(http.clone());
     if let Some(endpoint) = endpoint {
         if !has_scheme(endpoint, &["http", "https"]) {
             return Err(ConfigurationError::Endpoint(endpoint.to_owned()));
@@ -108,7 +129,7 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
         ),
         (false, None) => return Err(ConfigurationError::Credentials),
     };
-    Ok(Client::from_conf(config.region(region).build()))
+    Ok((config.region(region), http))
 }
 
 /// Whether a text is a URL with one of these schemes, and with a host.

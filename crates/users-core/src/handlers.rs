@@ -29,7 +29,7 @@ pub const PUT: Route = Route { method: "PUT", resource: "/users/{id}" };
 pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
 
 /// How long before the deadline of the invocation a response is returned.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
 /// Lists all users, or those with an email address, in one response or in pages.
 pub async fn get_all(store: Store, request: Request) -> Response<Body> {

@@ -26,32 +26,33 @@ use connections::Connections;
 /// How long a connection may take to open where the SDK sets no limit: the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Marks a request that opens the connection it would be sent on, and is not sent. The response
-/// to it is an empty JSON object.
-///
-/// As an extension of an SDK request, it warms everything up to the network: no response of the
-/// server's can cost the connection, because there is none.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenOnly;
-
 /// Sends the SDK's requests over connections that it keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     connections: Connections,
     connect_timeout: Duration,
+    /// Whether it opens the connections for requests, but sends none.
+    opens_only: bool,
 }
 
 impl Http {
     /// Returns a client that trusts servers whose certificates these roots issued.
     pub(crate) fn new(roots: RootCertStore) -> Self {
         let connections = Connections::new(trust::tls_config(roots));
-        Self { connections, connect_timeout: CONNECT_TIMEOUT }
+        Self { connections, connect_timeout: CONNECT_TIMEOUT, opens_only: false }
+    }
+
+    /// Returns a client that opens the connection for each request, where this one finds it, and
+    /// does not send the request. Each response is an empty JSON object. No response of the server's
+    /// can cost the connection, because there is none.
+    pub(crate) fn open_only(&self) -> Self {
+        Self { opens_only: true, ..self.clone() }
     }
 
     async fn call(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request =
             request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-        let response = if request.extensions().get::<OpenOnly>().is_some() {
+        let response = if self.opens_only {
             self.connections.open(request.uri(), self.connect_timeout).await?;
             Response::new(SdkBody::from("{}"))
         } else {

@@ -4,15 +4,16 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lambda_http::http::header::HeaderValue;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response, service_fn};
 use serde_json::value::RawValue;
 
 use crate::calls::Calls;
-use crate::client::{ConfigurationError, client, endpoint_from_env, variable};
+use crate::client::{ConfigurationError, client_and_warm_up, endpoint_from_env, variable};
 use crate::error::{Chain, Error};
+use crate::handlers;
 use crate::log;
 use crate::proxy::{self, Event, Route};
 use crate::response;
@@ -27,6 +28,9 @@ const DEFAULT_TABLE: &str = "user-profiles";
 
 /// The environment variable with the origin whose pages may use the API from a browser, or `*`.
 pub const ORIGIN_VARIABLE: &str = "CORS_ALLOW_ORIGIN";
+
+/// How long the warm-up before the first invocation may take.
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Serves the invocations of the function for this route with its handler, until Lambda ends the
 /// process.
@@ -48,11 +52,16 @@ where
     let format = log::init();
     let table = variable(TABLE_VARIABLE);
     let table = table.as_deref().map_or(DEFAULT_TABLE, str::trim);
-    let store = client(endpoint_from_env().as_deref()).map(|client| Store::new(client, table));
-    match &store {
-        Ok(store) => store.connect().await,
-        Err(error) => tracing::error!(error = %Chain(error), "every request will fail"),
-    }
+    let store = match client_and_warm_up(endpoint_from_env().as_deref()) {
+        Ok((client, for_warm_up)) => {
+            warm_up(Store::new(for_warm_up, table), route, handler).await;
+            Ok(Store::new(client, table))
+        }
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "every request will fail");
+            Err(error)
+        }
+    };
     let origin = variable(ORIGIN_VARIABLE).and_then(|origin| HeaderValue::try_from(origin).ok());
     let process = Arc::new(Process { store, tracer: Tracer::from_env(table), origin });
     let is_first = Arc::new(AtomicBool::new(true));
@@ -79,6 +88,27 @@ where
         }
     });
     lambda_runtime::run(service).await
+}
+
+/// Handles a request as an invocation would, with a store that sends nothing to DynamoDB. That opens
+/// the connection for the first call, and runs code for the first time, while Lambda does not limit
+/// the CPU. It ends within [`WARM_UP`]. The first call finds out whether DynamoDB works.
+async fn warm_up<F>(store: Store, route: Route, handler: fn(Store, Request) -> F)
+where
+    F: Future<Output = Response<Body>>,
+{
+    let Route { method, resource } = route;
+    let event = format!(
+        r#"{{"httpMethod":"{method}","resource":"{resource}","pathParameters":{{"id":"-"}},
+        "body":"{{\"id\":\"-\"}}"}}"#
+    );
+    let mut context = Context::default();
+    let end = SystemTime::now() + WARM_UP + handlers::MARGIN;
+    let end = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+    context.deadline = u64::try_from(end.as_millis()).unwrap_or_default();
+    if let (_, Ok(request)) = accept(&event, route) {
+        Box::pin(handler(store, request.with_lambda_context(context))).await;
+    }
 }
 
 /// Returns the API's id of a request, and the request, from its event.

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::Config;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
 use aws_sdk_dynamodb::types::{
@@ -17,10 +15,10 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::error::Error;
-use crate::http::{OpenOnly, ResponseTooLarge};
+use crate::http::ResponseTooLarge;
 use crate::parse::too_large;
 use crate::responses::{Garbage, UnknownOutcomes};
 use crate::user::{EMAIL, ID, Item, Key, User};
@@ -51,9 +49,6 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// What each call reports of what it consumed, for the log.
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
-/// How long the connection may take that is opened before the first call.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// The users of one table.
 ///
 /// It is cheap to clone. Every call of DynamoDB ends within 20 seconds, retries included. A method
@@ -72,18 +67,6 @@ impl Store {
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
         Self { client, table: table.into() }
-    }
-
-    /// Opens the connection for the first call, and runs the code of a call up to it, within a
-    /// second. Nothing is sent to DynamoDB. The first call finds out whether any of it works.
-    pub async fn connect(&self) {
-        let request = self.client.get_item().table_name(&*self.table).set_key(Some(key(ID)));
-        let once = Config::builder().retry_config(RetryConfig::disabled());
-        let open = request
-            .customize()
-            .config_override(once)
-            .mutate_request(|request| request.add_extension(OpenOnly));
-        let _ = timeout(OPEN_TIMEOUT, open.send()).await;
     }
 
     /// Returns the user with this id. The read is strongly consistent.
