@@ -1,6 +1,7 @@
-//! HTTP for the SDK, as far as DynamoDB speaks it: HTTP/1.1, over TLS by rustls and ring.
+//! HTTP for the SDK, as far as DynamoDB needs it: HTTP/1.1, over TLS by rustls and ring.
 //!
-//! The SDK's own client adds HTTP/2 and proxies, a third of a megabyte in each function's zip.
+//! The SDK's own client also supports HTTP/2 and proxies, and adds a third of a megabyte to each
+//! function's zip.
 
 mod connections;
 mod trust;
@@ -26,11 +27,11 @@ use connections::Connections;
 /// How long a connection may take to open where the SDK sets no limit: the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Marks a request that opens the connection it would be sent on, and is not sent. The response
-/// to it is an empty JSON object.
+/// Marks a request that only opens the connection that it would be sent on. The response to it is
+/// an empty JSON object.
 ///
-/// As an extension of an SDK request, it warms everything up to the network: no response of the
-/// server's can cost the connection, because there is none.
+/// As an extension of an SDK request, it warms up everything but the network. No response of the
+/// server can cost the connection, because nothing is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenOnly;
 
@@ -42,7 +43,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Returns a client that trusts servers whose certificates these roots issued.
+    /// Returns a client that trusts the servers with certificates from these roots.
     pub(crate) fn new(roots: RootCertStore) -> Self {
         let connections = Connections::new(trust::tls_config(roots));
         Self { connections, connect_timeout: CONNECT_TIMEOUT }
