@@ -144,8 +144,8 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
     })
 }
 
-/// Returns the URL of the next page, without its cursor's value. The path is the one that the client
-/// used.
+/// Returns the URL of the next page, without its cursor's value. The path is the one that the
+/// client used.
 fn next_url(target: &Target) -> String {
     let path = target.full_path.as_deref().or(target.path.as_deref()).unwrap_or("/users");
     let mut url = utf8_percent_encode(path, PATH).to_string();

@@ -40,8 +40,8 @@ pub(crate) enum BodyId {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks a
-/// rule for users.
+/// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks
+/// a rule for users.
 pub(crate) fn parse(json: &str, body_id: BodyId) -> Result<Item, Error> {
     let mut parser = Parser {
         events: SliceJsonParser::new(json.as_bytes()),

@@ -163,8 +163,8 @@ fn path_id(parameters: Option<&RawValue>) -> Result<Option<String>, Error> {
     id.map(|id| text(Some(id)).ok_or_else(malformed)).transpose()
 }
 
-/// Reads the query from single values, lists of values, or both. A list takes precedence if it has a
-/// value. A value that is not a string is used as its JSON text.
+/// Reads the query from single values, lists of values, or both. A list takes precedence if it has
+/// a value. A value that is not a string is used as its JSON text.
 fn query(
     single: Option<&RawValue>,
     multiple: Option<&RawValue>,

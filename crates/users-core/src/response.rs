@@ -14,8 +14,8 @@ const RETRY_AFTER_SECONDS: u16 = 1;
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) code: &'static str,
-    /// The error with its sources, if the service or DynamoDB failed. The message of any other error
-    /// may contain an id.
+    /// The error with its sources, if the service or DynamoDB failed. The message of any other
+    /// error may contain an id.
     pub(crate) chain: Option<String>,
 }
 

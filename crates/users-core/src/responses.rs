@@ -29,9 +29,9 @@ use crate::user::Item;
 #[error("DynamoDB cannot have sent this response")]
 pub(crate) struct Garbage;
 
-/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK treats whatever
-/// is missing as empty, and so would treat an error or unrelated JSON as a missing item or a
-/// success. Like every response that cannot be read, it is worth another attempt.
+/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK treats
+/// whatever is missing as empty, and so would treat an error or unrelated JSON as a missing item or
+/// a success. Like every response that cannot be read, it is worth another attempt.
 #[derive(Debug)]
 pub(crate) struct CheckResponses;
 

@@ -56,7 +56,8 @@ impl Key {
 /// put them in the table.
 ///
 /// ```
-/// let user = users_core::User::from_json(r#"{"id": "1", "big": 12345678901234567890.5, "e": 1e20}"#)?;
+/// let json = r#"{"id": "1", "big": 12345678901234567890.5, "e": 1e20}"#;
+/// let user = users_core::User::from_json(json)?;
 /// let json = r#"{"big":12345678901234567890.5,"e":100000000000000000000,"id":"1"}"#;
 /// assert_eq!(user.to_json()?, json);
 /// # Ok::<_, users_core::Error>(())
