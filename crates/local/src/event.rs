@@ -33,7 +33,7 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
         (TRACE_ID, trace_id.clone()),
     ];
     for (name, value) in added {
-        // All are printable, except what the client sent itself, which then stays unchanged.
+        // All values are printable, except perhaps the client's own, which then stay unchanged.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
