@@ -1,4 +1,4 @@
-//! Any JSON that goes in comes out equal.
+//! JSON comes back equal after it has been a user.
 
 use std::collections::BTreeMap;
 
