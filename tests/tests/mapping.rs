@@ -1,4 +1,4 @@
-//! JSON comes back equal after it has been a user.
+//! Any JSON that goes in comes out equal.
 
 use std::collections::BTreeMap;
 
