@@ -115,7 +115,7 @@ impl Api {
     }
 
     /// Starts a local service that keeps its users in a table of the DynamoDB at this URL, with one
-    /// process for each function, so that the one that met a fault serves the next request.
+    /// process for each function: the process that encountered a fault also serves the next request.
     ///
     /// # Panics
     ///

@@ -24,7 +24,7 @@ pub(crate) use trust::trusted_roots;
 
 use connections::Connections;
 
-/// How long a connection may take to open where the SDK sets no limit: the SDK's own default.
+/// How long a connection may take to open if the SDK sets no limit. This is the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 /// Marks a request that only opens the connection that it would be sent on. The response to it is
