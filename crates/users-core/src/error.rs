@@ -48,7 +48,7 @@ pub enum Error {
     #[error("DynamoDB is unavailable")]
     Unavailable(#[source] BoxError),
     /// A write may have been applied by an attempt whose response was lost.
-    #[error("the response to an earlier attempt was lost, and its outcome is unknown")]
+    #[error("the response to an earlier attempt was lost, so its effect is unknown")]
     UnknownOutcome,
     /// The time of the invocation ran out during a call of DynamoDB.
     #[error("DynamoDB did not respond before the deadline of the invocation")]

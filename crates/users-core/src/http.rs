@@ -30,8 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 /// Marks a request that only opens the connection that it would be sent on. The response to it is
 /// an empty JSON object.
 ///
-/// As an extension of an SDK request, it warms up everything but the network. No response of the
-/// server can cost the connection, because nothing is sent.
+/// As an extension of an SDK request, it also runs the SDK's code up to the point of sending. No
+/// response of the server can cost the connection, because nothing is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenOnly;
 
