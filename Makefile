@@ -26,7 +26,7 @@ WHERE_cargo := Install Rust from https://rustup.rs, then open a new terminal.
 WHERE_cc := Install a C compiler. On Debian: apt install gcc libc6-dev. \
 	On macOS: xcode-select --install.
 WHERE_curl := Install it. On Debian: apt install curl.
-WHERE_valgrind := It runs only on Linux. On Debian: apt install valgrind.
+WHERE_valgrind := Install it. On Debian: apt install valgrind. It runs on Linux only.
 need-%:
 	@command -v $* >/dev/null || { echo '$* is missing. $(WHERE_$*)' >&2; exit 1; }
 

@@ -267,7 +267,7 @@ impl Api {
         self.send(Method::DELETE, path, "").await
     }
 
-    /// Sends a request without a body, as part of the trace that this trace header names.
+    /// Sends a request without a body that is part of a trace: the header names it.
     ///
     /// # Panics
     ///
@@ -314,7 +314,7 @@ fn endpoint() -> Option<String> {
     env::var("API_ENDPOINT").ok().filter(|url| !url.trim().is_empty())
 }
 
-/// Returns an id as it is written in a path.
+/// Returns an id as a path contains it.
 fn percent_encoded(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }

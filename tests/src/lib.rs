@@ -1,5 +1,5 @@
 //! The code that the suites share: a DynamoDB with a table for each test, events as API Gateway
-//! builds them, servers that fail on demand, and assertions on responses.
+//! builds them, servers that fail on demand, and responses.
 
 mod api;
 mod auth;

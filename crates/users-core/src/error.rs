@@ -58,8 +58,8 @@ pub enum Error {
     Internal(#[source] BoxError),
 }
 
-/// Displays an error with all its sources. The SDK's own `DisplayErrorContext` also adds their
-/// `Debug` texts, which would put the bodies of responses, and so users, in the log.
+/// Displays an error with all its sources. Their `Debug` texts, which the SDK's own
+/// `DisplayErrorContext` adds, would put the bodies of responses, and so users, in the log.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 
