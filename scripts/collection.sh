@@ -1,5 +1,5 @@
 #!/bin/sh
-# Generates a collection for Postman from openapi.yaml. Bruno and Insomnia import it, too.
+# Generates a Postman collection from openapi.yaml. Bruno and Insomnia can import it too.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,7 +9,7 @@ command -v npx >/dev/null || {
 }
 file=target/users.postman_collection.json
 mkdir -p target
-# It says on its output whether it succeeded, and not with its status.
+# Its status does not tell whether it succeeded; its output does.
 rm -f "$file"
 output=$(npx --yes --package=openapi-to-postmanv2@6.3.3 -- openapi2postmanv2 \
 	--spec openapi.yaml --output "$file" --pretty \

@@ -1,8 +1,8 @@
 # Shared by the scripts for stages. Each starts with:  . "$(dirname "$0")/common.sh"
 # shellcheck shell=sh
 #
-# They read what the caller gives (STAGE, PARAMS, ARCH and so on) from the environment, and never
-# let a shell evaluate it.
+# They read the caller's variables (STAGE, PARAMS, ARCH and so on) from the environment, and never
+# let a shell evaluate them.
 set -euf
 cd "$(dirname "$0")/.."
 
@@ -17,8 +17,8 @@ fail() {
 	exit 1
 }
 
-# The tools of `make tools` have pinned versions, so they come before others on the PATH. The AWS
-# CLI is the exception: its version 2 is not on PyPI, so an AWS CLI on the PATH comes before
+# The tools from `make tools` have pinned versions, so they take precedence over others on the PATH.
+# The AWS CLI is the exception: PyPI lacks its version 2, so one on the PATH takes precedence over
 # .venv's.
 aws_cli=$(command -v aws || true)
 PATH=$PWD/.venv/bin:$PATH
@@ -47,13 +47,13 @@ need_credentials() {
 
 stage=${STAGE:-test}
 case $stage in
-*[!A-Za-z0-9_-]*) fail "'$stage' is not a stage: a name has letters, digits, - and _ only." ;;
+*[!A-Za-z0-9_-]*) fail "'$stage' is not a stage: a name has only letters, digits, - and _." ;;
 esac
-# samconfig.toml calls the stage `test` default, because sam deploys that section by itself.
+# In samconfig.toml the stage `test` is the section `default`, which sam deploys without options.
 section=$stage
 [ "$stage" != test ] || section=default
 
-# samconfig KEY prints the stage's value of a key in samconfig.toml.
+# samconfig KEY prints the stage's value for a key in samconfig.toml.
 samconfig() {
 	awk -v header="[$section." -v key="$1" '
 		/^\[/ { inside = index($0, header) == 1 }
@@ -66,8 +66,8 @@ stack_name=$(samconfig stack_name)
 	"$(sed -n 's/^\[\([^.]*\)\..*/  \1/p' samconfig.toml | sed 's/ default$/ test/')" \
 	"docs/deploying.md says how to add one."
 
-# stack QUERY prints what the query selects from the stack's description; nothing if there is no
-# stack.
+# stack QUERY prints what the query selects from the stack's description. It prints nothing if there
+# is no stack.
 stack() {
 	status=0
 	output=$(aws cloudformation describe-stacks --stack-name "$stack_name" \

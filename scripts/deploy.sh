@@ -1,14 +1,14 @@
 #!/bin/sh
 # Builds the functions, deploys the stage STAGE and writes its URL to api.txt. PARAMS='Name=Value
-# ...' gives parameters of template.yaml. A deployed stage keeps a parameter until it is given
+# ...' sets parameters of template.yaml. A deployed stage keeps a parameter until it is given
 # another value, here or in samconfig.toml.
 . "$(dirname "$0")/common.sh"
 
-# --- What is given: samconfig.toml's parameters, then the caller's. sam takes the last of several.
+# --- Parameters: samconfig.toml's, then the caller's. If there are several, sam uses the last.
 
 known=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' template.yaml | tr '\n' ' ')
 
-# given NAME prints the value that this deployment gives a parameter; nothing if it gives none.
+# given NAME prints the value that this deployment gives a parameter, or nothing if it gives none.
 given() {
 	value=
 	for word in $overrides; do
@@ -21,7 +21,7 @@ overrides=$(printf '%s ' "$(samconfig parameter_overrides)" "${PARAMS:-}" | tr '
 set --
 for word in $overrides; do
 	name=${word%%=*}
-	# sam ignores an unknown parameter: with a mistyped AuthType, an API would be open.
+	# sam ignores an unknown parameter: a mistyped AuthType would leave an API open.
 	case " $known" in
 	*" $name "*) ;;
 	*) fail "template.yaml has no parameter '$name'. It has:" "  $known" ;;
@@ -30,7 +30,7 @@ for word in $overrides; do
 	"$name") fail "'$word' has no value. Write $name=VALUE, or $name= for an empty one." ;;
 	*[\'\"\\\`\$]*) fail "The value of $name must not contain quotes, backslashes or dollar signs." ;;
 	esac
-	# sam takes an empty value in quotes only.
+	# sam accepts an empty value only in quotes.
 	[ "$word" != "$name=" ] || word="$name=\"\""
 	set -- "$@" "$word"
 done
@@ -38,21 +38,21 @@ done
 need sam cargo cargo-lambda
 need_credentials
 
-# --- What is there.
+# --- What exists already.
 
 # say_that_the_table_exists fails if the table of a new stack exists already.
 say_that_the_table_exists() {
 	table=user-profiles$(given NameSuffix)
 	if aws dynamodb describe-table --table-name "$table" >/dev/null 2>&1; then
-		fail "The table $table exists already: a stack that is destroyed leaves its table, so that" \
-			"no user is lost. To deploy with a new, empty table, delete this one and its users:" \
+		fail "The table $table exists already: destroying a stack keeps its table, so that no user" \
+			"is lost. To deploy with a new, empty table, delete this one with its users:" \
 			"  aws dynamodb delete-table --table-name $table" \
 			"To keep its users, see 'The table outlives its stack' in docs/deploying.md."
 	fi
 }
 
 # say_what_is_in_the_way fails if something has a name that a new stack needs. CloudFormation would
-# find it only after the build, and SAM CLI would not say what it is.
+# find it only after the build, and the SAM CLI would not say what it is.
 say_what_is_in_the_way() {
 	suffix=$(given NameSuffix)
 	functions=$(aws lambda list-functions --output text --query \
@@ -79,19 +79,19 @@ say_what_is_in_the_way() {
   aws cloudwatch delete-dashboards --dashboard-names user-profiles$suffix"
 	fi
 	[ -z "$commands" ] || fail \
-		"Functions, log groups or a dashboard with names that the stack $stack_name needs exist" \
-		"already, perhaps from building the service by hand. Either delete them:$commands" \
-		"or deploy beside them, under other names: in samconfig.toml, add NameSuffix=-2 or the like to" \
-		"parameter_overrides of [$section.global.parameters]."
+		"Functions, log groups or a dashboard with names that the stack $stack_name needs already" \
+		"exist, perhaps because the service was built by hand. Either delete them:$commands" \
+		"or deploy beside them under other names: in samconfig.toml, add NameSuffix=-2, for" \
+		"example, to parameter_overrides of [$section.global.parameters]."
 }
 
-# named PROPERTY prints the names, without suffix, that template.yaml gives with the property.
+# named PROPERTY prints the names, without suffix, that template.yaml sets with the property.
 named() {
 	# shellcheck disable=SC2016 # ${NameSuffix} is text in the template.
 	sed -n 's/^ *'"$1"': !Sub \([a-z\/-]*\)${NameSuffix}$/\1/p' template.yaml
 }
 
-# has WORD WORDS says whether the word is among the words.
+# has WORD WORDS succeeds if the word is among the words.
 has() {
 	for word in $2; do
 		[ "$word" != "$1" ] || return 0
@@ -99,9 +99,9 @@ has() {
 	return 1
 }
 
-# choose_api_logs gives API Gateway a role for its logs if the account has none, and prints the
-# value of ApiLogs for a new stack. The role belongs to the account, and no stack can rely on a role
-# that it creates itself: API Gateway rejects one that IAM has not propagated yet.
+# choose_api_logs creates the role for API Gateway's logs if the account has none, and prints the
+# value of ApiLogs for a new stack. The role belongs to the account. A stack cannot rely on a role
+# that it creates itself, because API Gateway rejects one that IAM has not propagated yet.
 choose_api_logs() {
 	role=$(aws apigateway get-account --query cloudwatchRoleArn --output text)
 	case $role in
@@ -119,7 +119,7 @@ choose_api_logs() {
 		;;
 	esac
 	name=api-gateway-cloudwatch-logs
-	echo "API Gateway has no role for its logs in this account: creating the role $name" >&2
+	echo "API Gateway has no role for its logs in this account. Creating the role $name." >&2
 	aws iam create-role --role-name "$name" --description 'API Gateway writes its logs with it' \
 		--tags Key=service,Value=user-profiles --assume-role-policy-document '{
 			"Version": "2012-10-17",
@@ -139,14 +139,14 @@ choose_api_logs() {
 		"op=replace,path=/cloudwatchRoleArn,value=$arn" >/dev/null 2>"$scratch/errors"; do
 		attempts=$((attempts + 1))
 		[ "$attempts" -lt 24 ] || fail "$(cat "$scratch/errors")" \
-			"API Gateway does not accept the role $name. Deploy again in some minutes, or without" \
+			"API Gateway does not accept the role $name. Deploy again in a few minutes, or without" \
 			"the API's access log: make deploy STAGE=$stage PARAMS=ApiLogs=None"
 		sleep 5
 	done
 	echo ExistingRole
 }
 
-# say_what_alarms_stop fails if CodeDeploy would not start, because an alarm is on.
+# say_what_alarms_stop fails if CodeDeploy would not start because an alarm is on.
 say_what_alarms_stop() {
 	preference=$(given DeploymentPreference)
 	[ -n "$preference" ] || preference=$(parameter DeploymentPreference)
@@ -159,15 +159,15 @@ say_what_alarms_stop() {
 		--query "MetricAlarms[?StateValue=='ALARM'].AlarmName")
 	[ -z "$on" ] || [ "$on" = None ] || fail \
 		"The alarm $on is on: clients get 5xx responses." \
-		"CodeDeploy starts no gradual deployment until it is off. If this deployment is the fix, move" \
-		"all traffic to it at once:" \
+		"CodeDeploy starts no gradual deployment while it is on. If this deployment is the fix," \
+		"move all traffic to it at once:" \
 		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }DeploymentPreference=None'" \
-		"and later go back to gradual deployments:" \
+		"Later, return to gradual deployments:" \
 		"  make deploy STAGE=$stage PARAMS=DeploymentPreference=$preference"
 }
 
 # say_what_is_kept prints the parameters that the stage keeps and that differ from template.yaml's
-# defaults: a changed default does not reach a stage that is deployed already.
+# defaults. A changed default does not reach a stage that is already deployed.
 say_what_is_kept() {
 	stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/kept"
 	kept=$(awk -v given=" $overrides " '
@@ -177,7 +177,7 @@ say_what_is_kept() {
 		inside && $1 == "Default:" {
 			default_value = $2
 			gsub(/"/, "", default_value)
-			# ApiLogs is what choose_api_logs found out.
+			# choose_api_logs set ApiLogs.
 			if (name in value && value[name] != default_value && name != "ApiLogs" &&
 			    !index(given, " " name "="))
 				printf "  %s=%s (default: %s)\n", name, value[name], default_value
@@ -191,16 +191,16 @@ case $status in
 '' | REVIEW_IN_PROGRESS | *_COMPLETE) ;;
 *_IN_PROGRESS) fail "The stack $stack_name is being changed ($status). Wait until that has ended:" \
 	"  aws cloudformation describe-stacks --stack-name $stack_name" ;;
-UPDATE_ROLLBACK_FAILED) fail "The stack $stack_name could not be rolled back. See why, remove the" \
-	"cause, and let CloudFormation go on:" \
+UPDATE_ROLLBACK_FAILED) fail "The stack $stack_name could not be rolled back. Find the cause," \
+	"remove it, and let CloudFormation continue:" \
 	"  aws cloudformation describe-stack-events --stack-name $stack_name" \
 	"  aws cloudformation continue-update-rollback --stack-name $stack_name" ;;
-*) fail "The stack $stack_name is in the state $status, in which it cannot be deployed. See why:" \
+*) fail "The stack $stack_name cannot be deployed in its state, $status. Find the cause:" \
 	"  aws cloudformation describe-stack-events --stack-name $stack_name" \
-	"Then delete it, which leaves its table, and deploy again: make destroy STAGE=$stage" ;;
+	"Then delete the stack, which keeps its table, and deploy again: make destroy STAGE=$stage" ;;
 esac
 if [ "$status" = ROLLBACK_COMPLETE ]; then
-	echo "The first deployment of $stack_name failed. Deleting what is left of it first."
+	echo "The first deployment of $stack_name failed. Deleting its remains."
 	aws cloudformation delete-stack --stack-name "$stack_name"
 	aws cloudformation wait stack-delete-complete --stack-name "$stack_name"
 	status=
@@ -213,7 +213,7 @@ case $status in
 	;;
 *) kept_architecture=$(parameter Architecture) ;;
 esac
-# A stack without parameters is new, or has imported the table and nothing else.
+# A stack without parameters is new, or contains only an imported table.
 if [ -z "$kept_architecture" ]; then
 	say_what_is_in_the_way
 	if [ -z "$(given ApiLogs)" ]; then
@@ -235,26 +235,27 @@ arm64) setting=CARGO_LAMBDA_BUILD.ARM64 machine=183 ;;
 x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
 *) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
 esac
-# For x86_64, SAM CLI passes no architecture to cargo-lambda, which then builds for this machine's.
-# cargo-lambda reads its options from such variables too. No shell can export one with a dot.
+# For x86_64, the SAM CLI passes no architecture to cargo-lambda, which then builds for this
+# machine. cargo-lambda also reads its options from such variables. No shell can export one with a
+# dot.
 env "$setting=true" sam build --config-env "$section" --parameter-overrides "$@"
 
-# The ELF header has the number of the processor in byte 18.
+# Byte 18 of the ELF header is the number of the processor.
 set +f
 for executable in .aws-sam/build/*/bootstrap; do
 	[ "$(od -An -tu1 -j18 -N1 "$executable" | tr -d ' ')" = "$machine" ] ||
-		fail "$executable was not built for $architecture, and is not deployed." \
-			"Build on a machine with that processor, or deploy with the other Architecture."
+		fail "$executable was not built for $architecture, so nothing was deployed." \
+			"Deploy from a machine with that processor, or with the other Architecture."
 done
 set -f
 
 sam deploy --config-env "$section" --parameter-overrides "$@" || fail '' \
 	"The deployment of $stack_name failed. The reasons are above and in:" \
 	"  aws cloudformation describe-stack-events --stack-name $stack_name" \
-	"If all it says is AWS::EarlyValidation, AWS CLI 2 has the reason:" \
+	"If they name only AWS::EarlyValidation, AWS CLI 2 shows the reason:" \
 	"  aws cloudformation describe-events --stack-name $stack_name"
 
 url=$(output ApiUrl)
-[ -n "$url" ] || fail "The stack $stack_name has no output ApiUrl, so api.txt stays as it was."
+[ -n "$url" ] || fail "The stack $stack_name has no output ApiUrl, so api.txt is unchanged."
 echo "$url" >api.txt
-echo "The stage $stage is at $url, as api.txt says."
+echo "The stage $stage is at $url. api.txt contains this URL."

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Sends thousands of requests that schemathesis makes from openapi.yaml to a local service, and checks
-# the responses against it. SEED= repeats a run, N= is how many requests there are for an operation.
+# Tests a local service with thousands of requests that schemathesis generates from openapi.yaml,
+# and checks the responses against it. SEED= repeats a run; N= limits the requests per operation.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks openapi.yaml, and the 3.0.3 copy of it, with all rules that Redocly recommends, as errors.
+# Checks openapi.yaml and its 3.0.3 copy. Every rule that Redocly recommends is an error.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints openapi.yaml as OpenAPI 3.0.3, for generators that do not read 3.1. The two differ in the
-# lines that only 3.1 has, which are marked.
+# Prints openapi.yaml as OpenAPI 3.0.3, for generators that cannot read 3.1. It leaves out the lines
+# that are marked as 3.1 only.
 set -eu
 cd "$(dirname "$0")/.."
 
 awk '
-	BEGIN { print "# Derived from openapi.yaml by `make openapi-3.0`. Change that one." }
+	BEGIN { print "# Derived from openapi.yaml by `make openapi-3.0`. Edit that file instead." }
 	/^openapi:/ { inside = 1; print "openapi: 3.0.3"; next }
 	inside && !/ # 3\.1 only$/
 ' openapi.yaml

@@ -1,19 +1,19 @@
 #!/bin/sh
-# Operates a deployed stage: stage.sh api-key|auth-type|logs|traces|destroy. STAGE says which.
+# Operates the deployed stage STAGE: stage.sh api-key|auth-type|logs|traces|destroy.
 . "$(dirname "$0")/common.sh"
 
 case $1 in
 api-key)
 	need_credentials
 	id=$(output ApiKeyId)
-	[ -n "$id" ] || fail "The stage $stage has no API key. It gets one with:" \
+	[ -n "$id" ] || fail "The stage $stage has no API key. This deploys it with one:" \
 		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
 	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
 	;;
 auth-type)
 	need_credentials
 	auth_type=$(parameter AuthType)
-	[ -n "$auth_type" ] || fail "There is no stage $stage to ask: make deploy STAGE=$stage"
+	[ -n "$auth_type" ] || fail "The stage $stage is not deployed: run make deploy STAGE=$stage"
 	echo "$auth_type"
 	;;
 logs)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs a suite over HTTP: test-api.sh end_to_end|smoke. It tests the API at API_ENDPOINT, else at
 # the URL in api.txt, else a local service. The suites delete only the users that they create,
-# unless WIPE=1 allows the tests that delete all users.
+# unless WIPE=1 allows the test that deletes all users.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Generates a client in TypeScript and one in Python from openapi.yaml, checks their types, and calls
-# a local service with them. What a machine has no tools for is skipped, which this prints.
+# Generates clients in TypeScript and Python from openapi.yaml, checks their types, and calls a
+# local service with them. Prints which one it skips because the machine lacks its tools.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the templates with SAM's own lint, cfn-lint and checkov, and the scripts with shellcheck.
+# Checks the templates with SAM's lint, cfn-lint and checkov, and the scripts with shellcheck.
 . "$(dirname "$0")/common.sh"
 
 need sam cfn-lint checkov shellcheck

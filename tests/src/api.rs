@@ -1,4 +1,4 @@
-//! The API over HTTP: a deployed one, or a local service for the test alone.
+//! An API over HTTP: a deployed one, or a local service of the test's own.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -24,14 +24,14 @@ use uuid::Uuid;
 use crate::auth::authenticate;
 use crate::{Reply, TEMPLATE, executables};
 
-/// Makes the tests of a process take turns at a deployed API, so that they stay below its throttle.
+/// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// An API to send requests to.
 ///
-/// At a deployed API, a test shares the table with others, whose users it must leave alone. It
-/// takes ids and email addresses that nobody else has, and [`Api::share`] deletes the users that
-/// it created.
+/// At a deployed API, a test shares the table with others, and must leave their users alone. It
+/// uses ids and email addresses that nobody else has, and [`Api::share`] deletes the users that it
+/// created.
 pub struct Api {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
@@ -44,9 +44,9 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns the API at the URL in the environment variable `API_ENDPOINT`, or without the
-    /// variable a local service of the test's own. For a test that creates no users; others use
-    /// [`Api::share`].
+    /// Returns the API at the URL in the environment variable `API_ENDPOINT`. Without the variable,
+    /// returns a local service of the test's own. This is for tests that create no users; others
+    /// use [`Api::share`].
     pub async fn shared() -> Self {
         match endpoint() {
             Some(url) => Self::deployed(&url).await,
@@ -71,12 +71,12 @@ impl Api {
         }
     }
 
-    /// Returns the API in which all users may be deleted: a local service of the test's own, or
-    /// with `WIPE=1` the one at `API_ENDPOINT`, whose users this deletes.
+    /// Returns an API in which all users may be deleted. That is a local service of the test's own,
+    /// or with `WIPE=1` the API at `API_ENDPOINT`, whose users this deletes.
     ///
     /// # Panics
     ///
-    /// Panics if there is no such API.
+    /// If the users cannot be deleted.
     pub async fn own() -> Self {
         match endpoint() {
             Some(url) if env::var("WIPE").as_deref() == Ok("1") => {
@@ -115,7 +115,7 @@ impl Api {
     }
 
     /// Starts a local service that keeps its users in a table of the DynamoDB at this URL, with one
-    /// process for each function, so that the one that met a fault serves the next request.
+    /// process for each function: the process that encountered a fault also serves the next request.
     ///
     /// # Panics
     ///
@@ -154,13 +154,13 @@ impl Api {
         Self::at(service.url().to_owned(), Some(service), None)
     }
 
-    /// Returns the URL of the stage, to which paths are added.
+    /// Returns the URL of the stage.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Returns this id in a form that no other test or client uses.
+    /// Returns an id that contains this one, and that no other test or client uses.
     #[must_use]
     pub fn id(&self, id: &str) -> String {
         format!("test-{}-{id}", self.unique)
@@ -172,11 +172,11 @@ impl Api {
         format!("{name}@{}.example.com", self.unique)
     }
 
-    /// Returns those users of a list that have ids of this test.
+    /// Returns the users in a list that have ids of this test.
     ///
     /// # Panics
     ///
-    /// Panics if the response is not a list.
+    /// If the response is not a list.
     #[must_use]
     pub fn mine(&self, list: &Reply) -> Vec<Value> {
         let prefix = self.id("");
@@ -186,13 +186,13 @@ impl Api {
         users.iter().filter(is_mine).cloned().collect()
     }
 
-    /// Returns the local service, if it is one.
+    /// Returns the local service, if the API is one.
     #[must_use]
     pub fn service(&self) -> Option<&Service> {
         self.service.as_ref()
     }
 
-    /// Stops the local service, if it is one.
+    /// Stops the local service, if the API is one.
     pub async fn stop(self) {
         if let Some(service) = self.service {
             service.stop().await;
@@ -208,7 +208,7 @@ impl Api {
         }
     }
 
-    /// Returns the path below the stage of a URL from a link.
+    /// Returns the path, below the stage, of a URL from a link.
     ///
     /// # Panics
     ///
@@ -220,17 +220,18 @@ impl Api {
             .unwrap_or_else(|| panic!("{url} is not below {stage}"))
     }
 
-    /// Sends a `GET`. Paths are below the stage, percent-encoded, with their query.
+    /// Sends a `GET`. The path is below the stage, percent-encoded, with its query.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, "").await
     }
 
-    /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
-    /// of write units: after a 503, this waits as long as the response says, up to twenty times.
+    /// Sends a `POST`, and remembers the user that this may create. Because a deployed table has a
+    /// maximum of write units, this waits after a 503 as long as the response says, and tries
+    /// again, up to twenty times.
     ///
     /// # Panics
     ///
-    /// Panics if there is no response.
+    /// If there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
         let remember = |id: &str| {
             self.created.lock().expect("no panic holds the lock").insert(id.to_owned());

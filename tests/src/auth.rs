@@ -1,4 +1,4 @@
-//! Authenticates requests to a deployed API with what the environment has.
+//! Authenticates requests to a deployed API with the credentials in the environment.
 
 use std::env;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use lambda_http::http::{HeaderValue, Request};
 ///
 /// # Panics
 ///
-/// If a signature is needed and the environment has no credentials.
+/// If a signature is needed but the environment has no credentials.
 pub(crate) fn authenticate(request: &mut Request<Body>) {
     if let Some(key) = variable("API_KEY") {
         request.headers_mut().insert(
@@ -37,7 +37,7 @@ fn add_signature(request: &mut Request<Body>) {
         .provider_name("environment");
     credentials.set_session_token(variable("AWS_SESSION_TOKEN"));
     let identity = credentials.build().into();
-    // The host is ID.execute-api.REGION.amazonaws.com, unless the API has a domain of its own.
+    // The host is ID.execute-api.REGION.amazonaws.com, unless the API has a custom domain.
     let host = request.uri().host().expect("a host").to_owned();
     let region = match host.split('.').collect::<Vec<_>>()[..] {
         [_, "execute-api", region, ..] => region.to_owned(),

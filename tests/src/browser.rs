@@ -1,4 +1,4 @@
-//! Chromium without a window, driven by the `DevTools` protocol
+//! Chromium without a window, controlled by the `DevTools` protocol
 //! (<https://chromedevtools.github.io/devtools-protocol/>).
 
 use std::env;
@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A browser with one page. Commands and events go through pipes, each message with a zero byte at
-/// its end. The browser ends with the pipes, so none is left running.
+/// A browser with one page. Commands and events go through pipes, and each message ends with a zero
+/// byte. The browser ends when the pipes close, so none is left running.
 #[derive(Debug)]
 pub struct Browser {
     process: Child,
@@ -23,12 +23,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts the browser, with an empty page. `None` if the machine has no Chromium: the test that
-    /// needs it is skipped, which this prints.
+    /// Starts the browser with an empty page. If the machine has no Chromium, prints that the test
+    /// is skipped, and returns `None`.
     ///
     /// # Panics
     ///
-    /// Panics if Chromium does not start.
+    /// If Chromium does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
         let Some(chromium) = chromium() else {
@@ -38,13 +38,13 @@ impl Browser {
         };
         let profile = tempfile::tempdir().expect("a directory");
         let mut process = Command::new("sh")
-            // Chromium reads commands from descriptor 3, and writes to 4.
+            // Chromium reads commands from file descriptor 3, and writes to 4.
             .args(["-c", "exec \"$@\" 3<&0 4>&1 >/dev/null 2>&1", "sh"])
             .arg(chromium)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
             .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
             .args(["--disable-component-update", "--remote-debugging-pipe"])
-            // No other name than this machine's resolves.
+            // Only this machine's address resolves.
             .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::piped())
@@ -81,7 +81,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// Panics if the script throws.
+    /// If the script throws.
     pub fn run(&mut self, script: &str) -> Value {
         let expression = format!("(async () => {{ {script} }})()");
         let result = self.call(
@@ -92,7 +92,7 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Returns what the browser reported so far under this name, such as `Log.entryAdded`.
+    /// Returns the events with this name, such as `Log.entryAdded`, that the browser has reported.
     #[must_use]
     pub fn events(&self, method: &str) -> Vec<&Value> {
         let events = self.events.iter().filter(|event| event["method"] == method);
@@ -103,7 +103,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// Panics if it fails.
+    /// If the command fails.
     pub fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.last_id += 1;
         let mut command = json!({"id": self.last_id, "method": method, "params": parameters});
@@ -134,7 +134,7 @@ impl Drop for Browser {
     }
 }
 
-/// Returns where Chromium is, if it is.
+/// Returns the path of Chromium, if it is installed.
 fn chromium() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|directory| directory.join("chromium")).find(|path| path.is_file())

@@ -1,4 +1,4 @@
-//! REST proxy events, as API Gateway builds them for Lambda.
+//! REST proxy events as API Gateway builds them for Lambda.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Describes a request of a method for a resource of the API, such as `/users/{id}`.
+    /// Describes a request with this method for a resource of the API, such as `/users/{id}`.
     #[must_use]
     pub fn new(method: &'a str, resource: &'a str) -> Self {
         Self { method, resource, id: None, query: BTreeMap::new(), body: None, base64: false }
@@ -48,7 +48,7 @@ impl<'a> Event<'a> {
         self
     }
 
-    /// Sets the body, in base64.
+    /// Sets the body, which is in base64.
     #[must_use]
     pub fn base64_body(self, base64: &str) -> Self {
         Self { base64: true, ..self.body(base64) }
@@ -90,7 +90,7 @@ impl<'a> Event<'a> {
 }
 
 impl Event<'static> {
-    /// Returns the request that a handler gets for the event, 28 seconds before its deadline.
+    /// Returns the request that a handler gets for the event. Its deadline is 28 seconds from now.
     ///
     /// # Panics
     ///

@@ -1,12 +1,12 @@
-//! Builds the workspace's executables before a test uses them. `cargo test` builds only those of
-//! the test's own package.
+//! Builds the workspace's executables before a test uses them. `cargo test` builds only the
+//! executables of the test's own package.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Builds the executables in the profile of this test, and returns their directory.
+/// Builds the executables with the profile of this test, and returns their directory.
 ///
 /// # Panics
 ///
@@ -20,8 +20,8 @@ pub fn executables() -> &'static Path {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-        // Cargo describes the test's package in variables. Build scripts that read them, such as
-        // ring's, would rebuild everything.
+        // Cargo describes the test's package in environment variables. Build scripts that read
+        // them, such as ring's, would rebuild everything.
         for (name, _) in env::vars_os() {
             if name.to_str().is_some_and(|name| {
                 name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")

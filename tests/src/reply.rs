@@ -4,7 +4,7 @@ use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
-/// A response, read to its end. Every response is asserted to be JSON.
+/// A whole response, which is JSON.
 #[derive(Debug)]
 pub struct Reply {
     /// The status.
@@ -15,11 +15,11 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Returns a response that came over HTTP.
+    /// Returns the reply for a response over HTTP.
     ///
     /// # Panics
     ///
-    /// If it is not JSON, or does not say so.
+    /// If the response is not JSON, or does not say so.
     #[must_use]
     pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
         let reply = Self { status, text, headers };
@@ -28,11 +28,11 @@ impl Reply {
         reply
     }
 
-    /// Returns a response of a handler.
+    /// Returns the reply for a handler's response.
     ///
     /// # Panics
     ///
-    /// If it is not JSON, or does not say so.
+    /// If the response is not JSON, or does not say so.
     #[must_use]
     pub fn of(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
@@ -40,11 +40,11 @@ impl Reply {
         Self::new(parts.status.as_u16(), parts.headers, text)
     }
 
-    /// Returns the body.
+    /// Returns the body as JSON.
     ///
     /// # Panics
     ///
-    /// If it is not JSON.
+    /// If the body is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
@@ -60,12 +60,13 @@ impl Reply {
     ///
     /// # Panics
     ///
-    /// If they are others.
+    /// If they differ.
     pub fn is(&self, status: u16, body: &Value) {
         assert_eq!((self.status, &self.json()), (status, body));
     }
 
-    /// Asserts that this is the error with this status and code, in the contract's form.
+    /// Asserts that this is an error with this status and code, in the form that the contract
+    /// promises.
     ///
     /// # Panics
     ///
@@ -94,7 +95,7 @@ impl Reply {
     ///
     /// # Panics
     ///
-    /// If there is another link.
+    /// If there is a link, but to something else.
     #[must_use]
     pub fn next_url(&self) -> Option<String> {
         let link = self.header("link")?;
@@ -102,7 +103,7 @@ impl Reply {
         Some(url.unwrap_or_else(|| panic!("not a link to a next page: {link}")).to_owned())
     }
 
-    /// Returns the query of the next page, decoded, if there is one.
+    /// Returns the decoded query of the next page, if there is one.
     #[must_use]
     pub fn next_query(&self) -> Option<Vec<(String, String)>> {
         let url = self.next_url()?;
@@ -110,7 +111,7 @@ impl Reply {
         Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
     }
 
-    /// Returns the size of the response, in bytes, as a function sends it to Lambda.
+    /// Returns the size of the response as a function sends it to Lambda, in bytes.
     #[must_use]
     pub fn bytes_on_lambda(&self) -> usize {
         let headers: serde_json::Map<_, _> = self

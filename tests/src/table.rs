@@ -16,7 +16,7 @@ use uuid::Uuid;
 /// The repository's `template.yaml`.
 pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
 
-/// A table of the test's own, with the schema in `template.yaml`. Dropping it deletes the table.
+/// A table of the test's own, with the schema from `template.yaml`. Dropping this deletes it.
 #[derive(Debug)]
 pub struct Table {
     client: Client,
@@ -24,11 +24,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, else in one embedded in this process.
+    /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, else in the one that is embedded in
+    /// this process.
     ///
     /// # Panics
     ///
-    /// If that cannot be done.
+    /// If the table cannot be created.
     pub async fn new() -> Self {
         let table = Self::missing();
         let template = Template::read(Path::new(TEMPLATE)).expect("the template");
@@ -48,7 +49,7 @@ impl Table {
         &self.name
     }
 
-    /// Returns the store of the users in the table.
+    /// Returns a store for the users in the table.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.client.clone(), &self.name)
@@ -58,7 +59,7 @@ impl Table {
     ///
     /// # Panics
     ///
-    /// If that cannot be done.
+    /// If the user cannot be stored.
     pub async fn put(&self, user: &Value) {
         self.put_item(item(user)).await;
     }
@@ -67,7 +68,7 @@ impl Table {
     ///
     /// # Panics
     ///
-    /// If that cannot be done.
+    /// If the item cannot be stored.
     pub async fn put_item(&self, item: HashMap<String, AttributeValue>) {
         self.client
             .put_item()
@@ -82,7 +83,7 @@ impl Table {
     ///
     /// # Panics
     ///
-    /// If that cannot be done.
+    /// If they cannot be stored.
     pub async fn put_all(&self, users: &[Value]) {
         for batch in users.chunks(25) {
             let requests = batch.iter().map(|user| {
@@ -126,7 +127,7 @@ impl Drop for Table {
     /// Deletes the table from a DynamoDB that outlives the tests.
     fn drop(&mut self) {
         let name = self.name.clone();
-        // A runtime and a connection of its own: those of the test stand still until this returns.
+        // Needs its own runtime and connection, because the test's are blocked until this returns.
         let delete = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -143,7 +144,7 @@ fn client() -> Client {
     users_core::client(Some(engine())).expect("a client")
 }
 
-/// Returns the URL of the DynamoDB that all tables of this process are in.
+/// Returns the URL of the DynamoDB that holds all tables of this process.
 #[must_use]
 pub fn engine() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
@@ -152,8 +153,8 @@ pub fn engine() -> &'static str {
     })
 }
 
-/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. As DynamoDB
-/// Local does, it accepts any credentials; the local service's accepts only those of its functions.
+/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. Like
+/// DynamoDB Local, it accepts any credentials. The local service's DynamoDB accepts only its own.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.set_nonblocking(true).expect("a listener for tokio");
@@ -170,7 +171,7 @@ fn embedded() -> String {
     url
 }
 
-/// Returns a user as an item, without the code under test. Numbers are those that a float keeps.
+/// Converts a user to an item without the code under test. Works for numbers that a float can hold.
 fn item(user: &Value) -> HashMap<String, AttributeValue> {
     user.as_object()
         .expect("an object")

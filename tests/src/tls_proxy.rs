@@ -1,4 +1,4 @@
-//! TLS in front of an engine that speaks plain HTTP.
+//! A TLS proxy for an engine that speaks plain HTTP.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// A TLS proxy on a port of its own, at the name `localhost`. It ends when it is dropped.
+/// A TLS proxy on a port of its own, with a certificate for `localhost`. Dropping it ends it.
 pub struct TlsProxy {
     url: String,
     root: NamedTempFile,
@@ -26,15 +26,15 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Starts a proxy to the server at this URL, with a certificate that a root of its own issued.
+    /// Starts a proxy to the server at this URL, with a certificate from a root of its own.
     ///
     /// # Panics
     ///
-    /// If that is not possible.
+    /// If the proxy cannot be started.
     pub async fn start(upstream: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // OpenSSL takes a certificate with the name of its issuer for one that it issued itself.
+        // Without a name of its own for the root, OpenSSL takes the certificate to be self-signed.
         params.distinguished_name.push(DnType::CommonName, "A test's root");
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
@@ -74,7 +74,7 @@ impl TlsProxy {
         self.root.path()
     }
 
-    /// Returns how many connections were opened.
+    /// Returns how many connections have been opened.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)
@@ -98,7 +98,7 @@ async fn serve(
         connections.fetch_add(1, Relaxed);
         let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
         open.spawn(async move {
-            // A client that does not trust the certificate goes away.
+            // A client that does not trust the certificate closes the connection.
             client.set_nodelay(true).ok()?;
             let mut client = acceptor.accept(client).await.ok()?;
             let mut server = TcpStream::connect(upstream).await.ok()?;

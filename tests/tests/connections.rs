@@ -1,6 +1,6 @@
-//! Connections between the functions and DynamoDB: opened once, kept, and replaced when they died
+//! Connections between the functions and DynamoDB are opened once, kept, and replaced if they died
 //! while Lambda kept the process frozen. The six executables run behind the local service, and a
-//! TCP proxy loses their connections to a real engine.
+//! TCP proxy breaks their connections to a real engine.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -73,13 +73,13 @@ async fn a_dead_connection_costs_one_attempt() {
             assert_eq!(reply.status, 200, "{death:?}: {}", reply.text);
         }
         assert_eq!(proxy.connections() - before, 6, "{death:?}");
-        // Two rounds: all are deleted after the others.
+        // There are two rounds, because `DELETE /users` follows the other requests.
         assert!(start.elapsed() < Duration::from_secs(2 * limit), "{:?}", start.elapsed());
     }
 }
 
 #[tokio::test]
-async fn connections_that_died_together_cost_one_attempt_together() {
+async fn connections_that_died_together_cost_only_one_attempt() {
     for connections in [5, 17] {
         for (death, limit) in [(Death::Reset, 5), (Death::Silence, 8)] {
             let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
@@ -103,7 +103,7 @@ async fn connections_that_died_together_cost_one_attempt_together() {
 }
 
 #[tokio::test]
-async fn the_outcome_of_a_write_whose_response_was_lost_is_not_mistaken() {
+async fn the_outcome_of_a_write_whose_response_was_lost_is_not_misreported() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     let ada = json!({"id": "1", "n": 1.5});
@@ -126,7 +126,7 @@ async fn the_outcome_of_a_write_whose_response_was_lost_is_not_mistaken() {
     api.delete("/users").await.is(200, &Value::Null);
     assert_eq!(table.stored("1").await, None);
 
-    // Neither knows whether its first attempt found the user.
+    // `PUT` cannot know whether its first attempt found the user.
     for _ in 0..2 {
         proxy.lose_responses(1);
         api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");

@@ -1,10 +1,10 @@
-//! The page on which people try the API, in a browser whose network is this machine.
+//! The page on which people try the API, in a browser that can reach only this machine.
 
 use local::{Database, Service};
 use serde_json::{Value, json};
 use tests::{Api, Browser};
 
-/// What the scripts of the test use: they do what a person does, and wait for what a person sees.
+/// Functions for the test's scripts, which do what a person does and wait for what a person sees.
 const HELPERS: &str = r#"
     const operation = id => document.querySelector(`[id$="-${id}"]`);
     const seen = (what, look) => new Promise((resolve, reject) => {
@@ -15,13 +15,13 @@ const HELPERS: &str = r#"
         };
         watch();
     });
-    // React listens to input events, and only to those after its own setter was passed by.
+    // React notices an input event only if the value was set without React's own setter.
     const type = async (id, selector, text) => {
         const field = await seen(selector, () => operation(id).querySelector(selector));
         const { set } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value");
         set.call(field, text);
         field.dispatchEvent(new Event("input", { bubbles: true }));
-        // The page waits for more to be typed until the field is left.
+        // Until the field loses focus, the page waits for more input.
         field.dispatchEvent(new FocusEvent("focusout", { bubbles: true }));
     };
     const open = async id => {
@@ -37,16 +37,16 @@ const HELPERS: &str = r#"
     };
 "#;
 
-/// The field for the body of a request.
+/// The selector of the field for a request's body.
 const BODY: &str = "textarea.body-param__text";
 
-/// Returns the field for a parameter.
+/// Returns the selector of the field for a parameter.
 fn parameter(name: &str) -> String {
     format!("tr[data-param-name={name}] input")
 }
 
-/// Opens an operation on the page, types text into these fields and executes it. Returns the status
-/// and the body that the page shows.
+/// Opens an operation on the page, types text into these fields and executes the operation. Returns
+/// the status and the body that the page shows.
 fn execute(browser: &mut Browser, operation: &str, fields: &[(&str, &str)]) -> (Value, Value) {
     let typed: Vec<_> = fields
         .iter()
@@ -99,7 +99,7 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
         let url = request["request"]["url"].as_str().expect("a URL");
         assert!(url.starts_with(&origin) || url.starts_with("data:"), "{url}");
     }
-    // The browser itself notes each response that is an error, which one was.
+    // The browser logs each error response, and one response was an error.
     let complaints: Vec<_> = browser
         .events("Log.entryAdded")
         .into_iter()

@@ -1,5 +1,5 @@
-//! The API over HTTP, as its clients know it: at `API_ENDPOINT`, else a local service with the six
-//! executables. At `API_ENDPOINT`, other clients may use the table at the same time.
+//! The API over HTTP, as clients use it: the one at `API_ENDPOINT`, else a local service with the
+//! six executables. At `API_ENDPOINT`, other clients may use the table at the same time.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -57,7 +57,7 @@ async fn all_users_are_deleted_at_once() {
 }
 
 #[tokio::test]
-async fn a_user_without_id_can_be_read_by_the_one_it_gets() {
+async fn a_user_without_an_id_can_be_read_by_the_id_that_it_gets() {
     Api::share(async |api| {
         let user = api.post("/users", r#"{"name": "Ada"}"#).await.json();
         let id = user["id"].as_str().expect("an id");
@@ -73,7 +73,7 @@ async fn users_are_found_by_email_address() {
         let user = json!({"id": api.id("1"), "email": email});
         api.post("/users", &user.to_string()).await.is(200, &user);
         api.post("/users", &json!({"id": api.id("2"), "email": other}).to_string()).await;
-        // The index may lag behind for a moment, and every request takes a moment.
+        // The index may lag behind for a moment. Each request gives it some time.
         let path = format!("/users?email={}", email.replace('+', "%2B").replace('@', "%40"));
         let mut found = json!([]);
         for _ in 0..100 {
@@ -91,7 +91,7 @@ async fn users_are_found_by_email_address() {
 }
 
 #[tokio::test]
-async fn ids_of_any_text_work_in_a_path() {
+async fn any_id_works_in_a_path() {
     Api::share(async |api| {
         for (id, encoded) in [
             ("a b", "a%20b"),
@@ -132,7 +132,7 @@ async fn values_come_back_as_they_were_sent() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_rejected_with_code_and_message() {
+async fn bad_requests_are_rejected_with_a_code_and_a_message() {
     Api::share(async |api| {
         let path = format!("/users/{}", api.id("1"));
         for body in ["", "{", "[]", "nonsense"] {
@@ -175,7 +175,7 @@ async fn next_links_lead_to_every_user_once() {
 }
 
 #[tokio::test]
-async fn lists_larger_than_a_response_come_in_pages() {
+async fn a_list_larger_than_a_response_can_be_read_in_pages() {
     Api::share(async |api| {
         let about = "x".repeat(390_000);
         for i in 0..20 {
@@ -191,7 +191,7 @@ async fn lists_larger_than_a_response_come_in_pages() {
             (found, most) = (found + mine, most.max(mine));
             next = page.next_url().map(|url| api.path_of(&url).to_owned());
         }
-        // Of such users, 16 fit a response of 6 MB.
+        // A response of 6 MB has room for 16 such users.
         assert_eq!(found, 20);
         assert!(most <= 16, "{most} users in one page");
     })
@@ -209,7 +209,7 @@ async fn the_gateway_rejects_what_the_api_does_not_have() {
     ] {
         api.send(method, path, "").await.is_error(403, "MissingAuthenticationToken");
     }
-    // More than the 6 MB that an event can have, and more than the 10 MB that a body can have.
+    // One body exceeds the 6 MB of an event, and the other the 10 MB of a body.
     for megabytes in [7, 11] {
         let reply = api.post("/users", &"x".repeat(megabytes << 20)).await;
         reply.is_error(413, "RequestTooLarge");
@@ -231,7 +231,7 @@ async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
     assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
 }
 
-/// Runs this suite as a process of its own, while another client writes users on the same API.
+/// Runs this suite in a process of its own, while another client creates users on the same API.
 #[tokio::test]
 async fn the_suite_leaves_the_users_of_other_clients_alone() {
     const THIS_TEST: &str = "the_suite_leaves_the_users_of_other_clients_alone";
@@ -246,7 +246,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
         .expect("the suite starts");
 
     let mut written = BTreeSet::new();
-    // Not as fast as possible, so that the suite gets a share of the machine too.
+    // The client pauses between requests to leave the suite a share of the machine.
     let mut sign_ups = interval(Duration::from_millis(50));
     let status = loop {
         sign_ups.tick().await;

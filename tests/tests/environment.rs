@@ -1,9 +1,10 @@
-//! What the environment of a function decides, and what its log says if the environment is wrong.
+//! What a function's environment decides, and what its log says if the environment is wrong.
 
 use serde_json::json;
 use tests::{Functions, Table, TlsProxy, engine};
 
-/// Asserts that each function fails as its configuration makes it, and that the log says why.
+/// Asserts that every function fails because of its configuration, and that the log contains these
+/// words.
 async fn fail_because(functions: Functions, words: &[&str]) {
     let api = &functions.api;
     for reply in [
@@ -19,7 +20,7 @@ async fn fail_because(functions: Functions, words: &[&str]) {
     assert_logged(functions, words).await;
 }
 
-/// Asserts that the log has these words.
+/// Asserts that the log contains these words.
 async fn assert_logged(functions: Functions, words: &[&str]) {
     let log = functions.into_log().await.join("\n");
     for word in words {
@@ -36,7 +37,7 @@ async fn a_blank_variable_counts_as_unset() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_a_url_is_named_in_the_log() {
+async fn the_log_names_an_endpoint_that_is_not_a_url() {
     for endpoint in ["http://local host:8000", "localhost:8000", "ftp://localhost"] {
         let functions = Functions::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
         fail_because(functions, &[endpoint, "http://localhost:8000"]).await;
@@ -44,13 +45,13 @@ async fn an_endpoint_that_is_not_a_url_is_named_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_credential_that_cannot_be_sent_is_named_in_the_log() {
+async fn the_log_names_a_credential_that_cannot_be_sent() {
     let functions = Functions::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
     fail_because(functions, &["AWS_SESSION_TOKEN", "line break"]).await;
 }
 
 #[tokio::test]
-async fn a_file_of_certificates_that_cannot_be_used_is_named_in_the_log() {
+async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let empty = empty.path().to_str().expect("a path");
     for (path, problem) in [("/missing.pem", "No such file"), (empty, "no certificate")] {
@@ -60,7 +61,7 @@ async fn a_file_of_certificates_that_cannot_be_used_is_named_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_server_is_trusted_if_the_file_of_certificates_has_its_root() {
+async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
     let (table, proxy) = (Table::new().await, TlsProxy::start(engine()).await);
     let root = proxy.root().to_str().expect("a path");
     let functions = Functions::with(&[
@@ -77,7 +78,7 @@ async fn a_server_is_trusted_if_the_file_of_certificates_has_its_root() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_unavailability_and_the_log_says_which_and_why() {
+async fn an_untrusted_certificate_is_unavailability_and_the_log_says_which_and_why() {
     let (proxy, other) = (TlsProxy::start(engine()).await, TlsProxy::start(engine()).await);
     let by_address = proxy.url().replace("localhost", "127.0.0.1");
     let trusting = |proxy: &TlsProxy| proxy.root().to_str().expect("a path").to_owned();

@@ -1,4 +1,4 @@
-//! Events in every form that reaches a function, and those that it must reject.
+//! The forms of events that a function must accept, and events that it must reject.
 
 use std::path::Path;
 
@@ -56,7 +56,7 @@ impl Functions {
     }
 }
 
-/// Returns the event of a request to a function that succeeds if the user 1 exists.
+/// Returns an event for which a function succeeds if the user 1 exists.
 fn event(method: &str, resource: &str) -> Value {
     Event::new(method, resource).id("1").body("{}").json()
 }
@@ -164,7 +164,7 @@ async fn an_event_for_another_function_is_rejected() {
 }
 
 #[tokio::test]
-async fn nothing_that_could_mean_fewer_than_all_users_deletes_them_all() {
+async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
     let functions = Functions::start().await;
     let event = |change: fn(&mut Value)| {
         let mut event = Event::new("DELETE", "/users").json();
@@ -206,7 +206,7 @@ async fn a_body_that_is_not_valid_base64_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_surrogate_without_its_pair_is_rejected_only_where_it_matters() {
+async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
     let functions = Functions::start().await;
     let service = functions.api.service().expect("a local service");
     let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
@@ -218,7 +218,7 @@ async fn a_surrogate_without_its_pair_is_rejected_only_where_it_matters() {
 }
 
 #[tokio::test]
-async fn a_path_with_characters_that_no_url_has_still_gives_a_link() {
+async fn a_path_with_characters_that_no_url_can_have_still_yields_a_link() {
     let functions = Functions::start().await;
     functions.table.put(&json!({"id": "2"})).await;
     let mut event = event("GET", "/users");

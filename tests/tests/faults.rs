@@ -1,4 +1,4 @@
-//! What the functions return when DynamoDB fails, and that the same processes serve the next
+//! What the functions return if DynamoDB fails. The same processes must then serve the next
 //! requests. The six executables run behind the local service, with a scripted server as DynamoDB.
 
 use std::path::Path;
@@ -11,8 +11,8 @@ use local::{Database, Options, Template};
 use serde_json::{Value, json};
 use tests::{Api, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables};
 
-/// Starts the API on this server, with one process for each function, so that the process that met
-/// a fault serves the next request.
+/// Starts the API on this server, with one process for each function: the process that encountered
+/// a fault also serves the next request.
 async fn api(dynamodb: &ScriptedServer, change: impl FnOnce(&mut Template)) -> Api {
     let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
     change(&mut template);
@@ -43,7 +43,7 @@ async fn request_each(api: &Api) -> [Reply; 6] {
     replies.into()
 }
 
-/// Asserts that each function returns this error while DynamoDB responds so, and continues.
+/// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
 async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
     let dynamodb = ScriptedServer::start(move |_, _| fault.clone()).await;
     let api = api(&dynamodb, |_| {}).await;
@@ -143,7 +143,7 @@ async fn an_item_that_was_not_requested_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_list_that_has_other_items_than_it_counts_is_unavailability() {
+async fn a_list_whose_count_differs_from_its_items_is_unavailability() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({"Items": [], "Count": 5})))
             .await;
@@ -185,7 +185,7 @@ async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
 }
 
 #[tokio::test]
-async fn a_response_that_never_comes_or_breaks_off_is_unavailability() {
+async fn a_missing_or_incomplete_response_is_unavailability() {
     let faults = [
         ScriptedResponse::Partial,
         ScriptedResponse::Stalled,
@@ -197,7 +197,7 @@ async fn a_response_that_never_comes_or_breaks_off_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_rejection_of_the_service_itself_is_an_internal_error() {
+async fn an_error_that_the_service_itself_caused_is_an_internal_error() {
     let codes = [
         "AccessDeniedException",
         "ResourceNotFoundException",
@@ -224,7 +224,7 @@ async fn a_dynamodb_that_cannot_be_reached_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_passing_fault_goes_unnoticed() {
+async fn clients_do_not_notice_a_transient_fault() {
     let mut responses = 0;
     let dynamodb = ScriptedServer::start(move |operation, request| {
         responses += 1;
@@ -237,7 +237,7 @@ async fn a_passing_fault_goes_unnoticed() {
 }
 
 #[tokio::test]
-async fn the_first_requests_find_the_connection_that_the_start_of_their_process_opened() {
+async fn the_first_request_uses_the_connection_that_its_process_opened_at_start() {
     let dynamodb = ScriptedServer::start(|operation, request| match operation {
         "Scan" => ScriptedResponse::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
         _ => empty_table(operation, request),
@@ -251,7 +251,7 @@ async fn the_first_requests_find_the_connection_that_the_start_of_their_process_
 }
 
 #[tokio::test]
-async fn the_pages_of_a_list_come_on_one_connection() {
+async fn the_pages_of_a_list_are_read_on_one_connection() {
     let mut pages = 5;
     let dynamodb = ScriptedServer::start(move |_, _| {
         pages -= 1;
@@ -279,7 +279,8 @@ async fn an_item_that_is_garbage_is_unavailability() {
     }
 }
 
-/// Returns the script of a DynamoDB that stores a user and loses the connection before it responds.
+/// Returns the script of a DynamoDB that stores a user and resets the connection before it
+/// responds.
 fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
     let mut attempts = 0;
     move |_, _| {
@@ -293,7 +294,7 @@ fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> Scripte
 }
 
 #[tokio::test]
-async fn a_user_stored_by_an_attempt_without_response_counts_as_created() {
+async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
     let user = r#"{"id":"1","n":1e24}"#;
     let dynamodb = ScriptedServer::start(stores_without_response(
         json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
@@ -329,7 +330,7 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
 }
 
 #[tokio::test]
-async fn garbage_that_passes_goes_unnoticed() {
+async fn clients_do_not_notice_transient_garbage() {
     for garbage in ["{\"Item\":{\"id\":", "null", "[]", "", "{\"message\":\"down\"}"] {
         let mut first = Some(ScriptedResponse::Text(200, garbage));
         let dynamodb = ScriptedServer::start(move |_, _| {
@@ -343,7 +344,7 @@ async fn garbage_that_passes_goes_unnoticed() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_open() {
+async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_unknown() {
     let mut first = Some(ScriptedResponse::Error(400, "RequestTimeoutException"));
     let dynamodb = ScriptedServer::start(move |_, _| {
         first.take().unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
@@ -388,7 +389,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
             let items: Vec<_> = ids.iter().map(|id| json!({"id": {"S": id}})).collect();
             return ScriptedResponse::Json(200, json!({"Items": items}));
         }
-        // Every batch has its first key deleted and its others left.
+        // Deletes the first key of each batch, and leaves the others.
         let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
         left.retain(|id| *id != batch[0]["DeleteRequest"]["Key"]["id"]["S"]);
         if left.is_empty() {
@@ -404,7 +405,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
 }
 
 #[tokio::test]
-async fn deleting_all_users_stops_in_time_and_returns_how_many_it_deleted() {
+async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
     let dynamodb = ScriptedServer::start(|operation, request| {
         if operation == "Scan" {
             let ids =
@@ -431,8 +432,8 @@ async fn deleting_all_users_stops_in_time_and_returns_how_many_it_deleted() {
 }
 
 #[tokio::test]
-async fn a_list_without_end_ends_with_the_invocation() {
-    // Each page continues after another key, and none has users.
+async fn an_endless_list_ends_with_the_invocation() {
+    // Each page continues after another key, and none contains users.
     let requests = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&requests);
     let dynamodb = ScriptedServer::start(move |_, _| {

@@ -1,4 +1,4 @@
-//! Each handler on a DynamoDB: what it returns and what is stored.
+//! What each handler returns and stores, on a DynamoDB.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,7 +25,7 @@ async fn delete_all(table: &Table) -> Reply {
     Reply::of(handlers::delete_all(table.store(), Event::new("DELETE", "/users").request()).await)
 }
 
-/// Reads the user with this id, which is percent-encoded as in a URL.
+/// Requests the user with this id, which is percent-encoded as in a URL.
 async fn get(table: &Table, id: &str) -> Reply {
     Reply::of(handlers::get(table.store(), Event::new("GET", "/users/{id}").id(id).request()).await)
 }
@@ -62,16 +62,16 @@ fn ids(users: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-// The list of users.
+// GET /users
 
 #[tokio::test]
-async fn the_list_of_no_users_is_empty() {
+async fn a_list_of_no_users_is_empty() {
     let table = Table::new().await;
     list(&table, &[]).await.is(200, &json!([]));
 }
 
 #[tokio::test]
-async fn the_list_has_every_user() {
+async fn the_list_contains_every_user() {
     let table = Table::new().await;
     table.put(&ada()).await;
     table.put(&json!({"id": "2"})).await;
@@ -84,7 +84,7 @@ async fn the_list_has_every_user() {
 }
 
 #[tokio::test]
-async fn the_list_of_an_email_address_has_the_users_with_just_that_address() {
+async fn the_list_for_an_email_address_contains_the_users_with_exactly_that_address() {
     let table = Table::new().await;
     table.put(&ada()).await;
     table.put(&json!({"id": "2", "email": "ADA@example.com"})).await;
@@ -129,7 +129,7 @@ async fn a_list_of_many_megabytes_is_read_to_its_end() {
         (0..50).map(|i| json!({"id": i.to_string(), "about": "x".repeat(100_000)})).collect();
     table.put_all(&users).await;
     let store = table.store();
-    // The second time in segments.
+    // A list does not depend on an earlier one.
     for _ in 0..2 {
         let reply = Reply::of(
             handlers::get_all(store.clone(), Event::new("GET", "/users").request()).await,
@@ -140,9 +140,9 @@ async fn a_list_of_many_megabytes_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_list_that_exceeds_a_response_is_rejected_with_the_advice_to_use_pages() {
+async fn a_list_that_does_not_fit_in_a_response_is_rejected_with_advice_to_use_pages() {
     let table = Table::new().await;
-    // A quotation mark takes four bytes: it is escaped in the body, and the body in the response.
+    // A quotation mark becomes four bytes, because the body and the response both escape it.
     let users: Vec<_> = (0..20)
         .map(|i| json!({"id": i.to_string(), "email": "a@b", "about": "\"".repeat(100_000)}))
         .collect();
@@ -209,7 +209,7 @@ async fn following_the_next_links_returns_every_user_once() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_the_last_has_no_next_link() {
+async fn the_last_page_has_no_next_link() {
     let table = Table::new().await;
     let users: Vec<_> = (0..4).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
@@ -287,7 +287,7 @@ async fn an_invalid_limit_or_cursor_is_rejected() {
         .is_error(400, "InvalidRequest");
 }
 
-// A new user.
+// POST /users
 
 #[tokio::test]
 async fn a_new_user_is_stored_and_returned() {
@@ -297,7 +297,7 @@ async fn a_new_user_is_stored_and_returned() {
 }
 
 #[tokio::test]
-async fn a_new_user_without_id_gets_a_random_uuid() {
+async fn a_new_user_without_an_id_gets_a_random_uuid() {
     let table = Table::new().await;
     let (first, second) =
         (post(&table, r#"{"name": "Ada"}"#).await, post(&table, r#"{"name": "Ada"}"#).await);
@@ -314,7 +314,7 @@ async fn a_new_user_without_id_gets_a_random_uuid() {
 }
 
 #[tokio::test]
-async fn a_new_user_with_an_id_that_is_taken_is_rejected_and_the_stored_one_unchanged() {
+async fn a_new_user_whose_id_exists_is_rejected_and_the_stored_user_is_unchanged() {
     let table = Table::new().await;
     table.put(&ada()).await;
     post(&table, r#"{"id": "1", "name": "Eve"}"#).await.is_error(400, "UserAlreadyExists");
@@ -402,7 +402,7 @@ async fn a_user_that_breaks_a_rule_is_rejected_with_the_name_of_the_attribute() 
 #[tokio::test]
 async fn a_user_may_be_as_large_as_an_item_and_not_a_byte_larger() {
     let table = Table::new().await;
-    // "id" and "x", "about": 8 bytes.
+    // "id", "x" and "about" are 8 bytes.
     let user = |bytes: usize| json!({"id": "x", "about": "a".repeat(bytes - 8)}).to_string();
     assert_eq!(post(&table, &user(400 * 1024)).await.status, 200);
     delete(&table, "x").await;
@@ -412,7 +412,7 @@ async fn a_user_may_be_as_large_as_an_item_and_not_a_byte_larger() {
 }
 
 #[tokio::test]
-async fn what_the_limits_allow_is_stored() {
+async fn a_user_at_the_limits_is_stored() {
     let table = Table::new().await;
     let deep = format!("{}1{}", "[".repeat(31), "]".repeat(31));
     let long = "ü".repeat(1024);
@@ -451,7 +451,7 @@ async fn values_come_back_equal() {
 }
 
 #[tokio::test]
-async fn a_user_of_numbers_with_many_zeros_fits_a_response() {
+async fn a_user_of_numbers_with_many_zeros_fits_in_a_response() {
     let table = Table::new().await;
     let user = format!(r#"{{"id":"1","n":[{}]}}"#, vec!["1e125"; 30_000].join(","));
     post(&table, &user).await.is(200, &serde_json::from_str(&user).expect("JSON"));
@@ -463,7 +463,7 @@ async fn a_user_of_numbers_with_many_zeros_fits_a_response() {
     }
 }
 
-// A user.
+// GET, PUT and DELETE /users/{id}
 
 #[tokio::test]
 async fn a_user_is_read_by_its_id() {
@@ -557,7 +557,7 @@ async fn a_user_is_replaced_as_a_whole() {
 }
 
 #[tokio::test]
-async fn the_id_of_the_path_counts_when_a_user_is_replaced() {
+async fn the_id_in_the_path_counts_when_a_user_is_replaced() {
     let table = Table::new().await;
     table.put(&ada()).await;
     for id in [r#""2""#, r#""""#, "7", "null", "[[1e999]]"] {
@@ -569,7 +569,7 @@ async fn the_id_of_the_path_counts_when_a_user_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_deleted_user_is_returned_and_gone() {
+async fn a_deleted_user_is_returned_and_no_longer_stored() {
     let table = Table::new().await;
     table.put(&ada()).await;
     table.put(&json!({"id": "2"})).await;
@@ -578,7 +578,7 @@ async fn a_deleted_user_is_returned_and_gone() {
     list(&table, &[]).await.is(200, &json!([{"id": "2"}]));
 }
 
-// All users.
+// DELETE /users
 
 #[tokio::test]
 async fn all_users_are_deleted_however_many() {
@@ -591,10 +591,10 @@ async fn all_users_are_deleted_however_many() {
     list(&table, &[]).await.is(200, &json!([]));
 }
 
-// Faults of the service.
+// All operations
 
 #[tokio::test]
-async fn a_missing_table_is_an_internal_error_and_not_named() {
+async fn a_missing_table_is_an_internal_error_that_does_not_name_it() {
     let table = Table::missing();
     for reply in [
         list(&table, &[]).await,

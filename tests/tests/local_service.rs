@@ -1,5 +1,5 @@
-//! Which requests the local service accepts, its own errors, and that pages of other origins can do
-//! what the stage allows, and nothing else.
+//! Which requests the local service accepts, which errors of its own it returns, and what pages of
+//! other origins can do.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,8 +10,8 @@ use local::{Options, Service, Template};
 use serde_json::{Value, json};
 use tests::{Browser, TEMPLATE, executables};
 
-/// Starts a local service with these values of the template's parameters, throttled as the stage
-/// is.
+/// Starts a local service with these values of the template's parameters. It throttles requests as
+/// the stage does.
 async fn service(parameters: &[(&str, &str)]) -> Service {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -25,14 +25,14 @@ fn address(url: &str) -> &str {
     url.trim_start_matches("http://").split('/').next().expect("a host")
 }
 
-/// Sends text unchanged, and returns the status, the head and the body of the response.
+/// Sends this text as a request, and returns the status, the head and the body of the response.
 async fn raw(url: &str, request: String) -> (u16, String, Value) {
     let address = address(url).to_owned();
     let response = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("the service listens");
         stream.write_all(request.as_bytes()).expect("the service reads");
         let mut response = Vec::new();
-        // A response may come before a reset.
+        // The response may precede a reset.
         let _ = stream.read_to_end(&mut response);
         String::from_utf8(response).expect("UTF-8")
     });
@@ -96,7 +96,7 @@ async fn the_embedded_dynamodb_accepts_only_this_runs_key() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_request_get_json_too() {
+async fn bytes_that_are_not_a_request_also_get_json() {
     let service = service(&[]).await;
     let many = "x: 1\r\n".repeat(2000);
     for (request, status) in [
@@ -127,7 +127,7 @@ async fn bytes_that_are_no_request_get_json_too() {
 
 #[tokio::test]
 async fn a_stage_with_a_key_and_limits_enforces_both() {
-    // Slow enough for no token to come back while the test runs.
+    // The rate is low enough that the bucket hardly refills while the test runs.
     let service =
         service(&[("AuthType", "API_KEY"), ("RateLimit", "1"), ("BurstLimit", "2")]).await;
     let key = format!("host: localhost\r\nx-api-key: {}\r\n", service.api_key().expect("a key"));
@@ -219,7 +219,7 @@ async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
         } else {
             assert_eq!(outcome, ["blocked"; 7]);
         }
-        // A request whose response the page could not read changed nothing either.
+        // The requests whose responses the page could not read changed nothing.
         let list = "GET /test/users HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\r\n";
         assert_eq!(raw(url, list.to_owned()).await.2, json!([]));
         service.stop().await;

@@ -11,8 +11,8 @@ use tests::{Api, Reply, TEMPLATE};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Returns a file of the repository, read as YAML. CloudFormation's tags are left out: `!Ref X` is
-/// `"X"`, `!If [a, b, c]` is `["a", b, c]`.
+/// Parses a YAML file of the repository, without CloudFormation's tags: `!Ref X` becomes `"X"`, and
+/// `!If [a, b, c]` becomes `["a", b, c]`.
 fn yaml(file: &str) -> Value {
     let text = std::fs::read_to_string(Path::new(REPOSITORY).join(file)).expect("the file");
     serde_saphyr::from_str(&text).expect("YAML")
@@ -27,7 +27,7 @@ fn definition() -> Value {
     yaml("template.yaml")["Resources"]["Api"]["Properties"]["DefinitionBody"].clone()
 }
 
-/// Returns a value, or what it refers to.
+/// Returns a value, or the value that it refers to.
 fn resolved<'a>(specification: &'a Value, value: &'a Value) -> &'a Value {
     match value["$ref"].as_str() {
         Some(reference) => specification
@@ -82,7 +82,8 @@ fn operations(specification: &Value) -> Vec<Operation<'_>> {
     operations.collect()
 }
 
-/// Returns name, place and whether it is required of each parameter of a path and a method of it.
+/// Returns the parameters of a path and one of its methods: the name, the place, and whether the
+/// parameter is required.
 fn parameters(item: &Value, method: &str) -> BTreeSet<(String, String, bool)> {
     let own = item[method.to_lowercase()]["parameters"].as_array();
     let shared = item["parameters"].as_array();
@@ -97,7 +98,7 @@ fn parameters(item: &Value, method: &str) -> BTreeSet<(String, String, bool)> {
 }
 
 #[test]
-fn the_specification_has_the_operations_that_are_deployed_with_their_functions() {
+fn the_specification_has_the_deployed_operations_with_their_functions() {
     let specification = specification();
     let template = Template::read(Path::new(TEMPLATE)).expect("the template");
     let deployed: BTreeSet<_> = template
@@ -122,7 +123,7 @@ fn the_specification_has_the_operations_that_are_deployed_with_their_functions()
 }
 
 #[test]
-fn the_specification_has_the_parameters_that_are_deployed() {
+fn the_specification_has_the_deployed_parameters() {
     let (specification, definition) = (specification(), definition());
     for Operation { method, path, .. } in operations(&specification) {
         assert_eq!(
@@ -154,8 +155,8 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
     assert_eq!(*schemes, definition["components"]["securitySchemes"]);
 }
 
-/// Returns the statuses with which API Gateway returns a gateway response, where `4XX` stands for
-/// those without a response type of their own
+/// Returns the statuses of a gateway response. `4XX` means the statuses without a response type of
+/// their own
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>).
 fn statuses(kind: &str) -> &'static [&'static str] {
     match kind {
@@ -174,7 +175,7 @@ fn statuses(kind: &str) -> &'static [&'static str] {
 }
 
 #[test]
-fn the_specification_has_each_error_of_api_gateway_under_its_status() {
+fn the_specification_has_each_api_gateway_error_under_its_status() {
     let (specification, definition) = (specification(), definition());
     let responses = definition["x-amazon-apigateway-gateway-responses"].as_object();
     let operations = operations(&specification);
@@ -195,7 +196,7 @@ fn the_specification_has_each_error_of_api_gateway_under_its_status() {
             assert!(found, "{operation}: no example of {status} is {kind}'s {body}");
         }
     }
-    // What remains are the functions' own.
+    // The other statuses are the functions' own.
     seen.extend(["200", "400", "503"]);
     for operation in &operations {
         assert_eq!(operation.responses().into_keys().collect::<BTreeSet<_>>(), seen, "{operation}");
@@ -229,7 +230,7 @@ fn every_code_has_an_example() {
 }
 
 #[test]
-fn the_copy_for_generators_of_3_0_is_current() {
+fn the_openapi_3_0_copy_is_current() {
     let derived = Command::new("sh")
         .arg(Path::new(REPOSITORY).join("scripts/openapi-3.0.sh"))
         .output()
@@ -239,7 +240,7 @@ fn the_copy_for_generators_of_3_0_is_current() {
     assert!(copy == derived.stdout, "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`");
 }
 
-/// The responses that an API gave, by operation and status.
+/// The bodies of an API's responses, by operation and status.
 #[derive(Default)]
 struct Recorded(BTreeMap<(&'static str, u16), Vec<Value>>);
 

@@ -1,6 +1,6 @@
-//! Checks `template.yaml` against the contract, `users-core` and every other place that names a
-//! function. The template's routes are the list of operations. Each test that fails for a new
-//! operation says which place lacks it; CONTRIBUTING.md says how to add one.
+//! Compares `template.yaml` with the contract, `users-core` and every other place that names a
+//! function. The template's routes are the list of operations. A test that fails for a new
+//! operation names the place that lacks it. CONTRIBUTING.md says how to add one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,7 +30,7 @@ fn template() -> Template {
 }
 
 /// Returns the template as it is written, without CloudFormation's tags: `!Ref X` becomes `"X"`,
-/// `!If [a, b, c]` becomes `["a", b, c]`.
+/// and `!If [a, b, c]` becomes `["a", b, c]`.
 fn yaml() -> Value {
     serde_saphyr::from_str(&repository_file("template.yaml")).expect("template.yaml is YAML")
 }
@@ -54,7 +54,7 @@ fn for_each_operation(check: impl Fn(&Route, &Function)) {
     }
 }
 
-/// Returns the name that a function's resources in the template share: `GetAll` for `get-all`.
+/// Returns the prefix of the names of a function's resources, such as `GetAll` for `get-all`.
 fn resource_prefix(executable: &str) -> String {
     let words = executable.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
     words.collect()
@@ -248,7 +248,7 @@ fn no_user_is_lost_with_a_stack() {
 }
 
 #[test]
-fn the_functions_get_the_environment_that_they_read() {
+fn the_functions_get_the_environment_variables_that_they_read() {
     let template = template();
     for function in template.functions.values() {
         let expected = [
@@ -326,7 +326,7 @@ fn allowed_actions(role: &Value) -> BTreeSet<(&str, &str)> {
 }
 
 #[test]
-fn each_function_writes_to_its_own_log_group_that_does_not_grow_for_ever() {
+fn each_function_writes_to_its_own_log_group_which_does_not_grow_for_ever() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
     for_each_operation(|route, function| {
@@ -365,7 +365,7 @@ fn nothing_depends_on_a_resource_with_a_condition() {
 }
 
 #[test]
-fn the_alarms_on_all_functions_watch_each_function() {
+fn the_alarms_for_all_functions_watch_each_function() {
     let yaml = yaml();
     for_each_operation(|route, _| {
         for alarm in ["FunctionErrorsAlarm", "FunctionThrottlesAlarm"] {
@@ -437,7 +437,7 @@ fn the_dashboard_shows_each_function() {
     });
 }
 
-/// `CloudWatch` may learn of an error minutes late. The alarm fires all the same.
+/// `CloudWatch` may learn of an error minutes late. The alarm must fire anyway.
 #[test]
 fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
     let yaml = yaml();
@@ -453,7 +453,7 @@ fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
             checked += 1;
         }
     }
-    // Two on all functions, and one on each function's new version.
+    // There are two alarms for all functions, and one for each function's new version.
     assert_eq!(
         checked,
         2 + template().functions.len(),

@@ -1,4 +1,4 @@
-//! The text that the service prints when it has started.
+//! The text that the service prints once it has started.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -7,17 +7,17 @@ use local::{Database, Service, Throttle};
 
 use crate::settings::Settings;
 
-/// Returns a few lines that say how to use the service.
+/// Returns a few lines that explain how to use the service.
 pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Throttle>) -> String {
     let url = service.url();
     let kept = match &settings.database {
-        Database::Memory => "in memory, until it stops".to_owned(),
+        Database::Memory => "in memory until the service stops".to_owned(),
         Database::File(path) => format!("in {}", path.display()),
         Database::Endpoint(endpoint) => format!("in the DynamoDB at {endpoint}"),
     };
     let key = service.api_key().map(|key| format!(" -H 'x-api-key: {key}'")).unwrap_or_default();
     let mut text =
-        format!("User Profile API: {url}/users\nA page to try it on: {}\n", service.docs_url());
+        format!("User Profile API: {url}/users\nTry it in a browser: {}\n", service.docs_url());
     if !settings.host.is_loopback() {
         text += &warning(settings.host, url);
     }
@@ -30,7 +30,7 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
     );
     let _ = writeln!(text, "  curl{key} {url}/users/1\n");
     if let Some(key) = service.api_key() {
-        let _ = writeln!(text, "Requests need the API key {key}. Each run has another one.");
+        let _ = writeln!(text, "Requests must carry the API key {key}. Each run has a new one.");
     }
     if let Some(Throttle { rate, burst }) = throttle {
         let _ = writeln!(
@@ -70,8 +70,9 @@ fn warning(host: IpAddr, url: &str) -> String {
     )
 }
 
-/// Returns the address from which this machine talks to others. Nothing is sent: a socket that
-/// is only connected has that address. RFC 5737 and 3849 reserve the destination for documentation.
+/// Returns the address that this machine uses to reach others. It is the local address of a
+/// connected UDP socket, which sends nothing. RFC 5737 and RFC 3849 reserve the destinations for
+/// documentation.
 fn outward_address(host: IpAddr) -> Option<IpAddr> {
     let (local, remote) =
         if host.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };

@@ -1,5 +1,5 @@
-//! The file that holds the users. Checks that it is a database, locks it against other services,
-//! and hides it from other users of the machine.
+//! The file with the users. This module checks that it is a database, locks it against other
+//! services, and hides it from other users of the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
@@ -8,28 +8,28 @@ use std::path::{Path, PathBuf};
 
 use crate::{DEFAULT_DATA, Error};
 
-/// What every database that is not empty begins with
+/// The first bytes of every database that is not empty
 /// (<https://www.sqlite.org/fileformat.html#magic_header_string>).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// The files that SQLite keeps beside a database (<https://www.sqlite.org/tempfiles.html>). It
-/// deletes those that it does not need.
+/// The suffixes of the files that SQLite keeps beside a database
+/// (<https://www.sqlite.org/tempfiles.html>). It deletes those that it does not need.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// A data file that no other service uses while this exists.
 #[derive(Debug)]
 pub(crate) struct DataFile {
-    /// Without symbolic links, and UTF-8.
+    /// The path without symbolic links, in UTF-8.
     pub(crate) path: String,
     _lock: File,
 }
 
 impl DataFile {
-    /// Opens or creates the data file `path` and missing directories. Only the owner can read what
-    /// it creates. A data file that others could read before becomes the owner's alone, too.
+    /// Opens the data file `path`, or creates it with any missing directories. Only the owner can
+    /// read what this creates. An existing data file becomes readable only by its owner.
     ///
     /// # Errors
-    /// [`Error::DataInUse`] when another service uses the file, under any path. [`Error::Data`]
-    /// when it is not a data file; it is left unchanged.
+    /// [`Error::DataInUse`] if another service uses the file, under any path. [`Error::Data`] if it
+    /// is not a data file; it is left unchanged.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |problem: String| Error::Data { path: path.to_owned(), problem };
         let exists = check(path).map_err(failed)?;
@@ -46,7 +46,7 @@ impl DataFile {
         })?;
         restrict(&canonical).map_err(failed)?;
         if path == Path::new(DEFAULT_DATA) {
-            // Earlier versions made it readable for everyone.
+            // Earlier versions made the directory readable by everyone.
             let directory = path.parent().unwrap_or(path);
             fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
         }
@@ -61,7 +61,7 @@ impl DataFile {
 /// Returns whether there is a database at `path`.
 ///
 /// # Errors
-/// What is wrong when there is something else.
+/// What is wrong if there is something else.
 fn check(path: &Path) -> Result<bool, String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -70,21 +70,21 @@ fn check(path: &Path) -> Result<bool, String> {
                 return Err("it is a symbolic link to a file that does not exist".to_owned());
             }
             return match COMPANIONS.map(|suffix| with_suffix(path, suffix)).iter().find(exists) {
-                // SQLite would mistake it for a part of the new database, and delete it.
+                // SQLite would mistake it for part of the new database, and delete it.
                 Some(other) => Err(format!("{} is in the way", other.display())),
                 None => Ok(false),
             };
         }
         Err(error) => return Err(error.to_string()),
     };
-    // Checked before opening: to open a FIFO is to wait for a writer.
+    // Checks this before opening, because opening a FIFO waits for a writer.
     if metadata.is_dir() {
         return Err("it is a directory".to_owned());
     }
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
-    // A companion belongs to a database by its path only
+    // Only the path ties SQLite's files to their database
     // (https://www.sqlite.org/howtocorrupt.html#multiple_links_to_a_file).
     if metadata.nlink() > 1 {
         return Err("it has other names (hard links), under which others could use it".to_owned());
@@ -92,7 +92,7 @@ fn check(path: &Path) -> Result<bool, String> {
     let mut start = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| error.to_string())?;
-    // An empty file is an empty database: SQLite's own have no more before the first write.
+    // An empty file is an empty database: SQLite writes nothing before the first change.
     if !start.is_empty() && start != MAGIC {
         return Err("it is not a database".to_owned());
     }
@@ -104,7 +104,7 @@ fn exists(path: &&PathBuf) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Creates an empty file, and its directory, and returns its path without symbolic links.
+/// Creates an empty file and its directory. Returns the path without symbolic links.
 fn create(path: &Path) -> io::Result<PathBuf> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -113,9 +113,9 @@ fn create(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-/// Locks the data file with an empty file beside it. It does not lock the data file itself: SQLite
-/// uses `fcntl`, which conflicts with Rust's `flock` on some systems, and whose locks end when the
-/// process closes any handle of the file.
+/// Locks the data file by means of an empty file beside it. Does not lock the data file itself,
+/// because SQLite uses `fcntl`, which conflicts with Rust's `flock` on some systems, and whose
+/// locks end when the process closes any handle of the file.
 fn lock(path: &Path) -> Result<File, TryLockError> {
     let path = with_suffix(path, "-lock");
     let in_the_way = || io::Error::other(format!("{} is in the way", path.display()));
@@ -125,7 +125,7 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
         }
         _ => {}
     }
-    // Neither truncated nor written to.
+    // Does not truncate or change the file.
     let file = OpenOptions::new()
         .append(true)
         .create(true)
@@ -136,7 +136,7 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
     Ok(file)
 }
 
-/// Removes everybody else's permissions on the files of the database.
+/// Removes everyone else's permissions on the files of the database.
 fn restrict(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     for companion in COMPANIONS.map(|suffix| with_suffix(path, suffix)) {
@@ -172,7 +172,7 @@ mod tests {
         path.metadata().expect("there is such a file").permissions().mode() & 0o777
     }
 
-    /// Writes a file that begins as a database does.
+    /// Writes a file that begins like a database.
     fn database(path: &Path) {
         fs::write(path, [MAGIC.as_slice(), b"rest"].concat()).expect("the directory is writable");
     }

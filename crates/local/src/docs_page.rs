@@ -1,7 +1,7 @@
-//! The page at `/docs`, on which people try the API, and the specification that it shows, at
-//! `/openapi.yaml`. Both are outside the stage: they are no part of the API.
+//! The page at `/docs`, on which people try the API, and `/openapi.yaml`, the specification that it
+//! shows. Both are outside the stage, because they are not part of the API.
 //!
-//! The page is Swagger UI. Everything that it consists of is in this executable.
+//! The page is Swagger UI. All its files are in this executable.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
@@ -26,8 +26,8 @@ const SERVER: &str = "http://127.0.0.1:3000/test";
 const INDEX: &str = include_str!("docs_page/index.html");
 const SCRIPT: &str = include_str!("docs_page/page.js");
 
-/// What the page may do: show what this service serves, and use its API or a deployed stage of it.
-/// Swagger UI's style sheet has images as `data:` URLs.
+/// What the page may do: load files from this service, and call its API or a deployed stage.
+/// Swagger UI's style sheet contains images as `data:` URLs.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self' https://*.amazonaws.com https://*.amazonaws.com.cn; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -54,8 +54,8 @@ fn unpacked(name: &str) -> Option<Bytes> {
     Some(content.into())
 }
 
-/// Returns the response to a request for the page, for a part of it or for the specification;
-/// nothing if the request is for something else.
+/// Returns the response to a request for the page, for one of its files or for the specification.
+/// Returns `None` for any other request.
 pub(crate) fn respond(method: &Method, path: &str, stage: &str) -> Option<Response> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return None;
@@ -76,7 +76,7 @@ pub(crate) fn respond(method: &Method, path: &str, stage: &str) -> Option<Respon
     };
     let headers = [
         (CONTENT_TYPE, content_type),
-        // The next version of this service may listen on the same port.
+        // Another version of this service may listen on the same port later.
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (REFERRER_POLICY, "no-referrer"),
@@ -86,8 +86,8 @@ pub(crate) fn respond(method: &Method, path: &str, stage: &str) -> Option<Respon
     Some((headers, body).into_response())
 }
 
-/// Returns the specification with this service as its first server, by whatever name and port the
-/// reader reaches it.
+/// Returns the specification with this service as its first server. The server's URL is relative,
+/// so it works under any name and port.
 fn specification(stage: &str) -> String {
     SPECIFICATION.replacen(SERVER, &format!("/{stage}"), 1)
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whatever_the_page_names_is_served() {
+    async fn every_file_that_the_page_names_is_served() {
         let (content_type, page) = body("/docs").await;
         assert!(content_type.starts_with("text/html"), "{content_type}");
         let page = String::from_utf8(page.to_vec()).expect("UTF-8");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn other_requests_are_the_apis() {
+    fn other_requests_are_left_to_the_api() {
         for (method, path) in [
             (Method::POST, "/docs"),
             (Method::GET, "/docs/users"),

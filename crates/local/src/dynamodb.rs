@@ -18,7 +18,7 @@ use crate::data_file::DataFile;
 use crate::embedded::Embedded;
 use crate::template::{REGION, Table};
 
-/// The secret of the embedded DynamoDB's key, which is not checked: see [`Embedded`].
+/// The secret of the embedded DynamoDB's access key, which nobody checks: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
 /// How long a DynamoDB may take to respond to one request.
@@ -31,17 +31,16 @@ const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
 pub enum Database {
     /// In memory, until the service stops.
     Memory,
-    /// In this file, which is created when missing. One service at a time can use it.
+    /// In this file, which is created if it is missing. Only one service at a time can use it.
     File(PathBuf),
-    /// In the DynamoDB at this URL, with the credentials and region of the environment, if it has
-    /// any.
+    /// In the DynamoDB at this URL, with the environment's credentials and region, if it has any.
     Endpoint(String),
 }
 
-/// A DynamoDB that responds.
+/// The DynamoDB in use.
 pub(crate) struct DynamoDb {
     pub(crate) endpoint: String,
-    /// The environment variables with which the functions use it.
+    /// The environment variables that make the functions use it.
     pub(crate) environment: Vec<(&'static str, String)>,
     embedded: Option<Embedded>,
 }
@@ -91,13 +90,13 @@ impl DynamoDb {
         create_with(&client, &self.endpoint, table, &table.name).await
     }
 
-    /// Returns the access key id and the secret access key for an embedded one.
+    /// Returns the access key id and the secret access key, if the DynamoDB is embedded.
     pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         let embedded = self.embedded.as_ref()?;
         Some((&embedded.access_key_id, SECRET_ACCESS_KEY))
     }
 
-    /// Waits until an embedded database is closed. `stop`'s sender must be dropped before.
+    /// Waits until an embedded database is closed. Drop `stop`'s sender first.
     pub(crate) async fn stop(self) {
         if let Some(embedded) = self.embedded {
             embedded.stop().await;
@@ -105,7 +104,7 @@ impl DynamoDb {
     }
 }
 
-/// Returns the variables with which functions use the DynamoDB at `endpoint` as the caller would.
+/// Returns the variables that make functions use the DynamoDB at `endpoint` as the caller would.
 fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
     let caller = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
         .into_iter()
@@ -127,12 +126,12 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
 /// Creates a table named `name` with the schema of `table` in the DynamoDB at `endpoint`, and waits
 /// until it is active. An existing table stays unchanged. A new one is billed per request.
 ///
-/// Credentials and region come from the environment. Without any, placeholders are used, which
-/// DynamoDB Local accepts.
+/// Credentials and region come from the environment. If they are missing, placeholders are used,
+/// which DynamoDB Local accepts.
 ///
 /// # Errors
-/// [`Error::DynamoDb`] when the endpoint does not respond within 3 seconds, rejects the request, or
-/// needs more than a minute for the table.
+/// [`Error::DynamoDb`] if the endpoint does not respond within 3 seconds, rejects the request, or
+/// needs more than a minute to create the table.
 pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
     create_with(&client(endpoint)?, endpoint, table, name).await
 }

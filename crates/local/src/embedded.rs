@@ -1,5 +1,5 @@
-//! The embedded DynamoDB: dynoxide's engine behind an HTTP server of our own, because dynoxide's
-//! server accepts requests from web pages, and any signature.
+//! The embedded DynamoDB: dynoxide's engine behind an HTTP server of our own. dynoxide's server
+//! accepts requests from web pages, and any signature.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use crate::data_file::DataFile;
 use crate::server::{Limits, serve};
 use crate::{Error, STOP_TIMEOUT, guard};
 
-/// The largest request, in bytes
+/// The maximum size of a request, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Functions keep their connections while they wait for requests.
 const LIMITS: Limits = Limits { connections: 256, idle: Duration::from_mins(20) };
 
-/// An embedded DynamoDB that is served.
+/// A running embedded DynamoDB.
 pub(crate) struct Embedded {
     pub(crate) endpoint: String,
-    /// Whoever has it may use the database. Each run has another one.
+    /// Whoever knows it may use the database. Each run has a new one.
     pub(crate) access_key_id: String,
     server: JoinHandle<()>,
 }
@@ -46,7 +46,7 @@ impl Embedded {
     /// `file`, or a new one in memory.
     ///
     /// # Errors
-    /// [`Error::Data`] when the file cannot be used, [`Error::Listen`] when no port is free.
+    /// [`Error::Data`] if the file cannot be used, [`Error::Listen`] if no port is free.
     pub(crate) fn start(file: Option<DataFile>, stop: watch::Receiver<()>) -> Result<Self, Error> {
         let database = match &file {
             Some(file) => dynoxide::Database::new(&file.path),
@@ -64,8 +64,8 @@ impl Embedded {
         let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
-        // Runs on its own thread, because the database blocks its thread, and the gateway must not
-        // wait. The file is free when the database is closed.
+        // The database blocks its thread, so it has one of its own: the gateway must not wait. The
+        // lock on the file is released after the database is closed.
         let server = spawn_blocking(move || {
             runtime.block_on(front.serve(listener, stop));
             drop(runtime);
@@ -74,7 +74,7 @@ impl Embedded {
         Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
     }
 
-    /// Waits until the database is closed. `stop`'s sender must be dropped before.
+    /// Waits until the database is closed. Drop `stop`'s sender first.
     pub(crate) async fn stop(self) {
         let _ = self.server.await;
     }
@@ -87,7 +87,7 @@ struct Front {
 }
 
 impl Front {
-    /// Serves until `stop`'s sender is dropped, and requests in progress for a moment longer.
+    /// Serves requests until `stop`'s sender is dropped, and those in progress for a moment longer.
     async fn serve(
         self: Arc<Self>,
         listener: std::net::TcpListener,
@@ -108,8 +108,8 @@ impl Front {
         }
     }
 
-    /// Returns whether a request is signed with this run's key. The signature itself is not
-    /// checked: no other machine and no web page can know the key.
+    /// Returns whether a request names this run's access key. Does not check the signature, because
+    /// no other machine and no web page can know the key's id.
     fn is_authorized(&self, headers: &HeaderMap) -> bool {
         let id = headers
             .get(AUTHORIZATION)
@@ -133,7 +133,7 @@ async fn respond(
         return error(
             StatusCode::BAD_REQUEST,
             "UnrecognizedClientException",
-            "these are not the credentials of this run, which the service printed when it started",
+            "use the credentials of this run, which the service printed when it started",
         );
     }
     let operation = headers
@@ -160,7 +160,7 @@ fn error(status: StatusCode, name: &str, message: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], body).into_response()
 }
 
-/// Runs an operation, unless it is not one for tables and items.
+/// Runs an operation on tables or items. Returns `None` for any other operation.
 fn run(
     database: &dynoxide::Database,
     operation: &str,
@@ -192,7 +192,7 @@ fn json_call<Q: DeserializeOwned, R: Serialize>(
     operation: impl FnOnce(Q) -> dynoxide::Result<R>,
 ) -> dynoxide::Result<String> {
     let invalid = |error: serde_json::Error| {
-        // dynoxide's own types mark the errors of values that are well-formed but not valid.
+        // dynoxide's own types mark the errors of values that are well-formed but invalid.
         let message = error.to_string();
         let marks = ["VALIDATION:", "VALIDATION_REQUEST:", "VALIDATION_AS_READ:"];
         match marks.iter().find_map(|mark| message.strip_prefix(mark)) {

@@ -33,7 +33,7 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
         (TRACE_ID, trace_id.clone()),
     ];
     for (name, value) in added {
-        // All are printable, except what the client sent itself, which then stays unchanged.
+        // All values are printable, except perhaps the client's own, which then stay unchanged.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
@@ -119,7 +119,7 @@ pub(crate) fn event(
     })
 }
 
-/// Returns a time as in `04/Mar/2020:19:15:17 +0000`.
+/// Formats a time, as in `04/Mar/2020:19:15:17 +0000`.
 fn common_log_time(time: DateTime) -> String {
     // An HTTP date has the same parts: `Wed, 04 Mar 2020 19:15:17 GMT`.
     let date = time.fmt(DateTimeFormat::HttpDate).unwrap_or_default();
@@ -133,7 +133,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// Returns a new trace id as X-Ray builds it: a version, the time in seconds and 96 random bits, in
+/// Returns a new trace id in X-Ray's format: a version, the time in seconds and 96 random bits, in
 /// hexadecimal.
 pub(crate) fn new_trace_id() -> String {
     let seconds = DateTime::from(SystemTime::now()).secs();

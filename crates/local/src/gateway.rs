@@ -30,23 +30,24 @@ use crate::template::Template;
 use crate::throttle::Bucket;
 use crate::wire::Head;
 
-/// The largest body, the largest request line with headers, both in bytes, and the longest time of
-/// an invocation
+/// The maximum size of a body, and of a request line with headers, in bytes, and the maximum time
+/// of an invocation
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
-/// The largest event, in bytes, that Lambda accepts
+/// The maximum size of an event that Lambda accepts, in bytes
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
-/// How much of a body that is too large is read, so that its sender can read the response.
+/// How much of a body that is too large is read, in bytes, so that its sender can read the
+/// response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may wait for its next request.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The most connections: each is a file descriptor.
+/// The maximum number of connections. Each uses a file descriptor.
 const MAX_CONNECTIONS: usize = 512;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -60,7 +61,7 @@ pub(crate) struct Gateway {
     api_key: Option<String>,
     /// The origins whose pages may use the API.
     origins: Vec<String>,
-    /// One for each route, and then one for each mock, if the stage throttles requests.
+    /// One bucket for each route, and then one for each mock, if the stage throttles requests.
     buckets: Vec<Bucket>,
     key_bucket: Option<Bucket>,
     requests: RequestLog,
@@ -68,15 +69,15 @@ pub(crate) struct Gateway {
 
 /// Options of a gateway.
 pub(crate) struct GatewayOptions {
-    /// The address that it listens on.
+    /// The address that the gateway listens on.
     pub(crate) address: SocketAddr,
     pub(crate) api_key: Option<String>,
-    /// Whether it throttles requests as the stage does.
+    /// Whether the gateway throttles requests as the stage does.
     pub(crate) throttled: bool,
     pub(crate) requests: RequestLog,
 }
 
-/// Why no function responds to a request.
+/// Why a request does not reach a function, or gets no response from it.
 enum Failure {
     Gateway(GatewayError),
     Guard(Rejection),
@@ -172,7 +173,7 @@ impl Gateway {
             self.functions.log_line(function, "the function did not respond in 29 seconds");
             return Err(GatewayError::IntegrationTimeout);
         };
-        // Lambda reports a function that it stops at its own, shorter timeout as one that failed.
+        // Lambda reports a function that exceeds its own, shorter timeout as one that failed.
         let response = response.map_err(|error: InvokeError| {
             self.functions.log_line(function, &error.to_string());
             GatewayError::BadGateway
@@ -180,7 +181,7 @@ impl Gateway {
         http_response(&response).ok_or_else(|| {
             self.functions.log_line(
                 function,
-                "the function's response is not that of a Lambda proxy integration",
+                "the function's response is not valid for a Lambda proxy integration",
             );
             GatewayError::BadGateway
         })
@@ -197,7 +198,7 @@ impl Gateway {
         }
     }
 
-    /// Counts a request for the method with this index.
+    /// Counts a request against the throttle of the method with this index.
     fn throttle(&self, index: usize) -> Result<(), GatewayError> {
         match self.buckets.get(index) {
             Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
@@ -217,7 +218,7 @@ impl Gateway {
         }
     }
 
-    /// Returns the response to bytes that hyper rejects as a request.
+    /// Returns the response to bytes that hyper does not accept as a request.
     fn protocol_error(&self, status: StatusCode) -> Vec<u8> {
         let message = match status {
             StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
@@ -247,7 +248,7 @@ async fn respond(
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
     if head.chunked {
-        // `wire.rs` cannot tell where the next request begins.
+        // `wire.rs` cannot know where the next request begins.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     served.finish(&mut response, start.elapsed()).await;
@@ -255,7 +256,7 @@ async fn respond(
     response
 }
 
-/// Checks what the head of a request shows.
+/// Checks the size and the framing of a request, as its head shows them.
 fn check_head(head: Head) -> Result<(), GatewayError> {
     if head.ambiguous {
         let message = "send either Content-Length or Transfer-Encoding, not both";
@@ -268,8 +269,8 @@ fn check_head(head: Head) -> Result<(), GatewayError> {
     Ok(())
 }
 
-/// Reads a whole body. One that is too large is read and discarded, up to a limit: a client that is
-/// still sending would see a broken connection instead of the response.
+/// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
+/// that is still sending would see a broken connection instead of the response.
 async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
     let announced = headers
         .get(CONTENT_LENGTH)
@@ -284,7 +285,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
             std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
         {
             let frame = frame.map_err(|_| {
-                let message = "the body is incomplete, or its encoding is not valid";
+                let message = "the body is incomplete, or its encoding is invalid";
                 GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned())
             })?;
             let Ok(data) = frame.into_data() else { continue };

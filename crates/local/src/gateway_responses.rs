@@ -1,5 +1,5 @@
-//! API Gateway's own responses, as the template's `x-amazon-apigateway-gateway-responses` define
-//! them.
+//! API Gateway's own responses, as the template defines them in
+//! `x-amazon-apigateway-gateway-responses`.
 //!
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-gatewayResponse-definition.html>
 
@@ -14,7 +14,7 @@ use crate::Error;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const HEADER_PREFIX: &str = "gatewayresponse.header.";
-/// The body where the template defines none.
+/// The body if the template defines none.
 const DEFAULT_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
 /// Why API Gateway rejects a request, or has no response to it.
@@ -32,12 +32,12 @@ pub(crate) enum GatewayError {
     BadGateway,
     /// The function did not respond within API Gateway's timeout.
     IntegrationTimeout,
-    /// The request is not valid HTTP, or larger than a limit: the status, and what to do.
+    /// The request is invalid HTTP, or exceeds a limit. The parts are the status, and what to do.
     Protocol(StatusCode, String),
 }
 
 impl GatewayError {
-    /// Returns the response type, the status, the message and the name in `x-amzn-ErrorType`
+    /// Returns the response type, the status, the message, and the name for `x-amzn-ErrorType`
     /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>).
     fn properties(&self) -> (&'static str, StatusCode, &str, &'static str) {
         match self {
@@ -81,7 +81,7 @@ impl GatewayError {
     }
 }
 
-/// Every response that the template defines, by response type.
+/// The responses that the template defines, by response type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayResponses(BTreeMap<String, GatewayResponse>);
 
@@ -110,7 +110,7 @@ impl GatewayResponses {
     /// Reads the definitions.
     ///
     /// # Errors
-    /// [`Error::Template`] when a definition uses something that this service does not support.
+    /// [`Error::Template`] if a definition uses something that this service does not support.
     pub(crate) fn new(definitions: Option<&Value>) -> Result<Self, Error> {
         let Some(definitions) = definitions else { return Ok(Self::default()) };
         let problem = |problem: String| {
@@ -124,7 +124,7 @@ impl GatewayResponses {
                 let valid = HeaderName::try_from(name).is_ok()
                     && value.is_some_and(|value| HeaderValue::try_from(value).is_ok());
                 if !valid {
-                    return Err(problem(format!("{kind} has a header that is no literal")));
+                    return Err(problem(format!("{kind} has a header that is not a literal")));
                 }
             }
             for template in response.response_templates.values() {
@@ -136,7 +136,7 @@ impl GatewayResponses {
         Ok(Self(responses))
     }
 
-    /// Returns the response to an error, by its own definition or its class's default.
+    /// Returns the response to an error, from its own definition or the default of its class.
     pub(crate) fn render(&self, error: &GatewayError) -> Rendered {
         let (kind, status, message, name) = error.properties();
         let default = if status.is_server_error() { "DEFAULT_5XX" } else { "DEFAULT_4XX" };
@@ -157,7 +157,7 @@ impl GatewayResponses {
     }
 }
 
-/// Substitutes the error's message, as JSON, in a response template
+/// Inserts the error's message, as JSON, into a response template
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html#context-variable-reference>).
 fn render(template: &str, message: &str) -> String {
     template.replace("$context.error.messageString", &Value::from(message).to_string())
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_that_is_not_supported_is_an_error_of_the_template() {
+    fn an_unsupported_definition_is_an_error_of_the_template() {
         for definition in [
             json!({"responseTemplates": {"application/json": "$context.authorizer.claims"}}),
             json!({"responseParameters": {"gatewayresponse.header.X": "context.requestId"}}),

@@ -1,8 +1,8 @@
 //! Decides by `Host` and `Origin` which requests are served at all.
 //!
 //! A browser is the one program on a machine that sends requests on behalf of strangers. A page
-//! can reach a loopback port by its address, or by a name of its own that resolves to loopback
-//! (DNS rebinding). It cannot forge the headers that are checked here.
+//! can reach a loopback port by its address, or by a domain name of its own that resolves to
+//! loopback (DNS rebinding). It cannot forge the headers that are checked here.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,12 +22,12 @@ pub(crate) struct Rejection {
     pub(crate) message: String,
 }
 
-/// Checks a request to the gateway, which listens on `address`. Pages of `allowed_origins` may
-/// use it, where `*` stands for any origin, and so may its own pages.
+/// Checks a request to the gateway, which listens on `address`. Its own pages may use it, and so
+/// may pages of `allowed_origins`, where `*` means any origin.
 ///
 /// # Errors
-/// [`Rejection`] when a request to a loopback service names another host, or when a page of another
-/// origin sends it.
+/// [`Rejection`] if a request to a loopback service names another host, or if a page of another
+/// origin sent it.
 pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
@@ -37,7 +37,7 @@ pub(crate) fn check(
     let host = host(headers);
     if address.is_loopback() {
         let names = [host, uri.authority().map(Authority::as_str)];
-        // A request without any name, which HTTP/1.0 allows, comes from no browser.
+        // A request without any name, which HTTP/1.0 allows, is not from a browser.
         if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
             return Err(Rejection {
                 code: "HostNotAllowed",
@@ -66,11 +66,11 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks a request to an internal server, which listens on `address`: one for programs, to which
-/// a browser never has a reason to talk.
+/// Checks a request to an internal server, which listens on `address`. Such a server is for
+/// programs; a browser never has a reason to use it.
 ///
 /// # Errors
-/// [`Rejection`] when a browser may have sent the request, or when it is addressed to another host.
+/// [`Rejection`] if a browser may have sent the request, or if it names another host.
 pub(crate) fn check_internal(
     uri: &Uri,
     headers: &HeaderMap,
@@ -96,8 +96,8 @@ pub(crate) fn check_internal(
     Ok(())
 }
 
-/// Returns the `Host` of a request. Returns an empty one, which is no loopback name, if there are
-/// several, because none of them can be trusted.
+/// Returns the `Host` of a request. If there are several, none can be trusted, so this returns an
+/// empty one, which is not a loopback name.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next()?;
@@ -107,8 +107,8 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     Some(host.to_str().unwrap_or_default())
 }
 
-/// Returns whether a name, with or without a port, can only mean this machine. Names that end in
-/// `.localhost` do so by <https://www.rfc-editor.org/rfc/rfc6761#section-6.3>.
+/// Returns whether a name, with or without a port, can only mean this machine, as names that end in
+/// `.localhost` do (<https://www.rfc-editor.org/rfc/rfc6761#section-6.3>).
 fn is_loopback(name: &str) -> bool {
     let Ok(authority) = name.parse::<Authority>() else { return false };
     if authority.as_str().contains('@') {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_internal_port_rejects_what_browsers_send() {
+    fn an_internal_port_rejects_requests_that_browsers_send() {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
         let uri = Uri::from_static("/");
         let check = |pairs: &[(&'static str, &'static str)]| {

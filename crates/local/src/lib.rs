@@ -1,10 +1,10 @@
 //! The whole User Profile API on one machine, for development and tests. It stands in for API
 //! Gateway, Lambda and DynamoDB.
 //!
-//! The gateway turns a request into a REST proxy event, and passes it to a pool of processes. These
-//! run the deployed executables, invoked through Lambda's Runtime API, and use an embedded
-//! DynamoDB. Routes, functions, the table and API Gateway's own responses come from the SAM
-//! template.
+//! The gateway turns a request into a REST proxy event, and passes the event to a pool of
+//! processes. The processes run the deployed executables, which are invoked through Lambda's
+//! Runtime API and use an embedded DynamoDB. Routes, functions, the table and API Gateway's own
+//! responses come from the SAM template.
 
 mod data_file;
 mod docs_page;
@@ -48,27 +48,27 @@ use dynamodb::DynamoDb;
 use gateway::{Gateway, GatewayOptions};
 use processes::Processes;
 
-/// The data file where none is chosen.
+/// The default data file.
 pub const DEFAULT_DATA: &str = ".data/users.db";
 
-/// How long busy connections may delay the end of the service.
+/// How long busy connections may delay stopping the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Receives each line that a function prints, or that the service logs about it: the name of the
-/// function's executable, then the line.
+/// Receives each line that a function prints, or that the service logs about it. The arguments are
+/// the name of the function's executable, and the line.
 pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 /// Options of a service.
 pub struct Options {
-    /// Describes the service.
+    /// The template that describes the service.
     pub template: Template,
-    /// The directory of the function executables.
+    /// The directory of the functions' executables.
     pub functions: PathBuf,
     /// Where the users are kept.
     pub database: Database,
     /// The address to listen on. Port 0 stands for any free port.
     pub address: SocketAddr,
-    /// The most processes of one function. Further requests wait.
+    /// The maximum number of processes of one function. Further requests wait.
     pub instances: u16,
     /// Whether the service throttles requests as the stage does.
     pub throttled: bool,
@@ -79,7 +79,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns options for tests: data in memory, a free port on loopback, at most 10 processes for
+    /// Returns options for tests: data in memory, a free loopback port, at most 10 processes for
     /// each function, no throttle, no logs.
     #[must_use]
     pub fn new(template: Template, functions: PathBuf) -> Self {
@@ -96,7 +96,7 @@ impl Options {
     }
 }
 
-/// Why a service could not be started. Each message says what to do.
+/// Why a service could not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A parameter of the template has an invalid value.
@@ -107,7 +107,7 @@ pub enum Error {
     Template(String),
     /// A function's executable is missing.
     #[error(
-        "the function {} is not built: run `make run`, or first `cargo build --workspace --bins`",
+        "the function {} is not built: run `make run`, or `cargo build --workspace --bins` first",
         executable.display()
     )]
     NotBuilt {
@@ -120,8 +120,8 @@ pub enum Error {
         /// The port.
         port: u16,
     },
-    /// The address cannot be listened on for another reason.
-    #[error("cannot listen on this address, choose another with HOST= or PORT=: {0}")]
+    /// The service cannot listen on the address for another reason.
+    #[error("cannot listen on this address: {0}; choose another with HOST= or PORT=")]
     Listen(io::Error),
     /// Another local service uses the data file.
     #[error(
@@ -157,7 +157,7 @@ pub enum Error {
     },
 }
 
-/// A running service. Dropping it ends it as well, but does not wait for the end.
+/// A running service. Dropping it stops it too, but does not wait until it has stopped.
 pub struct Service {
     url: String,
     table: String,
@@ -165,7 +165,7 @@ pub struct Service {
     dynamodb: DynamoDb,
     functions: Arc<Processes>,
     server: JoinHandle<()>,
-    /// Everything that runs holds a receiver, and ends when this is dropped.
+    /// Every task holds a receiver, and ends when this is dropped.
     stop: watch::Sender<()>,
 }
 
@@ -174,7 +174,7 @@ impl Service {
     /// Function processes start with the first requests.
     ///
     /// # Errors
-    /// Any [`Error`].
+    /// Any variant of [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
         let Options {
             template,
@@ -217,7 +217,7 @@ impl Service {
         Ok(Self { url, table, api_key, dynamodb, functions, server, stop })
     }
 
-    /// Returns the API's URL with its stage, such as `http://127.0.0.1:3000/test`.
+    /// Returns the API's URL with the stage, such as `http://127.0.0.1:3000/test`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -243,7 +243,7 @@ impl Service {
         self.dynamodb.credentials()
     }
 
-    /// Returns the key that requests need, if the template asks for one.
+    /// Returns the key that requests must carry, if the template requires one.
     #[must_use]
     pub fn api_key(&self) -> Option<&str> {
         self.api_key.as_deref()
@@ -256,13 +256,13 @@ impl Service {
     }
 
     /// Invokes the function with this logical id directly, as Lambda's `Invoke` does, with any JSON
-    /// as its event. Returns its response, which is JSON.
+    /// as the event. Returns the function's response, which is JSON.
     ///
     /// # Errors
-    /// Any [`InvokeError`].
+    /// Any variant of [`InvokeError`].
     ///
     /// # Panics
-    /// When there is no such function.
+    /// If there is no such function.
     pub async fn invoke(&self, function: &str, event: String) -> Result<String, InvokeError> {
         let invocation = Invocation {
             event: event.into(),
@@ -280,7 +280,7 @@ impl Service {
     }
 
     /// Stops the service: ends every function process, even a busy one, and closes the database.
-    /// Returns when everything has ended.
+    /// Returns when all of it has stopped.
     pub async fn stop(self) {
         let Self { dynamodb, functions, mut server, stop, .. } = self;
         drop(stop);

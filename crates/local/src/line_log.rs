@@ -1,5 +1,5 @@
 //! Writes lines to standard output from a separate thread. The service continues even if nobody
-//! reads them, as when Ctrl-S holds a terminal.
+//! reads them, for example because Ctrl-S paused the terminal.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// How many lines can wait to be written.
+/// How many lines may wait to be written.
 const CAPACITY: usize = 1024;
-/// The longest line that is kept, in bytes.
+/// The maximum size of a line, in bytes. Longer lines are cut.
 const MAX_LINE: usize = 16 * 1024;
 
 /// A log. Its clones write to the same output.
@@ -22,7 +22,7 @@ pub(crate) struct LineLog {
 
 enum Line {
     Text(String),
-    /// Everything before it was written.
+    /// Notifies the sender once everything before it is written.
     Flush(SyncSender<()>),
 }
 
@@ -40,7 +40,7 @@ impl LineLog {
         log
     }
 
-    /// Writes a line as soon as it can be written, or drops it when too many are waiting.
+    /// Queues a line, or drops it if too many are waiting.
     pub(crate) fn line(&self, mut line: String) {
         if line.len() > MAX_LINE {
             line.truncate(line.floor_char_boundary(MAX_LINE));
@@ -51,7 +51,7 @@ impl LineLog {
         }
     }
 
-    /// Waits at most `patience` until the lines so far are written.
+    /// Waits until the lines so far are written, but at most for `patience`.
     pub(crate) fn flush(&self, patience: Duration) {
         let (sender, written) = sync_channel(1);
         if self.lines.try_send(Line::Flush(sender)).is_ok() {
@@ -74,7 +74,7 @@ fn write(mut output: impl Write, lines: &Receiver<Line>, dropped: &AtomicU64) {
         }
         let count = dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(output, "({count} lines were dropped, because nobody read them)");
+            let _ = writeln!(output, "({count} lines were dropped because nobody read them)");
         }
     }
 }

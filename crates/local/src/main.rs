@@ -21,9 +21,9 @@ use settings::{Settings, USAGE};
 
 /// The template that describes the service. `make` starts the program where the Makefile is.
 const TEMPLATE: &str = "template.yaml";
-/// How many files and connections the service may need at once. Some systems allow 256.
+/// How many open files and connections the service may need. Some systems allow only 256.
 const OPEN_FILES: u64 = 4096;
-/// How long to wait until the last lines are written.
+/// How long to wait for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[tokio::main]
@@ -54,7 +54,7 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
     let mut template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
     if !settings.parameters.contains_key("LogLevel") {
-        // Each request has a line of the service's own already.
+        // The service already prints a line for each request.
         for function in template.functions.values_mut() {
             function.log_level = Some("WARN".to_owned());
         }
@@ -82,13 +82,13 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     signals.next().await;
     tokio::select! {
         () = service.stop() => {}
-        // A second signal means that nobody wants to wait.
+        // After a second signal, it does not wait.
         () = signals.next() => {}
     }
     Ok(())
 }
 
-/// Returns a request as one line: `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
+/// Formats a request as one line, such as `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
 fn request_line(served: &Served, colored: bool) -> String {
     let time = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
     let Served { method, path, status, code, duration, hint } = served;
@@ -106,7 +106,7 @@ fn request_line(served: &Served, colored: bool) -> String {
     format!("{time} {method} {path} {outcome} {} ms{hint}", duration.as_millis())
 }
 
-/// Raises the limit of open files if the system allows it. The service works without.
+/// Raises the limit on open files, if the system allows it. The service also works without that.
 fn raise_open_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));

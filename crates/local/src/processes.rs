@@ -22,7 +22,7 @@ use crate::runtime_api::{Invocation, RuntimeApi};
 use crate::template::{ACCOUNT_ID, Function, REGION};
 use crate::{Error, Logs};
 
-/// How long a process may take until it asks for its first invocation
+/// How long a process may take to ask for its first invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,7 +35,7 @@ const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
     /// The function's process cannot be started.
-    #[error("the function's process cannot be run: {0}")]
+    #[error("the function's process cannot be started: {0}")]
     Process(io::Error),
     /// The function reported this error instead of a response. Its process continues.
     #[error("the function failed: {0}")]
@@ -43,10 +43,10 @@ pub enum InvokeError {
     /// The function's process ended.
     #[error("the function's process ended ({0}) before it responded")]
     Crashed(ExitStatus),
-    /// The function's time ran out, and its process was ended.
+    /// The function exceeded its timeout, and its process was ended.
     #[error("the function did not respond in time")]
     TimedOut,
-    /// The service is stopped.
+    /// The service is stopping.
     #[error("the service is stopping")]
     Stopped,
 }
@@ -57,12 +57,12 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Prepares the functions, by logical id, whose executables are in `directory`. Their processes
-    /// start when they are needed, at most `instances` of each function, and end soon after
-    /// `stop`'s sender is dropped.
+    /// Prepares `functions`, by logical id, whose executables are in `directory`. Their processes
+    /// start when needed, at most `instances` for each function, and end soon after `stop`'s sender
+    /// is dropped.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when an executable is missing.
+    /// [`Error::NotBuilt`] if an executable is missing.
     pub(crate) fn new(
         functions: &BTreeMap<String, Function>,
         directory: &Path,
@@ -100,11 +100,11 @@ impl Processes {
         Ok(Self { pools })
     }
 
-    /// Invokes the function with this logical id, and waits while all its instances are busy.
-    /// Dropping the future stops the wait, but not an invocation that has begun.
+    /// Invokes the function with this logical id. Waits while all its instances are busy. Dropping
+    /// the future ends the wait, but not an invocation that has begun.
     ///
     /// # Panics
-    /// When there is no such function.
+    /// If there is no such function.
     pub(crate) async fn invoke(
         &self,
         function: &str,
@@ -114,7 +114,7 @@ impl Processes {
         let Ok(permit) = Arc::clone(&pool.permits).acquire_owned().await else {
             return Err(InvokeError::Stopped);
         };
-        // A separate task, so that the process finishes its work even if the client disconnects.
+        // In a separate task, the process finishes its work even if the client disconnects.
         let invocation = tokio::spawn(async move {
             let response = pool.invoke(&invocation).await;
             drop(permit);
@@ -134,10 +134,10 @@ impl Processes {
         self.pools.values().map(|pool| pool.started.load(Relaxed)).sum()
     }
 
-    /// Waits until every process has ended. `stop`'s sender must be dropped before.
+    /// Waits until every process has ended. Drop `stop`'s sender first.
     pub(crate) async fn stop(&self) {
         for pool in self.pools.values() {
-            // All permits are free once each busy instance has been ended.
+            // All permits are free once every busy instance has ended.
             let _ = pool.permits.acquire_many(pool.instances.into()).await;
             let idle = std::mem::take(&mut *pool.idle());
             for mut instance in idle {
@@ -154,7 +154,7 @@ struct Pool {
     variables: BTreeMap<String, String>,
     logs: Logs,
     instances: u16,
-    /// One for each instance that may work. Waiting invocations are served in order.
+    /// One permit for each instance that may work. Waiting invocations are served in order.
     permits: Arc<Semaphore>,
     /// The most recently used one is last.
     idle: Mutex<Vec<Instance>>,
@@ -188,8 +188,8 @@ impl Pool {
         self.idle.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Returns the idle instance that was used last, still runs, and has the current executable.
-    /// Ends the others.
+    /// Returns the most recently used idle instance that still runs and has the current executable.
+    /// Ends those that do not.
     fn take_idle(&self) -> Option<Instance> {
         let mut idle = self.idle();
         while let Some(mut instance) = idle.pop() {
@@ -200,13 +200,13 @@ impl Pool {
         None
     }
 
-    /// Returns whether the instance was started from the current executable, which may be missing
-    /// for a moment while it is rebuilt.
+    /// Returns whether the instance was started from the current executable. The executable may be
+    /// missing for a moment while it is rebuilt.
     fn is_current(&self, instance: &Instance) -> bool {
         Version::of(&self.executable).is_ok_and(|version| version == instance.version)
     }
 
-    /// Makes the instance idle if its process still runs: if it responded itself.
+    /// Keeps the instance as idle if its process still runs, which it does if it responded itself.
     fn keep(
         &self,
         instance: Instance,
@@ -240,8 +240,8 @@ impl Pool {
         }
     }
 
-    /// Starts a process, and returns it with the version of its executable. Waits for an executable
-    /// that is being built.
+    /// Starts a process, and returns it with the version of its executable. Waits while the
+    /// executable is being built.
     async fn spawn(&self, api: &RuntimeApi) -> io::Result<(Version, Child)> {
         let give_up = Instant::now() + BUILD_TIMEOUT;
         loop {
@@ -269,13 +269,14 @@ impl Pool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches a whole process group. The service ends these itself.
+            // Ctrl-C in a terminal reaches a whole process group. The service ends its processes
+            // itself.
             .process_group(0)
             .kill_on_drop(true);
         command
     }
 
-    /// Copies what a process prints to the log, until it closes `output`.
+    /// Copies the output of a process to the log, until the process closes it.
     fn forward(&self, output: impl AsyncRead + Unpin + Send + 'static) {
         let (name, logs) = (self.function.executable.clone(), Arc::clone(&self.logs));
         tokio::spawn(async move {
@@ -287,7 +288,7 @@ impl Pool {
     }
 }
 
-/// Returns whether an executable cannot be started because it is being written.
+/// Returns whether an executable could not be started because it is being written.
 fn is_being_built(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy)
 }
@@ -331,7 +332,7 @@ impl Instance {
         let outcome = async {
             match outcome.await {
                 Ok(outcome) => outcome,
-                // The process broke off within its response: it is ending.
+                // The process stopped in the middle of its response: it is ending.
                 Err(_) => pending().await,
             }
         };
@@ -339,7 +340,7 @@ impl Instance {
     }
 
     /// Returns the result of `work`, unless the process ends, `limit` passes or the service stops
-    /// first. Ends the process in these cases.
+    /// first. In these cases, ends the process.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -360,14 +361,14 @@ impl Instance {
 
     /// Ends the process, and waits for its end.
     async fn kill(&mut self) {
-        // It fails only when the process has ended already.
+        // This fails only if the process has already ended.
         let _ = self.process.kill().await;
     }
 }
 
 /// Returns the variables that Lambda sets
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>),
-/// and the caller's variables for the log and trusted certificates.
+/// and the caller's variables for logging and trusted certificates.
 fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String, String> {
     let passed_through = [
         "AWS_LAMBDA_LOG_FORMAT",

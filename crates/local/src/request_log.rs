@@ -1,4 +1,4 @@
-//! What the log shows of a served request.
+//! What the log shows about a served request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-/// Receives each request that was served.
+/// Receives each served request.
 pub type RequestLog = Arc<dyn Fn(&Served) + Send + Sync>;
 
-/// The longest path that is shown, in characters.
+/// The maximum length of a path in the log, in characters.
 const MAX_PATH: usize = 200;
 
 /// A request and its response.
@@ -20,15 +20,16 @@ const MAX_PATH: usize = 200;
 pub struct Served {
     /// The method.
     pub method: String,
-    /// The path and query, without the stage if they begin with it. All of it is printable.
+    /// The path and query, without the stage if the path begins with it. All characters are
+    /// printable.
     pub path: String,
     /// The status of the response.
     pub status: u16,
-    /// The code of an error, if the response is one.
+    /// The error code, if the response is an error.
     pub code: Option<String>,
-    /// How long it took.
+    /// How long the response took.
     pub duration: Duration,
-    /// What may be wrong with the request, if there is a guess.
+    /// What may be wrong with the request, if that can be guessed.
     pub hint: Option<String>,
 }
 
@@ -55,7 +56,7 @@ impl Served {
     pub(crate) fn unreadable(status: StatusCode, body: &str) -> Self {
         Self {
             method: "-".to_owned(),
-            path: "(no valid request)".to_owned(),
+            path: "(invalid request)".to_owned(),
             status: status.as_u16(),
             code: code(body.as_bytes()),
             duration: Duration::ZERO,
@@ -69,7 +70,7 @@ impl Served {
         self.status = status.as_u16();
         self.duration = duration;
         if status.is_client_error() || status.is_server_error() {
-            // The body is in memory already.
+            // The body is already in memory.
             let body = std::mem::take(response.body_mut());
             let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
             self.code = code(&body);
@@ -83,7 +84,7 @@ impl Served {
     }
 }
 
-/// Returns the code of an error.
+/// Returns the code in the body of an error.
 fn code(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Error {
@@ -93,7 +94,7 @@ fn code(body: &[u8]) -> Option<String> {
     Some(printable(&code, 50))
 }
 
-/// Returns at most `length` characters of a text, without those that control a terminal.
+/// Returns at most `length` characters of a text. Replaces those that control a terminal.
 fn printable(text: &str, length: usize) -> String {
     let mut printable: String = text
         .chars()

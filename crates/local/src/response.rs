@@ -20,12 +20,12 @@ struct ProxyResponse {
     multi_value_headers: Option<BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     body: Option<String>,
-    /// Has no effect: an API without binary media types passes base64 on as text.
+    /// Has no effect: an API without binary media types passes on base64 as text.
     #[serde(default, rename = "isBase64Encoded")]
     _is_base64_encoded: bool,
 }
 
-/// Returns the HTTP response for a function's response, unless that is malformed.
+/// Converts a function's response into an HTTP response, unless it is malformed.
 pub(crate) fn http_response(response: &[u8]) -> Option<Response> {
     let response: ProxyResponse = serde_json::from_slice(response).ok()?;
     let mut headers = HeaderMap::new();

@@ -6,7 +6,7 @@ use axum::http::Method;
 
 use crate::template::{Mock, Route};
 
-/// A method of the API, on a resource.
+/// A method of a resource of the API.
 pub(crate) trait Operation {
     /// Returns the HTTP method, in capital letters.
     fn method(&self) -> &str;
@@ -34,7 +34,7 @@ impl Operation for Mock {
     }
 }
 
-/// A request's path, and the operation it is for.
+/// The operation that a request is for, and the request's path.
 #[derive(Debug)]
 pub(crate) struct Matched<'a, O = Route> {
     pub(crate) operation: &'a O,
@@ -61,8 +61,8 @@ impl<'a, O: Operation> Matched<'a, O> {
     }
 }
 
-/// Finds the operation that a request is for. Compares paths as they are sent, percent-encoded, but
-/// ignores trailing slashes, as API Gateway does.
+/// Finds the operation that a request is for. Like API Gateway, it compares paths as they are sent,
+/// percent-encoded, but ignores trailing slashes.
 pub(crate) fn find<'a, O: Operation>(
     stage: &str,
     operations: &'a [O],

@@ -24,7 +24,7 @@ use crate::guard;
 use crate::server::{Limits, Peer, serve};
 use crate::wire::Connection;
 
-/// The largest response of a function, in bytes, that Lambda accepts.
+/// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;
 
 /// A process keeps its one connection while it works.
@@ -48,10 +48,10 @@ pub struct Invocation {
     pub trace_id: String,
 }
 
-/// The response of a function, or the error that it reported, as JSON text.
+/// A function's response, or the error that it reported, as JSON text.
 pub(crate) type Outcome = Result<Bytes, String>;
 
-/// The API of one process. It has its own address, which identifies the process.
+/// The Runtime API for one process. Its address identifies the process.
 pub struct RuntimeApi {
     address: SocketAddr,
     process: Arc<Process>,
@@ -59,7 +59,7 @@ pub struct RuntimeApi {
     _stop: watch::Sender<()>,
 }
 
-/// What is known of the process.
+/// What the API knows about its process.
 struct Process {
     function_arn: String,
     /// Set when the process asks for its first invocation, or reports why it cannot.
@@ -75,7 +75,7 @@ struct Slots {
     offered: Option<Offer>,
     /// The process works on it, under this request id.
     running: Option<(String, oneshot::Sender<Outcome>)>,
-    /// The connection on which it was handed out last.
+    /// The connection on which an invocation was last handed out.
     connection: Option<Arc<Connection>>,
 }
 
@@ -91,7 +91,7 @@ impl RuntimeApi {
     /// Starts the API for a process of the function with this ARN, on a free loopback port.
     ///
     /// # Errors
-    /// When no port is free.
+    /// If no port is free.
     pub async fn start(function_arn: String) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -123,14 +123,14 @@ impl RuntimeApi {
     /// Waits until the process asks for its first invocation.
     ///
     /// # Errors
-    /// What the process reports instead, as JSON text.
+    /// The error that the process reports instead, as JSON text.
     pub fn initialised(&self) -> impl Future<Output = Result<(), String>> + use<> {
         let process = Arc::clone(&self.process);
         async move { process.initialised.wait().await.clone() }
     }
 
-    /// Gives the process an invocation as soon as it asks for one. The receiver fails when the
-    /// process breaks off within its response.
+    /// Gives the process an invocation as soon as it asks for one. The receiver fails if the
+    /// process stops in the middle of its response.
     pub fn offer(
         &self,
         invocation: &Invocation,
@@ -148,8 +148,8 @@ impl RuntimeApi {
         receiver
     }
 
-    /// Returns whether a process that has ended did not read its invocation, so that another one
-    /// can serve it. The system resets a connection that is closed with unread data.
+    /// Returns whether the process, which has ended, did not read its invocation. Then another
+    /// process can serve it. The system resets a connection that is closed with unread data.
     pub(crate) fn unfetched(&self) -> bool {
         let slots = self.process.lock();
         slots.offered.is_some()
@@ -168,8 +168,7 @@ impl Process {
         self.invocation.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Returns the response that hands out the offered invocation, if there is one, on
-    /// `connection`.
+    /// Returns the response that hands out the offered invocation on `connection`, if there is one.
     fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
         let offer = slots.offered.take()?;
@@ -196,7 +195,7 @@ impl Process {
     }
 }
 
-/// Lets only requests through that no browser sends.
+/// Rejects requests that a browser may have sent.
 async fn only_programs(
     State(address): State<SocketAddr>,
     request: Request,
@@ -212,11 +211,11 @@ async fn only_programs(
 }
 
 async fn next(State(process): State<Arc<Process>>, Extension(peer): Extension<Peer>) -> Response {
-    // Set already, except by the first request.
+    // Fails after the first request, because the value is already set.
     let _ = process.initialised.set(Ok(()));
     loop {
         if peer.connection.is_closed() {
-            // The connection is closed. Another one may be waiting.
+            // Another connection may be waiting.
             process.offered.notify_one();
             return StatusCode::BAD_REQUEST.into_response();
         }
@@ -237,7 +236,7 @@ async fn response(
     };
     match body {
         Ok(body) => {
-            // Nobody waits for it any more when the invocation has just timed out.
+            // Fails if the invocation has just timed out.
             let _ = outcome.send(Ok(body));
             status(StatusCode::ACCEPTED, ACCEPTED)
         }
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_fetches_what_it_is_offered_and_answers_once() {
+    async fn a_process_fetches_an_offered_invocation_and_responds_once() {
         let api = start().await;
         let outcome = offer(&api);
         assert!(api.unfetched());
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_asks_early_gets_what_is_offered_later() {
+    async fn a_process_that_asks_early_gets_the_invocation_that_is_offered_later() {
         let api = start().await;
         let invocation = async {
             api.initialised().await.expect("the process asks");
@@ -392,9 +391,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_invocation_that_nobody_read_is_known_to_be_unfetched() {
+    async fn an_invocation_that_the_process_did_not_read_is_unfetched() {
         let api = start().await;
-        // Asks, reads nothing, and goes away: before the invocation is there, and after.
+        // The process asks, reads nothing, and goes away before or after the invocation is offered.
         for offered_first in [false, true] {
             let ask =
                 b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -415,7 +414,7 @@ mod tests {
             };
             assert!(api.unfetched());
             drop(outcome);
-            // The next one to ask gets it where it was not handed out.
+            // Otherwise, the next process would get the invocation that was not handed out.
             api.process.lock().offered = None;
         }
     }

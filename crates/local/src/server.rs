@@ -23,20 +23,20 @@ use crate::wire::{Connection, MAX_FIELDS, ProtocolError, Wire};
 
 /// How long the head of a request may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often idle connections are looked for.
+/// How often the server looks for idle connections.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Limits of a server.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// The most connections. Beyond them, the one that has been idle longest is closed for a new
-    /// one; while all of them are busy, new ones wait.
+    /// The maximum number of connections. A further one replaces the one that has been idle
+    /// longest, or waits while all are busy.
     pub(crate) connections: usize,
-    /// How long a connection may have no request in progress and transfer no byte.
+    /// How long a connection may stay idle, with no request in progress and no byte transferred.
     pub(crate) idle: Duration,
 }
 
-/// Who sent a request, and on which connection. Requests have it as an extension.
+/// Who sent a request, and on which connection. A request has this as an extension.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -44,7 +44,7 @@ pub(crate) struct Peer {
 }
 
 /// Serves requests with `router` until `stop`'s sender is dropped and the requests in progress have
-/// their responses. `errors` builds the responses to invalid HTTP.
+/// been served. `errors` builds the responses to invalid HTTP.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     let room = Arc::new(Room { limit: limits.connections, ..Room::default() });
     let mut connections = JoinSet::new();
     loop {
-        // Forgets those that are finished.
+        // Forgets the connections that have ended.
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -63,7 +63,7 @@ pub(crate) async fn serve(
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
-            // The client is gone already, or the process is out of file descriptors.
+            // The client is already gone, or the process has run out of file descriptors.
             Err(error) => {
                 if !is_clients_fault(&error) {
                     room.evict();
@@ -87,7 +87,7 @@ pub(crate) async fn serve(
             drop(leaving);
         });
     }
-    // No more are accepted.
+    // Accepts no more connections.
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
@@ -97,7 +97,7 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Returns the stream and a second handle of its socket.
+/// Returns the stream, and a second handle of its socket.
 fn prepare(stream: TcpStream) -> Option<(TcpStream, Option<std::net::TcpStream>)> {
     let _ = stream.set_nodelay(true);
     let stream = stream.into_std().ok()?;
@@ -175,7 +175,7 @@ impl Room {
             }
             tokio::select! {
                 () = freed => {}
-                // One that was busy may be idle now.
+                // A connection that was busy may be idle now.
                 () = sleep(Duration::from_millis(50)) => {}
             }
         }
@@ -201,7 +201,7 @@ impl Room {
     }
 }
 
-/// Makes room when its connection ends, in whatever way.
+/// Makes room when its connection ends, for whatever reason.
 struct Leaving {
     room: Arc<Room>,
     connection: Arc<Connection>,
@@ -213,7 +213,7 @@ impl Drop for Leaving {
     }
 }
 
-/// Returns the bytes of a response that is sent without hyper.
+/// Returns the bytes of a response, to be sent without hyper.
 pub(crate) fn raw(status: StatusCode, headers: &HeaderMap, body: &str) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut response = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();

@@ -1,5 +1,5 @@
-//! The settings of `make run`. They are environment variables, so that `PORT=3001 make run` and
-//! `make run PORT=3001` do the same.
+//! The settings of `make run`. They are environment variables: `PORT=3001 make run` does the same
+//! as `make run PORT=3001`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,19 +8,19 @@ use std::path::PathBuf;
 use local::{DEFAULT_DATA, Database, Error, parse_parameters};
 use users_core::ENDPOINT_VARIABLE;
 
-/// The text for a program that is called with arguments.
+/// What the program prints if it is called with arguments.
 pub(crate) const USAGE: &str = "\
 The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB.
 
 `make run` starts it. It reads these variables from the environment:
 
-  PORT=3000            the port to listen on; 0 for any free one
+  PORT=3000            the port to listen on; 0 means any free port
   HOST=127.0.0.1       the address to listen on; any but loopback lets other machines use it
   STAGE=test           the API's stage, the first segment of every path
   DATA=FILE            the file to keep users in, .data/users.db by default
-  MEMORY=1             keep users in memory only
-  DYNAMO_ENDPOINT=URL  keep users in the DynamoDB there
-  CORS=ORIGIN          the origin whose pages may use the API from a browser, * for any
+  MEMORY=1             keeps users only in memory
+  DYNAMO_ENDPOINT=URL  keeps users in the DynamoDB at this URL
+  CORS=ORIGIN          the origin whose pages may use the API from a browser; * means any
   PARAMS='Name=Value'  parameters of template.yaml, as for make deploy
 ";
 
@@ -35,8 +35,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings from variables. `hostname` returns this machine's name; `endpoint` is the
-    /// DynamoDB that the environment names.
+    /// Reads the settings from variables. `endpoint` is the URL of a DynamoDB that the environment
+    /// names. `hostname` returns this machine's name.
     pub(crate) fn new(
         variable: impl Fn(&str) -> Option<String>,
         endpoint: Option<String>,
@@ -46,7 +46,7 @@ impl Settings {
         let port = match variable("PORT") {
             None => 3000,
             Some(port) => port.trim().parse().map_err(|_| {
-                format!("PORT={port} is not a port: use 1 to 65535, or 0 for any free one")
+                format!("PORT={port} is not a port: use 1 to 65535, or 0 for any free port")
             })?,
         };
         Ok(Self {
@@ -58,7 +58,7 @@ impl Settings {
     }
 }
 
-/// Returns the address to listen on. Some shells export the machine's own name as `HOST`; that
+/// Returns the address to listen on. Some shells export the machine's own name as `HOST`, which
 /// counts as unset.
 fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
     let Some(host) = host else { return Ok(Ipv4Addr::LOCALHOST.into()) };
@@ -72,7 +72,7 @@ fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<I
     if hostname().is_some_and(|own| short(&own) == short(&host)) {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    Err(format!("HOST={host} is not an IP address: use one of this machine, such as 0.0.0.0"))
+    Err(format!("HOST={host} is not an IP address: use one of this machine's, or 0.0.0.0 for all"))
 }
 
 fn database(
@@ -103,7 +103,7 @@ fn database(
         [named_endpoint, memory.clone(), named_data].into_iter().flatten().collect();
     if let [first, second, ..] = given.as_slice() {
         return Err(format!(
-            "{first} and {second} contradict each other, because users are kept in one place: \
+            "{first} and {second} contradict each other, because users are kept in one place only: \
              unset one of them"
         ));
     }
@@ -116,7 +116,7 @@ fn database(
     })
 }
 
-/// Returns the parameters in `PARAMS`, and those that have a variable of their own.
+/// Returns the parameters from `PARAMS`, and those with a variable of their own.
 fn parameters(
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, String> {

@@ -23,7 +23,7 @@ impl Throttle {
 /// Counts requests against a limit.
 pub(crate) struct Bucket {
     throttle: Throttle,
-    /// How many requests the bucket had room for, and when.
+    /// How many requests the bucket had room for, and at what time.
     tokens: Mutex<(f64, Instant)>,
 }
 
@@ -51,14 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_taken_at_once_and_then_so_many_a_second() {
+    fn a_bucket_accepts_a_burst_at_once_and_then_its_rate() {
         let start = Instant::now();
         let throttle = Throttle::new(2.0, 3.0).expect("a limit");
         let bucket = Bucket::new(throttle, start);
         let taken = |milliseconds| bucket.take(start + Duration::from_millis(milliseconds));
         assert_eq!([0, 0, 0, 0, 400].map(taken), [true, true, true, false, false]);
         assert_eq!([500, 500, 1000, 1000].map(taken), [true, false, true, false]);
-        // It never holds more than a burst.
+        // It never has room for more than a burst.
         assert_eq!([60_000; 4].map(taken), [true, true, true, false]);
     }
 }

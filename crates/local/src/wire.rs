@@ -1,5 +1,5 @@
-//! Sits between a socket and hyper. It observes each request's head before hyper parses it and how
-//! busy the connection is, and adds bodies to the errors that hyper returns itself.
+//! The layer between a socket and hyper. It observes each request's head before hyper parses it,
+//! and how busy the connection is. It adds bodies to the errors that hyper itself returns.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,34 +14,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// The most header fields of a request. API Gateway limits only bytes.
+/// The maximum number of header fields in a request. API Gateway limits only their bytes.
 pub(crate) const MAX_FIELDS: usize = 1024;
 
-/// Builds the response, head included, that replaces one of hyper's without a body.
+/// Builds a response, head included, to replace one of hyper's that has no body.
 pub(crate) type ProtocolError = Arc<dyn Fn(StatusCode) -> Vec<u8> + Send + Sync>;
 
 /// What the head of a request shows before it is parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The size of request line and header fields, in bytes.
+    /// The size of the request line and header fields, in bytes.
     pub(crate) size: usize,
-    /// Both `Content-Length` and `Transfer-Encoding` say how long the body is. Two readers could
+    /// Whether both `Content-Length` and `Transfer-Encoding` delimit the body. Two readers could
     /// disagree about where it ends (<https://www.rfc-editor.org/rfc/rfc9112#section-6.3>).
     pub(crate) ambiguous: bool,
-    /// The body's length is not known in advance.
+    /// Whether the body's length is unknown in advance.
     pub(crate) chunked: bool,
 }
 
 /// The state that a connection shares with its server.
 pub(crate) struct Connection {
     opened: Instant,
-    /// When bytes last went through it, in milliseconds since `opened`.
+    /// When it last transferred bytes, in milliseconds since `opened`.
     active: AtomicU64,
     /// Whether a request is in progress.
     busy: AtomicBool,
-    /// The peer is gone, and left sent data unread.
+    /// Whether the peer is gone, and left sent data unread.
     reset: AtomicBool,
-    /// The heads that were read, of requests that are not served yet.
+    /// The heads of the requests that were read but not yet served.
     heads: Mutex<VecDeque<Head>>,
     /// Notified when the connection must make room for others.
     pub(crate) close: Notify,
@@ -68,7 +68,8 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
-    /// Sets whether a request waits for the rest of its body. Meanwhile the connection is not busy.
+    /// Sets whether a request waits for the rest of its body, during which the connection is not
+    /// busy.
     pub(crate) fn wait_for_body(&self, waits: bool) {
         self.busy.store(!waits, Ordering::Relaxed);
     }
@@ -77,7 +78,7 @@ impl Connection {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// Returns how long the connection has transferred no byte.
+    /// Returns how long ago the connection last transferred a byte.
     pub(crate) fn idle(&self) -> Duration {
         self.opened.elapsed().saturating_sub(Duration::from_millis(self.active()))
     }
@@ -87,12 +88,12 @@ impl Connection {
         self.opened + Duration::from_millis(self.active())
     }
 
-    /// Returns what is known of the next request's head, once.
+    /// Takes what is known about the next request's head.
     pub(crate) fn next_head(&self) -> Head {
         self.heads().pop_front().unwrap_or_default()
     }
 
-    /// Returns whether the peer has closed the connection, and so reads nothing more.
+    /// Returns whether the peer has closed the connection, and so will read nothing more.
     pub(crate) fn is_closed(&self) -> bool {
         self.socket.as_ref().is_some_and(|socket| match socket.peek(&mut [0]) {
             Ok(read) => read == 0,
@@ -100,7 +101,7 @@ impl Connection {
         })
     }
 
-    /// Returns whether the peer left sent data unread: then it reset the connection instead of
+    /// Returns whether the peer left sent data unread, and so reset the connection instead of
     /// closing it.
     pub(crate) fn is_reset(&self) -> bool {
         self.reset.load(Ordering::Relaxed)
@@ -121,7 +122,7 @@ impl Connection {
     }
 }
 
-/// Marks its connection as busy.
+/// Keeps its connection marked as busy until dropped.
 pub(crate) struct Busy(Arc<Connection>);
 
 impl Drop for Busy {
@@ -131,13 +132,13 @@ impl Drop for Busy {
     }
 }
 
-/// The socket, as hyper sees it.
+/// The socket that hyper reads from and writes to.
 pub(crate) struct Wire {
     stream: TcpStream,
     connection: Arc<Connection>,
     framing: Framing,
     errors: Option<ProtocolError>,
-    /// What is still to be sent instead of hyper's own error.
+    /// The response to send instead of hyper's own error.
     replacement: Vec<u8>,
     sent: usize,
 }
@@ -174,8 +175,8 @@ impl Wire {
     }
 }
 
-/// Returns the status of an error response that hyper built itself. Our own responses always have a
-/// body or a content type, and JSON has no such line breaks.
+/// Returns the status of an error response, if hyper built it itself. Our own responses always have
+/// a body or a content type, and JSON contains no such line breaks.
 fn own_error(bytes: &[u8]) -> Option<StatusCode> {
     let head = str::from_utf8(bytes.strip_prefix(b"HTTP/1.1 4")?).ok()?;
     let is_own = head.ends_with("\r\n\r\n")
@@ -212,7 +213,7 @@ impl AsyncWrite for Wire {
         {
             self.replacement = errors(status);
             self.sent = 0;
-            // The rest is sent when hyper flushes.
+            // The rest follows when hyper flushes.
             let _ = self.poll_replacement(context)?;
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -231,19 +232,19 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Where in the requests of a connection its reader is.
+/// The reader's position in the requests of a connection.
 #[derive(Debug)]
 enum Framing {
-    /// Within a head, of which these bytes are known.
+    /// Within a head, of which these bytes have been read.
     Head(Vec<u8>),
-    /// Within a body with this many bytes left.
+    /// Within a body, of which this many bytes are left.
     Body(u64),
     /// After a head without a length. hyper closes the connection after that request.
     Untracked,
 }
 
 impl Framing {
-    /// Follows the bytes that were read, and notes each head that is complete.
+    /// Processes the bytes that were read, and adds each complete head to `heads`.
     fn read(&mut self, mut bytes: &[u8], heads: &mut VecDeque<Head>) {
         while !bytes.is_empty() {
             match self {
@@ -259,7 +260,8 @@ impl Framing {
                 Self::Head(known) => {
                     let before = known.len();
                     known.extend_from_slice(bytes);
-                    // Only where new bytes can have completed it: a head may come byte by byte.
+                    // Searches only where new bytes can have completed the head, which may arrive
+                    // byte by byte.
                     let start = before.saturating_sub(3);
                     let ends = |mark: &[u8]| {
                         known[start..].windows(mark.len()).any(|window| window == mark)
@@ -284,8 +286,8 @@ impl Framing {
     }
 }
 
-/// Returns the head at the start of `bytes` and its body's length, unless the head is invalid,
-/// which hyper then finds too.
+/// Returns the head at the start of `bytes` and the length of its body, unless the head is invalid.
+/// hyper then rejects it too.
 fn parse(bytes: &[u8]) -> Option<(Head, u64)> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn each_head_is_noted_however_the_bytes_arrive() {
+    fn each_head_is_found_however_its_bytes_arrive() {
         let requests = b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nGET /GET / HTTP/1.1\r\n\r\n\
             POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
         let expected = [
@@ -331,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_not_noted() {
+    fn bytes_that_are_not_a_complete_head_are_not_found() {
         assert_eq!(heads(&[b"nonsense\r\n\r\n"]), []);
         assert_eq!(heads(&[b"GET / HTTP/1.1\r\n"]), []);
     }
 
     #[test]
-    fn only_an_error_that_hyper_made_is_recognised() {
+    fn only_errors_that_hyper_built_are_recognised() {
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\
             date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
         assert_eq!(own_error(own), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));

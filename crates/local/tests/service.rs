@@ -1,5 +1,5 @@
-//! The service with shell scripts as functions: how processes are started, shared, replaced and
-//! ended.
+//! Tests the service with shell scripts as functions: how it starts, shares, replaces and ends
+//! processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -63,7 +63,7 @@ async fn start(options: Options) -> Service {
     Service::start(options).await.expect("the service starts")
 }
 
-/// Returns status and body of the response to `GET /run`, or to `POST /run` with `body`.
+/// Returns the status and body of the response to `GET /run`, or to `POST /run` with `body`.
 async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
     let method = if body.is_some() { "POST" } else { "GET" };
     let request = Request::builder().method(method).uri(format!("{url}/run"));
@@ -80,7 +80,7 @@ async fn get(url: &str) -> (u16, String) {
     request(url, None).await
 }
 
-/// Where functions wait until they may continue.
+/// A place where functions wait until they may continue.
 struct Gate {
     listener: TcpListener,
     url: String,
@@ -115,13 +115,13 @@ impl Gate {
 impl Waiting {
     /// Waits until the function's process has ended.
     async fn ended(mut self) {
-        // Its connection is closed, or reset.
+        // The connection is then closed, or reset.
         let _ = self.connection.read_to_end(&mut Vec::new()).await;
     }
 }
 
 fn kill(pid: &str, signal: &str) -> bool {
-    // The shell's builtin: there may be no other.
+    // Uses the shell's builtin, because there may be no other.
     Command::new("/bin/sh")
         .args(["-c", "kill \"$1\" \"$2\"", "sh", signal, pid])
         .output()
@@ -137,7 +137,7 @@ fn text((status, body): &(u16, String)) -> (u16, &str) {
 }
 
 #[tokio::test]
-async fn one_process_serves_requests_that_follow_one_another() {
+async fn one_process_serves_consecutive_requests() {
     let service = start(options("responds", "")).await;
     let first = get(service.url()).await;
     assert_eq!(first.0, 200);
@@ -149,7 +149,7 @@ async fn one_process_serves_requests_that_follow_one_another() {
 }
 
 #[tokio::test]
-async fn overlapping_requests_get_their_own_processes_up_to_the_limit_and_then_wait() {
+async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wait() {
     let gate = Gate::new().await;
     let service = start(Options { instances: 2, ..options("responds", &gate.url) }).await;
     let url = service.url();
@@ -176,7 +176,7 @@ async fn overlapping_requests_get_their_own_processes_up_to_the_limit_and_then_w
 }
 
 #[tokio::test]
-async fn a_process_that_ends_within_a_request_fails_that_request_and_is_replaced() {
+async fn a_process_that_ends_during_a_request_fails_that_request_and_is_replaced() {
     let gate = Gate::new().await;
     let service = start(options("responds", &gate.url)).await;
     let crash = async {
@@ -214,7 +214,7 @@ async fn a_function_that_was_rebuilt_serves_the_next_request() {
         start(Options { functions: directory.path().to_owned(), ..options("responds", "") }).await;
     let first = get(service.url()).await;
     assert_eq!(get(service.url()).await, first);
-    // A build replaces the file, too.
+    // A build also replaces the file.
     let new = directory.path().join("new");
     std::fs::copy(functions.join("responds"), &new).expect("the function can be copied");
     std::fs::rename(&new, &executable).expect("the function can be replaced");
@@ -226,7 +226,7 @@ async fn a_function_that_was_rebuilt_serves_the_next_request() {
 }
 
 #[tokio::test]
-async fn connections_that_do_nothing_make_room_for_those_that_do() {
+async fn idle_connections_make_room_for_those_that_send_requests() {
     let service = start(options("responds", "")).await;
     let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
     let mut idle = Vec::new();
@@ -237,7 +237,7 @@ async fn connections_that_do_nothing_make_room_for_those_that_do() {
             1 => b"POST /test/run HTTP/1.1\r\nhost: local",
             _ => b"POST /test/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
         };
-        // The service may have closed it already.
+        // The service may already have closed it.
         let _ = connection.write_all(sent).await;
         idle.push(connection);
     }
@@ -274,7 +274,7 @@ async fn a_function_that_hangs_is_ended_at_its_timeout() {
     }
     let service = start(options).await;
     let (response, waiting) = tokio::join!(get(service.url()), gate.next());
-    // As Lambda reports it: API Gateway's own timeout is longer.
+    // This is as Lambda reports it, because API Gateway's own timeout is longer.
     assert_eq!(text(&response), BAD_GATEWAY);
     assert!(!kill(&waiting.pid, "-0"), "the process has ended");
     service.stop().await;
@@ -301,7 +301,7 @@ async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn stopping_ends_a_process_within_a_request() {
+async fn stopping_ends_a_process_during_a_request() {
     let gate = Gate::new().await;
     let service = start(options("hangs", &gate.url)).await;
     let url = service.url().to_owned();
@@ -340,7 +340,7 @@ async fn bodies_and_events_that_are_too_large_are_rejected() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_in_use_is_named() {
+async fn the_error_names_a_port_that_is_in_use() {
     let service = start(options("responds", "")).await;
     let address: SocketAddr = service
         .url()
@@ -362,7 +362,7 @@ async fn a_port_that_is_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_not_built_is_named() {
+async fn the_error_names_a_function_that_is_not_built() {
     let error =
         Service::start(options("missing", "")).await.err().expect("there is no such function");
     assert!(
@@ -372,7 +372,7 @@ async fn a_function_that_is_not_built_is_named() {
 }
 
 #[tokio::test]
-async fn one_service_at_a_time_keeps_its_table_in_a_file() {
+async fn only_one_service_at_a_time_keeps_its_table_in_a_file() {
     let directory = tempfile::tempdir().expect("there is a directory for temporary files");
     let path: PathBuf = directory.path().join("new/users.db");
     let on_file = || Options { database: Database::File(path.clone()), ..options("responds", "") };
@@ -384,11 +384,12 @@ async fn one_service_at_a_time_keeps_its_table_in_a_file() {
 }
 
 #[tokio::test]
-async fn a_dynamodb_that_does_not_respond_is_named() {
+async fn the_error_names_a_dynamodb_that_does_not_respond() {
     for listening in [true, false] {
         let gate = Gate::new().await;
         let endpoint = gate.url.clone();
-        // A listener that accepts nothing hangs; without one, the connection is rejected.
+        // If the listener accepts nothing, the request hangs; without it, the connection is
+        // refused.
         let _held = listening.then_some(gate);
         let database = Database::Endpoint(endpoint.clone());
         let error = Service::start(Options { database, ..options("responds", "") })

@@ -1,4 +1,4 @@
-//! The DynamoDB client: where it connects to, and how long it tries.
+//! The DynamoDB client: which endpoint it uses, and how long it tries.
 
 use std::env;
 use std::time::Duration;
@@ -18,20 +18,20 @@ use crate::responses::CheckResponses;
 /// The environment variable with the URL of a DynamoDB to use instead of AWS's.
 pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
 
-/// How long it may take to connect.
+/// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long one attempt may take, and one call with all its attempts. A call then ends within the
-/// 29 seconds that API Gateway waits
+/// How long one attempt may take, and one call with all its attempts. A call therefore ends within
+/// the 29 seconds that API Gateway waits
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often a call is attempted.
+/// How many times a call is attempted.
 const ATTEMPTS: u32 = 3;
 
-/// More retries than a process can need. The SDK's own quota would carry over from one invocation
-/// to the next, so that a fault costs later requests their retries.
+/// More retries than a process can need. With the SDK's own quota, which carries over from one
+/// invocation to the next, a fault would use up the retries of later requests.
 const RETRY_QUOTA: usize = 100_000_000;
 
 /// Why the environment does not configure a client.
@@ -46,19 +46,19 @@ pub enum ConfigurationError {
     /// There are no credentials.
     #[error("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")]
     Credentials,
-    /// A variable has a character that cannot be sent, such as a line break.
-    #[error("{0} has a blank, a line break or another character that cannot be sent in a header")]
+    /// A variable contains a character that cannot be sent, such as a line break.
+    #[error("{0} contains a blank, a line break or another character that a header cannot have")]
     Character(&'static str),
     /// The certificates to trust cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
 
-/// Returns a DynamoDB client that is configured by the environment alone, as Lambda sets it: region
-/// and credentials. It reads no profile and asks no other service.
+/// Returns a DynamoDB client. Its region and credentials come only from the environment variables
+/// that Lambda sets. It reads no profile and asks no other service.
 ///
-/// `endpoint` is the URL of a DynamoDB to use instead of AWS's. With one, region and credentials
-/// may be missing, because DynamoDB Local and its like accept any.
+/// `endpoint` is the URL of a DynamoDB to use instead of AWS's. With an endpoint, region and
+/// credentials may be missing, because the likes of DynamoDB Local accept any.
 ///
 /// A call ends within 20 seconds, retries included.
 ///
@@ -132,13 +132,13 @@ fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationErr
     Ok((config.region(region), http))
 }
 
-/// Whether a text is a URL with one of these schemes, and with a host.
+/// Returns whether a text is a URL with one of these schemes, and with a host.
 fn has_scheme(url: &str, schemes: &[&str]) -> bool {
     url.parse::<Uri>()
         .is_ok_and(|url| url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)))
 }
 
-/// Whether the environment has credentials.
+/// Returns whether the environment has credentials.
 fn has_credentials() -> Result<bool, ConfigurationError> {
     const NAMES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let values = NAMES.map(variable);

@@ -7,8 +7,7 @@ use thiserror::Error;
 
 /// Why an operation on users has no result.
 ///
-/// The texts of the variants that a client can act on are shown to it. Those of the others are for
-/// the log.
+/// The client sees the texts of the variants that it can act on. The other texts are for the log.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The body, the path, the query or the event is invalid.
@@ -44,17 +43,17 @@ pub enum Error {
         /// How many users this invocation deleted.
         deleted: usize,
     },
-    /// DynamoDB throttled, failed, returned garbage or did not respond, retries included. The same
-    /// request may succeed later.
+    /// DynamoDB throttled, failed, returned garbage or did not respond, even after retries. The
+    /// same request may succeed later.
     #[error("DynamoDB is unavailable")]
     Unavailable(#[source] BoxError),
     /// A write may have been applied by an attempt whose response was lost.
-    #[error("the response to an earlier attempt was lost, and nobody knows what it did")]
+    #[error("the response to an earlier attempt was lost, so its effect is unknown")]
     UnknownOutcome,
-    /// The time of the invocation ran out while DynamoDB was being asked.
-    #[error("DynamoDB did not respond within the time of the invocation")]
+    /// The time of the invocation ran out during a call of DynamoDB.
+    #[error("DynamoDB did not respond before the deadline of the invocation")]
     OutOfTime,
-    /// A fault of the service itself, such as a missing table or permission.
+    /// The service itself failed, for example because its table or a permission is missing.
     #[error("internal error")]
     Internal(#[source] BoxError),
 }
@@ -72,7 +71,7 @@ impl Display for Chain<'_> {
     }
 }
 
-/// Returns enough of a client's text to recognise it by.
+/// Returns at most 100 characters of a client's text, which is enough to recognise it.
 pub(crate) fn shortened(text: &str) -> String {
     const CHARACTERS: usize = 100;
     match text.char_indices().nth(CHARACTERS) {

@@ -1,5 +1,5 @@
-//! The six operations: a request in, a response out. They always return a response, a second before
-//! the deadline of the invocation at the latest.
+//! The six operations: a request in, a response out. They always return a response, at the latest a
+//! second before the deadline of the invocation.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
 /// How long before the deadline of the invocation a response is returned.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
-/// Lists all users, or those with an email address, in one response or in pages.
+/// Lists all users, or those with an email address, in one response or page by page.
 pub async fn get_all(store: Store, request: Request) -> Response<Body> {
     respond(deadline(&request), async move {
         let list = ListRequest::new(target(&request))?.read(&store).await?;
@@ -65,7 +65,7 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
         let target = target(&request);
         if let Some(name) = target.query.keys().next() {
             return Err(Error::InvalidRequest(format!(
-                "DELETE /users deletes all users and takes no parameters such as '{name}': to \
+                "DELETE /users deletes all users and accepts no parameters such as '{name}': to \
                  delete some, find their ids with GET /users, and send DELETE /users/{{id}} for \
                  each"
             )));
@@ -73,7 +73,7 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
         let mut paths = target.path.iter().chain(&target.full_path);
         if paths.any(|path| path.ends_with('/')) {
             return Err(Error::InvalidRequest(
-                "the path ends with '/', as if an id was left out: send DELETE /users/{id} to \
+                "the path ends with '/', as if an id were missing: send DELETE /users/{id} to \
                  delete a user, or DELETE /users to delete all"
                     .to_owned(),
             ));
@@ -81,7 +81,7 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
         let path = target.full_path.as_deref().unwrap_or(DELETE_ALL.resource);
         if !path.ends_with(DELETE_ALL.resource) {
             return Err(Error::InvalidRequest(
-                "the event has the path of another resource than /users".to_owned(),
+                "the path in the event is that of another resource than /users".to_owned(),
             ));
         }
         store.delete_all(deadline).await?;
@@ -120,7 +120,7 @@ pub async fn delete(store: Store, request: Request) -> Response<Body> {
     .await
 }
 
-/// Returns the response of an operation, or the one that says why there is none.
+/// Returns the response of an operation, or an error response if it fails or misses the deadline.
 async fn respond(
     deadline: Instant,
     operation: impl Future<Output = Result<Response<Body>, Error>>,
@@ -132,7 +132,7 @@ async fn respond(
     }
 }
 
-/// Returns when a request must be answered.
+/// Returns when the response to a request must be returned.
 fn deadline(request: &Request) -> Instant {
     let epoch =
         Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));

@@ -1,6 +1,7 @@
-//! HTTP for the SDK, as far as DynamoDB speaks it: HTTP/1.1, over TLS by rustls and ring.
+//! HTTP for the SDK, as far as DynamoDB needs it: HTTP/1.1, over TLS by rustls and ring.
 //!
-//! The SDK's own client adds HTTP/2 and proxies, a third of a megabyte in each function's zip.
+//! The SDK's own client also supports HTTP/2 and proxies, and adds a third of a megabyte to each
+//! function's zip.
 
 mod connections;
 mod trust;
@@ -23,7 +24,7 @@ pub(crate) use trust::trusted_roots;
 
 use connections::Connections;
 
-/// How long a connection may take to open where the SDK sets no limit: the SDK's own default.
+/// How long a connection may take to open if the SDK sets no limit. This is the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 /// Sends the SDK's requests over connections that it keeps.
@@ -36,7 +37,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// Returns a client that trusts servers whose certificates these roots issued.
+    /// Returns a client that trusts the servers with certificates from these roots.
     pub(crate) fn new(roots: RootCertStore) -> Self {
         let connections = Connections::new(trust::tls_config(roots));
         Self { connections, connect_timeout: CONNECT_TIMEOUT, opens_only: false }

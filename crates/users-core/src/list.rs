@@ -1,4 +1,4 @@
-//! Lists of users: what is requested, how much of it fits in a response, and where the rest is.
+//! Lists of users: what a client requests, how much fits in a response, and where the rest begins.
 
 use base64_simd::URL_SAFE_NO_PAD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -11,28 +11,28 @@ use crate::user::{EMAIL, Key, MAX_KEY_BYTES, User};
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";
 
-/// The most users that a page can be limited to.
+/// The maximum of `limit`.
 const MAX_LIMIT: usize = 1000;
 
-/// The most bytes of a response that Lambda's Runtime API accepts from a function. AWS documents
-/// 6 MB (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>); this is the
-/// number in the API's error.
+/// The maximum size of a response that Lambda's Runtime API accepts, in bytes. AWS documents 6 MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>); this is the number
+/// in the Runtime API's error.
 const MAX_RESPONSE_BYTES: usize = 6_291_556;
 
-/// More than a response without a link has around the text of its body.
+/// More bytes than a response has outside the text of its body, except for a link.
 const ENVELOPE_BYTES: usize = 1024;
 
-/// The most bytes of a link's URL. API Gateway accepts requests with 10,240 bytes of headers, path
-/// and query
+/// The maximum size of a link's URL, in bytes. API Gateway accepts requests with 10,240 bytes of
+/// headers, path and query
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>),
-/// and each can take three bytes in a link.
+/// and each byte can become three in a link.
 const MAX_URL_BYTES: usize = 3 * 10_240;
 
-/// What is percent-encoded in a query: everything but RFC 3986's unreserved characters.
+/// What to percent-encode in a query: everything except RFC 3986's unreserved characters.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is percent-encoded in a path that should be a URL's already: what would end the URL in a
-/// header, or the header.
+/// What to percent-encode in a path that is already encoded: the characters that would end the URL
+/// in a header, or the header itself.
 const PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>');
 
 /// A request for a list.
@@ -42,14 +42,14 @@ pub(crate) struct ListRequest {
     limit: Option<usize>,
     /// The id of the user to continue after.
     after: Option<Key>,
-    /// The URL of the next page up to the value of its cursor: an absolute path, and the same query.
+    /// The URL of the next page, without its cursor's value: an absolute path, and the same query.
     next_url: String,
 }
 
 /// A list, or a page of one.
 #[derive(Debug)]
 pub(crate) struct List {
-    /// An array of users, as JSON.
+    /// The array of users, as JSON.
     pub(crate) json: String,
     /// The URL of the next page, if there is one.
     pub(crate) next_url: Option<String>,
@@ -79,7 +79,8 @@ impl ListRequest {
     ///
     /// # Errors
     ///
-    /// [`Error::ResponseTooLarge`] if there is no limit and not all users fit; the store's errors.
+    /// [`Error::ResponseTooLarge`] if there is no limit and the users do not fit; and the store's
+    /// errors.
     pub(crate) async fn read(self, store: &Store) -> Result<List, Error> {
         let link_bytes = match self.limit {
             Some(_) => self.next_url.len() + cursor(&"x".repeat(MAX_KEY_BYTES)).len(),
@@ -98,7 +99,7 @@ impl ListRequest {
         };
         let mut pages = store.list(email, self.after);
         loop {
-            // One more than the limit tells whether there are more.
+            // One user more than the limit tells whether there are more.
             let wanted = self.limit.and_then(|limit| i32::try_from(limit - count + 1).ok());
             let Some(users) = pages.next(wanted).await? else {
                 return Ok(List { json: array.finish(), next_url: None });
@@ -128,12 +129,12 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
     }
 }
 
-/// Returns the cursor to the users after the one with this id.
+/// Returns the cursor that continues after the user with this id.
 fn cursor(id: &str) -> String {
     BASE64.encode_to_string(id)
 }
 
-/// Reads the id in a cursor.
+/// Returns the id in a cursor.
 fn parse_cursor(cursor: &str) -> Result<Key, Error> {
     let id = BASE64.decode_to_vec(cursor).ok().and_then(|id| String::from_utf8(id).ok());
     id.and_then(|id| Key::new(&id)).ok_or_else(|| {
@@ -143,8 +144,8 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
     })
 }
 
-/// Returns the URL of the next page of a list up to the value of its cursor. The path is the one
-/// that the client used.
+/// Returns the URL of the next page, without its cursor's value. The path is the one that the
+/// client used.
 fn next_url(target: &Target) -> String {
     let path = target.full_path.as_deref().or(target.path.as_deref()).unwrap_or("/users");
     let mut url = utf8_percent_encode(path, PATH).to_string();
@@ -160,10 +161,10 @@ fn next_url(target: &Target) -> String {
     url + CURSOR + "="
 }
 
-/// An array of users as JSON that does not grow too large for a response.
+/// An array of users, as JSON that fits in a response.
 struct JsonArray {
     json: Vec<u8>,
-    /// How many bytes it may still grow as a string in the JSON of a response.
+    /// How many bytes it may still grow, as an escaped string in the JSON of a response.
     room: usize,
 }
 
@@ -181,7 +182,7 @@ impl JsonArray {
         serde_json::to_writer(&mut self.json, user)
             .map_err(|error| Error::Unavailable(error.into()))?;
         let added = &self.json[start..];
-        // JSON has no control characters, so these are all that a string escapes.
+        // JSON contains no control characters, so a string escapes only these.
         let escaped =
             added.len() + added.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         if let Some(room) = self.room.checked_sub(escaped) {

@@ -1,33 +1,33 @@
-//! A JSON number as DynamoDB keeps it: exact, as decimal text, never through a float.
+//! JSON numbers as DynamoDB stores them: exact, as decimal text, never through a float.
 
 use thiserror::Error;
 
-/// The most significant digits that DynamoDB keeps
+/// The maximum number of significant digits that DynamoDB stores
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types-number>).
 const MAX_DIGITS: usize = 38;
 
-/// The powers of ten that the first significant digit of a number can stand for (same page).
+/// The power of ten of a number's first significant digit (same page).
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
-/// The most zeros that are written to avoid an exponent, so that `1e20` is written out. If every
-/// number was, a user of 400 KB could be too large for a response: DynamoDB keeps `1e125` in two
+/// The maximum number of zeros that are written out to avoid an exponent, as for `1e20`. If all
+/// were, a user of 400 KB could be too large for a response, because DynamoDB stores `1e125` in two
 /// bytes.
 const PLAIN_ZEROS: usize = 20;
 
-/// Why DynamoDB cannot keep a number.
+/// Why DynamoDB cannot store a number.
 #[derive(Debug, Error, PartialEq)]
 pub(crate) enum NumberError {
-    #[error("a number with {0} significant digits, and at most {MAX_DIGITS} are possible")]
+    #[error("a number with {0} significant digits, but may have at most {MAX_DIGITS}")]
     TooPrecise(usize),
     #[error(
-        "a number out of range: use zero, or a magnitude from 1E-130 to \
+        "a number out of range: it must be zero, or have a magnitude from 1E-130 to \
          9.9999999999999999999999999999999999999E+125"
     )]
     OutOfRange,
 }
 
-/// A number's sign, its significant digits without zeros at either end, and the place of the decimal
-/// point: the value is `0.digits` times ten to the power of `point`. Zero has no digits.
+/// A number's sign, its significant digits without zeros at either end, and the position of the
+/// decimal point. The value is `0.digits` times ten to the power of `point`. Zero has no digits.
 struct Decimal {
     negative: bool,
     digits: String,
@@ -42,7 +42,7 @@ impl Decimal {
     /// [`NumberError::TooPrecise`].
     fn parse(json: &str) -> Result<Self, NumberError> {
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
-        // An exponent beyond 64 bits is beyond every limit, too: only its sign matters.
+        // An exponent beyond 64 bits is also beyond every limit: only its sign matters.
         let out_of_range = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
         let exponent: i64 = exponent.parse().unwrap_or(out_of_range);
         let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
@@ -65,12 +65,12 @@ impl Decimal {
     }
 }
 
-/// Returns the text of a number in the one way that this service writes it: without superfluous
-/// zeros, and in plain decimal notation unless that takes more than 20 zeros.
+/// Returns a number as this service writes it: without superfluous zeros, and in plain decimal
+/// notation unless that needs more than 20 zeros.
 ///
 /// # Errors
 ///
-/// If DynamoDB cannot keep the number.
+/// If DynamoDB cannot store the number.
 pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
     let Decimal { negative, digits, point } = Decimal::parse(json)?;
     if digits.is_empty() {
@@ -97,12 +97,12 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
     })
 }
 
-/// Returns the bytes that a [`canonical`] number takes in an item: a byte for every two significant
+/// Returns the size of a [`canonical`] number in an item, in bytes: one for every two significant
 /// digits on either side of the decimal point, one more, and one for a minus sign.
 ///
 /// AWS documents the sum as approximate
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
-/// The split at the point and the byte of the sign are what the authors of dynoxide measured.
+/// The authors of dynoxide measured the split at the point and the byte for the sign.
 pub(crate) fn size(number: &str) -> usize {
     let Ok(Decimal { negative, digits, point }) = Decimal::parse(number) else { return 0 };
     let integer = usize::try_from(point).unwrap_or(0).min(digits.len());

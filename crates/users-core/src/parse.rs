@@ -1,8 +1,8 @@
 //! Reads a user from JSON in one pass that checks every rule as it goes, and stops at the first
 //! violation: 2 MB of JSON could otherwise expand to 300 MB.
 //!
-//! The parser leaves numbers as text. `serde_json` rounds them, or takes a client's
-//! `{"$serde_json::private::Number": …}` for one.
+//! The parser keeps numbers as text. `serde_json` rounds them, or mistakes a client's
+//! `{"$serde_json::private::Number": …}` for a number.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
@@ -11,19 +11,18 @@ use crate::error::{Error, shortened};
 use crate::number;
 use crate::user::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
 
-/// The most bytes that an item can have, as DynamoDB counts them
+/// The maximum size of an item, in bytes as DynamoDB counts them
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>).
 const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// The most bytes of UTF-8 that the name of an attribute can have
+/// The maximum size of an attribute's name, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-attributes>).
 const MAX_NAME_BYTES: usize = 65_535;
 
-/// The most lists and maps that can be inside one another, the user itself included (same page).
+/// How deeply lists and maps can be nested, the user itself included (same page).
 const MAX_LEVELS: usize = 32;
 
-/// What a list or map takes in an item besides its elements, and what each of these takes besides
-/// its name and value, in bytes
+/// The overhead of a list or map in an item, and that of each of its elements, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
 const CONTAINER_BYTES: usize = 3;
 const ELEMENT_BYTES: usize = 1;
@@ -31,9 +30,9 @@ const ELEMENT_BYTES: usize = 1;
 /// What the `id` in the body means.
 #[derive(Debug)]
 pub(crate) enum BodyId {
-    /// It is the user's. Without one, the user gets a random one.
+    /// It is the user's id. Without one, the user gets a random id.
     Counts,
-    /// It means nothing, whatever it is: the user has this id.
+    /// It is ignored, whatever it is: the user gets this id.
     Overridden(Key),
 }
 
@@ -41,8 +40,8 @@ pub(crate) enum BodyId {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks a
-/// rule for users.
+/// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks
+/// a rule for users.
 pub(crate) fn parse(json: &str, body_id: BodyId) -> Result<Item, Error> {
     let mut parser = Parser {
         events: SliceJsonParser::new(json.as_bytes()),
@@ -75,9 +74,9 @@ struct Parser<'a> {
     events: SliceJsonParser<'a>,
     /// The lists and maps that are being read, the user itself first.
     open: Vec<Container>,
-    /// What has been read so far takes in an item.
+    /// The size in an item of what has been read so far.
     bytes: usize,
-    /// Whether the user's own `id` is left out.
+    /// Whether the `id` of the user itself is skipped.
     skips_id: bool,
 }
 
@@ -115,7 +114,7 @@ impl<'a> Parser<'a> {
                 JsonEvent::EndObject | JsonEvent::EndArray => match self.open.pop() {
                     Some(Container::List(elements)) => AttributeValue::L(elements),
                     Some(Container::Map(item, _)) if self.open.is_empty() => {
-                        // Nothing may follow.
+                        // Fails if anything follows.
                         self.next()?;
                         return Ok(item);
                     }
@@ -143,8 +142,8 @@ impl<'a> Parser<'a> {
     fn start(&mut self, container: Container) -> Result<(), Error> {
         if self.open.len() >= MAX_LEVELS {
             return Err(self.invalid(&format!(
-                "is nested too deeply: at most {MAX_LEVELS} levels are possible, the user itself \
-                 being the first"
+                "is nested too deeply: at most {MAX_LEVELS} levels are allowed, and the user \
+                 itself is the first"
             )));
         }
         if !self.open.is_empty() {
@@ -161,7 +160,7 @@ impl<'a> Parser<'a> {
         let Some(Container::Map(members, current)) = self.open.last_mut() else {
             return Err(not_json("it has a name outside an object"));
         };
-        // The last member of a name counts.
+        // Of members with the same name, the last counts.
         let replaced = members.remove(&name);
         let is_skipped = is_top && self.skips_id && name == ID;
         *current = name;
@@ -170,7 +169,7 @@ impl<'a> Parser<'a> {
         }
         if !(1..=MAX_NAME_BYTES).contains(&bytes) {
             return Err(self.invalid(&format!(
-                "has a name of {bytes} bytes, and the name of an attribute must have 1 to \
+                "has a name of {bytes} bytes, but the name of an attribute must have 1 to \
                  {MAX_NAME_BYTES} bytes of UTF-8"
             )));
         }
@@ -184,7 +183,7 @@ impl<'a> Parser<'a> {
     /// Adds a value to the innermost list or map.
     fn keep(&mut self, value: AttributeValue) -> Result<(), Error> {
         let is_top = self.open.len() == 1;
-        // A list or map has been counted while it was read.
+        // A list or map was counted while it was read.
         let is_counted = matches!(value, AttributeValue::L(_) | AttributeValue::M(_));
         let bytes = if is_counted { 0 } else { size(&value) };
         match self.open.last_mut() {
@@ -223,13 +222,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Counts bytes of the item.
+    /// Adds to the size of the item.
     fn add(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes;
         if self.bytes > MAX_ITEM_BYTES { Err(too_large()) } else { Ok(()) }
     }
 
-    /// Returns the error for the value that is being read, with its path: `'address.lines[2]' …`.
+    /// Returns the error for the value that is being read. Its text starts with the value's path,
+    /// as in `'address.lines[2]' …`.
     fn invalid(&self, problem: &str) -> Error {
         let mut path = String::new();
         for container in &self.open {
@@ -251,7 +251,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Returns the bytes that a value takes in an item.
+/// Returns the size of a value in an item, in bytes.
 fn size(value: &AttributeValue) -> usize {
     match value {
         AttributeValue::S(text) => text.len(),

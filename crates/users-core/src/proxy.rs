@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 use crate::user::ID;
 
-/// The method and resource of an operation, as `template.yaml` has them.
+/// The method and resource of an operation, as in `template.yaml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     /// The method, such as `GET`.
@@ -29,14 +29,14 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether this is `DELETE /users`, which an event must name to be served: no ping, schedule or
-    /// test event may delete every user.
+    /// Returns whether this is `DELETE /users`. Its events must name the method, because no ping,
+    /// schedule or test event may delete every user.
     fn is_delete_all(self) -> bool {
         (self.method, self.resource) == ("DELETE", "/users")
     }
 }
 
-/// The parts of an event that an operation can need, unread. Others may be anything.
+/// The parts of an event that an operation may need, not yet parsed. Other parts may be anything.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event<'a> {
@@ -60,7 +60,7 @@ pub(crate) struct Event<'a> {
     is_base64_encoded: Option<&'a RawValue>,
 }
 
-/// The path and query of a request, which it has as an extension.
+/// The path and query of a request. A request has this as an extension.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Target {
     /// The `{id}` of the path, percent-encoded as the client sent it.
@@ -69,7 +69,7 @@ pub(crate) struct Target {
     pub(crate) query: BTreeMap<String, Vec<String>>,
     /// The path below the stage, such as `/users`.
     pub(crate) path: Option<String>,
-    /// The path with what stands before it: the stage, or the base path of a custom domain.
+    /// The path with its prefix, which is the stage or the base path of a custom domain.
     pub(crate) full_path: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] if it is not an object.
+    /// [`Error::InvalidRequest`] if the event is not an object.
     pub(crate) fn parse(json: &'a str) -> Result<Self, Error> {
         if !json.trim_start().starts_with('{') {
             return Err(invalid("the event is not a JSON object"));
@@ -87,18 +87,18 @@ impl<'a> Event<'a> {
             .map_err(|error| invalid(format!("the event is not a REST proxy event: {error}")))
     }
 
-    /// Returns API Gateway's id of the request, which the client sees as `x-amzn-requestid`.
+    /// Returns API Gateway's request id, which the client sees as `x-amzn-requestid`.
     pub(crate) fn request_id(&self) -> Option<String> {
         text(members(self.request_context).ok()?.remove("requestId"))
     }
 
-    /// Returns the request for the function of this route. It has the parts that the operation
+    /// Returns the request for the function of this route. It contains only what the operation
     /// needs: the id, the query or the body.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] if the event is for another function, or has a malformed part that
-    /// the operation needs.
+    /// [`Error::InvalidRequest`] if the event is for another function, or if a part that the
+    /// operation needs is malformed.
     pub(crate) fn request(&self, route: Route) -> Result<Request, Error> {
         check_route(self, route)?;
         let mut target = Target { path: text(self.path), ..Target::default() };
@@ -121,12 +121,12 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Returns the request in the JSON of an event for the function of this route.
+/// Parses an event, and returns its request for the function of this route.
 ///
 /// # Errors
 ///
-/// [`Error::InvalidRequest`] if the event is not an object, is for another function, or has a
-/// malformed part that the operation needs.
+/// [`Error::InvalidRequest`] if the event is not an object or is for another function, or if a part
+/// that the operation needs is malformed.
 pub fn request(event: &str, route: Route) -> Result<Request, Error> {
     Event::parse(event)?.request(route)
 }
@@ -141,11 +141,11 @@ fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
     if route.is_delete_all() {
         if event.http_method.is_none() {
             return Err(invalid(
-                "this function deletes all users: an event for it must have \
+                "this function deletes all users: its event must contain \
                  \"httpMethod\": \"DELETE\"",
             ));
         }
-        // The path of one user, in an event without a resource.
+        // An event without a resource may have the path of one user.
         let has_id = members(event.path_parameters).is_ok_and(|members| members.contains_key(ID));
         let path = text(event.path).unwrap_or_else(|| resource.to_owned());
         let is_users = path.trim_end_matches('/').ends_with(resource);
@@ -163,8 +163,8 @@ fn path_id(parameters: Option<&RawValue>) -> Result<Option<String>, Error> {
     id.map(|id| text(Some(id)).ok_or_else(malformed)).transpose()
 }
 
-/// Reads the query, from single values, lists of values, or both: a list counts where it has a
-/// value. A value that is not a string counts as its JSON.
+/// Reads the query from single values, lists of values, or both. A list takes precedence if it has
+/// a value. A value that is not a string is used as its JSON text.
 fn query(
     single: Option<&RawValue>,
     multiple: Option<&RawValue>,
@@ -199,12 +199,12 @@ fn read_body(body: Option<&RawValue>, is_base64: Option<&RawValue>) -> Result<Bo
     }
 }
 
-/// Returns a string, unless the JSON is something else.
+/// Returns the string, unless the JSON is something else.
 fn text(raw: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// Returns the members of an object; none if there is no object.
+/// Returns the members of an object, or none if there is no object.
 fn members(raw: Option<&RawValue>) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
     raw.map_or_else(|| Ok(BTreeMap::new()), |raw| serde_json::from_str(raw.get()))
 }
@@ -219,8 +219,8 @@ pub(crate) fn target(request: &Request) -> &Target {
     request.extensions().get().unwrap_or(NONE)
 }
 
-/// Returns a response as API Gateway reads it. `lambda_http` does that too, and adds the tables of
-/// all character encodings.
+/// Converts a response into the form that API Gateway reads. `lambda_http`'s conversion would add
+/// the tables of all character encodings to the executable.
 pub(crate) fn response(response: Response<Body>) -> ApiGatewayProxyResponse {
     let (head, body) = response.into_parts();
     let mut response = ApiGatewayProxyResponse::default();
@@ -230,9 +230,9 @@ pub(crate) fn response(response: Response<Body>) -> ApiGatewayProxyResponse {
     response
 }
 
-/// Lets scripts on pages of this origin, or of any for `*`, read a response
-/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>). API Gateway answers preflight requests,
-/// but adds nothing to a function's response.
+/// Lets scripts on pages of this origin, or of any origin for `*`, read a response
+/// (<https://fetch.spec.whatwg.org/#http-cors-protocol>). API Gateway responds to preflight
+/// requests, but adds nothing to a function's response.
 pub(crate) fn add_cors_headers(response: &mut Response<Body>, origin: HeaderValue) {
     let exposed = HeaderValue::from_static("Link, Retry-After");
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

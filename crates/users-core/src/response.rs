@@ -1,4 +1,4 @@
-//! Responses: JSON, and the one place that turns an error into one.
+//! JSON responses, and the one place that turns an error into a response.
 
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use crate::error::{Chain, Error};
 
-/// When a client may try again after a 503, in seconds: DynamoDB throttles by the second
+/// How long a client should wait after a 503, in seconds. DynamoDB throttles by the second
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/burst-adaptive-capacity.html>).
 const RETRY_AFTER_SECONDS: u16 = 1;
 
-/// What went wrong, as an extension of an error response, for the log.
+/// What went wrong, for the log. An error response has this as an extension.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) code: &'static str,
-    /// The error with its sources, if the service or DynamoDB is at fault. The message of another
-    /// error may name an id.
+    /// The error with its sources, if the service or DynamoDB failed. The message of any other
+    /// error may contain an id.
     pub(crate) chain: Option<String>,
 }
 

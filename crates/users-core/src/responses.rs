@@ -1,4 +1,4 @@
-//! Tells DynamoDB's responses from garbage, and counts what may have been written.
+//! Tells DynamoDB's responses from garbage, and counts the attempts whose outcome is unknown.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,12 +26,12 @@ use crate::user::Item;
 
 /// A successful response that DynamoDB cannot have sent.
 #[derive(Debug, thiserror::Error)]
-#[error("the response is not one of DynamoDB's")]
+#[error("DynamoDB cannot have sent this response")]
 pub(crate) struct Garbage;
 
-/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK takes whatever
-/// is missing for empty, and so an error or a stranger's JSON for a missing item or a success. Like
-/// every response that cannot be read, it is worth another attempt.
+/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK treats
+/// whatever is missing as empty, and so would treat an error or unrelated JSON as a missing item or
+/// a success. Like every response that cannot be read, it is worth another attempt.
 #[derive(Debug)]
 pub(crate) struct CheckResponses;
 
@@ -51,7 +51,7 @@ impl Intercept for CheckResponses {
             (Some(response), Some(Ok(output))) => {
                 !is_genuine(output, response.body().bytes().unwrap_or_default())
             }
-            // It could not be parsed.
+            // The response could not be parsed.
             (Some(_), Some(Err(_))) => true,
             _ => false,
         };
@@ -62,7 +62,7 @@ impl Intercept for CheckResponses {
     }
 }
 
-/// Whether a response has what DynamoDB always sends
+/// Returns whether a response contains what DynamoDB always sends
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html>).
 fn is_genuine(output: &Output, body: &[u8]) -> bool {
     if let Some(scan) = output.downcast_ref::<ScanOutput>() {
@@ -82,24 +82,25 @@ fn is_genuine(output: &Output, body: &[u8]) -> bool {
     }
 }
 
-/// Whether a response without an item is `{}`, or has only what these requests ask for besides.
+/// Returns whether a response without an item contains nothing else, except the consumed capacity,
+/// which the requests ask for.
 fn has_only_capacity(body: &[u8]) -> bool {
     serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
         .is_ok_and(|members| members.keys().all(|name| name == "ConsumedCapacity"))
 }
 
-/// Whether a list has the items that it counts. A count that is missing is 0.
+/// Returns whether a list contains as many items as it says. A missing count is 0.
 fn has_counted(items: Option<&[Item]>, count: i32) -> bool {
     items.is_some_and(|items| count == 0 || usize::try_from(count) == Ok(items.len()))
 }
 
-/// Counts the attempts of one call whose outcome nobody knows, because no response came, or none
-/// that says what happened. Such an attempt of a write may have been applied, then or later.
+/// Counts the attempts of one call whose outcome is unknown, because there was no response, or none
+/// that says what happened. Such an attempt may have written, or may still write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnknownOutcomes(Arc<AtomicU32>);
 
 impl UnknownOutcomes {
-    /// Whether an attempt so far may have been applied without anybody knowing.
+    /// Returns whether the outcome of any attempt so far is unknown.
     pub(crate) fn any(&self) -> bool {
         self.0.load(Relaxed) > 0
     }
@@ -143,14 +144,14 @@ impl Intercept for UnknownOutcomes {
     }
 }
 
-/// Whether the error of a write has one of DynamoDB's codes that says that nothing was done.
+/// Returns whether the error of a write has a code by which DynamoDB says that it wrote nothing.
 fn has_code(error: &Error) -> bool {
     let put = error.downcast_ref::<PutItemError>().and_then(ProvideErrorMetadata::code);
     let delete = error.downcast_ref::<DeleteItemError>().and_then(ProvideErrorMetadata::code);
     put.or(delete).is_some_and(|code| !TRANSIENT_ERRORS.contains(&code))
 }
 
-/// Whether there was no connection to send the request on.
+/// Returns whether the request was not sent, because there was no connection.
 fn was_not_sent(error: &ConnectorError) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<ConnectError>)
 }

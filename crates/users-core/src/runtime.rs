@@ -1,5 +1,5 @@
-//! What happens once per process: the log, the client and its connection, and the loop that serves
-//! invocations.
+//! What happens once per process: setting up the log, building the client, opening the first
+//! connection, and running the loop that serves invocations.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::trace::{Trace, Tracer};
 /// The environment variable with the name of the table.
 pub const TABLE_VARIABLE: &str = "USERS_TABLE";
 
-/// The name of the table where the variable is unset.
+/// The name of the table if the variable is unset.
 const DEFAULT_TABLE: &str = "user-profiles";
 
 /// The environment variable with the origin whose pages may use the API from a browser, or `*`.
@@ -41,7 +41,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 ///
 /// # Panics
 ///
-/// If an environment variable is missing that Lambda sets.
+/// If an environment variable that Lambda sets is missing.
 pub async fn run<F>(
     route: Route,
     handler: fn(Store, Request) -> F,
@@ -111,7 +111,7 @@ where
     }
 }
 
-/// Returns the API's id of a request, and the request, from its event.
+/// Returns the request in an event, and API Gateway's id of the request.
 fn accept(event: &str, route: Route) -> (Option<String>, Result<Request, Error>) {
     match Event::parse(event) {
         Ok(event) => (event.request_id(), event.request(route)),
@@ -132,7 +132,7 @@ impl Process {
         Trace::new(self.tracer.as_ref()?, context.xray_trace_id.as_deref()?)
     }
 
-    /// Returns the response of a handler to a request.
+    /// Returns a handler's response to a request, or an error response, with the CORS headers.
     async fn handle<F>(
         &self,
         request: Result<Request, Error>,

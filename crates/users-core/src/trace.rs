@@ -1,8 +1,8 @@
-//! Subsegments of X-Ray traces: one for each call of DynamoDB, in a trace that is sampled
+//! Subsegments of X-Ray traces: one for each DynamoDB call in a sampled trace
 //! (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html>).
 //!
-//! `xray-lite` has no table name, and the OpenTelemetry crates for X-Ray add half a megabyte to each
-//! function's zip.
+//! `xray-lite` cannot send a table name, and the OpenTelemetry crates for X-Ray add half a megabyte
+//! to each function's zip.
 
 use std::env;
 use std::net::{SocketAddr, UdpSocket};
@@ -22,7 +22,7 @@ const DAEMON_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon>).
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
-/// The most calls of one invocation that have subsegments of their own. One more sums up the rest.
+/// How many calls of one invocation have subsegments of their own. One more sums up the rest.
 const MAX_SUBSEGMENTS: u32 = 100;
 
 /// Sends the subsegments of a process.
@@ -34,8 +34,8 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Returns a tracer for calls that use this table, unless the environment has no address that
-    /// subsegments can be sent to.
+    /// Returns a tracer for calls that use this table, unless the environment has no valid address
+    /// for subsegments.
     pub(crate) fn from_env(table: &str) -> Option<Arc<Self>> {
         let address: SocketAddr = variable(DAEMON_VARIABLE)?.trim().parse().ok()?;
         let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -47,7 +47,7 @@ impl Tracer {
     }
 }
 
-/// Returns the id of the trace in the header of an invocation.
+/// Returns the id of the trace from the trace header of an invocation.
 pub(crate) fn trace_id(header: &str) -> Option<&str> {
     part(header, "Root=")
 }
@@ -84,9 +84,8 @@ pub(crate) struct Subsegment<'a> {
 }
 
 impl Trace {
-    /// Returns the trace that the header of an invocation names, such as
-    /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, if it is
-    /// sampled.
+    /// Returns the trace in the trace header of an invocation, if the trace is sampled. A header is
+    /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, for example.
     pub(crate) fn new(tracer: &Arc<Tracer>, header: &str) -> Option<Self> {
         if part(header, "Sampled=") != Some("1") {
             return None;
@@ -101,13 +100,13 @@ impl Trace {
         })
     }
 
-    /// Sends the subsegment of a call, or counts it.
+    /// Sends the subsegment of a call, or only counts the call after the first hundred.
     pub(crate) fn add(&self, call: &Subsegment<'_>) {
         if self.calls.fetch_add(1, Relaxed) >= MAX_SUBSEGMENTS {
             self.failed.fetch_add(u32::from(call.failed), Relaxed);
             return;
         }
-        // An error is the client's, a fault the server's, and throttling is an error, too.
+        // X-Ray calls a 4xx an error and a 5xx a fault. Throttling is also an error.
         let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
         self.send(&Document {
             aws: Aws {
@@ -124,7 +123,7 @@ impl Trace {
         });
     }
 
-    /// Sends the subsegment that sums up the calls that have none.
+    /// Sends the subsegment that sums up the calls without their own.
     pub(crate) fn finish(&self) {
         let count = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
         if count > 0 {
@@ -169,7 +168,7 @@ impl Trace {
         }
     }
 
-    /// Sends a document. One that cannot be sent at once is lost, and nobody waits for it.
+    /// Sends a document, or drops it if it cannot be sent at once.
     fn send(&self, document: &Document<'_>) {
         let mut datagram = HEADER.as_bytes().to_vec();
         if serde_json::to_writer(&mut datagram, document).is_ok() {

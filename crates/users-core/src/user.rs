@@ -19,11 +19,11 @@ pub const ID: &str = "id";
 /// The attribute that is the index's partition key.
 pub const EMAIL: &str = "email";
 
-/// The most bytes of UTF-8 that the value of a partition key can have, of a table or of an index
+/// The maximum size of a partition key's value, of a table or of an index, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys>).
 pub const MAX_KEY_BYTES: usize = 2048;
 
-/// An item as the SDK has it.
+/// An item, as the SDK represents it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// A string that can be a partition key, such as an id: 1 to 2,048 bytes of UTF-8.
@@ -42,21 +42,22 @@ impl Key {
         Self(Uuid::new_v4().to_string())
     }
 
-    /// Returns the text of the key.
+    /// Returns the key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A user profile: an `id`, and whatever else the client keeps with it.
+/// A user profile: an `id`, and any other attributes that the client stores with it.
 ///
-/// It serializes to JSON with its attributes in the order of their names, and with exact numbers.
-/// Sets become arrays and binary values base64 strings. Neither can come from JSON, but other
-/// writers can have put them in the table.
+/// It serializes to JSON with its attributes sorted by name, and with exact numbers. Sets become
+/// arrays, and binary values base64 strings. Neither can come from JSON, but other writers may have
+/// put them in the table.
 ///
 /// ```
-/// let user = users_core::User::from_json(r#"{"id": "1", "big": 12345678901234567890.5, "e": 1e20}"#)?;
+/// let json = r#"{"id": "1", "big": 12345678901234567890.5, "e": 1e20}"#;
+/// let user = users_core::User::from_json(json)?;
 /// let json = r#"{"big":12345678901234567890.5,"e":100000000000000000000,"id":"1"}"#;
 /// assert_eq!(user.to_json()?, json);
 /// # Ok::<_, users_core::Error>(())
@@ -67,17 +68,17 @@ pub struct User {
 }
 
 impl User {
-    /// Reads a user from JSON. One without an `id` gets a random UUID (version 4).
+    /// Reads a user from JSON. A user without an `id` gets a random UUID (version 4).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidRequest`] if it is not a JSON object, [`Error::InvalidUser`] if it breaks a
-    /// rule for users.
+    /// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it
+    /// breaks a rule for users.
     pub fn from_json(json: &str) -> Result<Self, Error> {
         Ok(Self { item: parse(json, BodyId::Counts)? })
     }
 
-    /// Reads a user from JSON and gives it this id, whatever `id` the JSON has.
+    /// Reads a user from JSON and gives it this id, whatever `id` the JSON contains.
     ///
     /// # Errors
     ///
@@ -86,7 +87,7 @@ impl User {
         Ok(Self { item: parse(json, BodyId::Overridden(id))? })
     }
 
-    /// Returns the user that an item is, unless the item has no id that a table can have.
+    /// Returns the item as a user, unless it lacks an id that the table could contain.
     pub(crate) fn from_item(item: Item) -> Option<Self> {
         let id = item.get(ID)?.as_s().ok()?;
         (!id.is_empty()).then_some(Self { item })
@@ -100,19 +101,19 @@ impl User {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if an attribute has no form in JSON, as only garbage from DynamoDB
-    /// can have.
+    /// [`Error::Unavailable`] if an attribute cannot be written as JSON, which happens only if
+    /// DynamoDB returned garbage.
     pub fn to_json(&self) -> Result<String, Error> {
         serde_json::to_string(self).map_err(|error| Error::Unavailable(error.into()))
     }
 
-    /// Returns the key of the table.
+    /// Returns the user's id, which is the table's key.
     #[must_use]
     pub fn id(&self) -> &str {
         self.string(ID).unwrap_or_default()
     }
 
-    /// Returns an attribute, if it is a string.
+    /// Returns the attribute with this name, if it is a string.
     pub(crate) fn string(&self, name: &str) -> Option<&str> {
         self.item.get(name)?.as_s().ok().map(String::as_str)
     }
@@ -152,7 +153,7 @@ struct Number<'a>(&'a str);
 
 impl Serialize for Number<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // DynamoDB has a notation of its own.
+        // DynamoDB writes numbers in its own notation.
         let number: &RawValue = serde_json::from_str(self.0).map_err(S::Error::custom)?;
         let text = number::canonical(number.get()).map_err(S::Error::custom)?;
         RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)

@@ -3,6 +3,6 @@ window.ui = SwaggerUIBundle({
   dom_id: "#swagger-ui",
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // Otherwise, specifications are sent to a validator on the internet.
+  // Otherwise, Swagger UI sends specifications to a validator on the internet.
   validatorUrl: null,
 });

@@ -1,5 +1,5 @@
-//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions by their values, as
-//! far as these are known without AWS.
+//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions by their values, if
+//! these are known without AWS.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -18,8 +18,8 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Parses and evaluates a template with the values given for its parameters, and the
-    /// defaults of the others.
+    /// Parses and evaluates a template with the `given` values of its parameters, and the defaults
+    /// of the others.
     pub(super) fn parse(text: &str, given: &BTreeMap<String, String>) -> Result<Self, Error> {
         let Node(root) =
             serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
@@ -40,7 +40,7 @@ impl Document {
         Ok(Resource { place, node })
     }
 
-    /// The first resource of a type, unless its condition does not hold.
+    /// Returns the first resource of a type whose condition, if any, holds.
     pub(super) fn resource_of_type(&self, kind: &str) -> Result<Resource<'_>, Error> {
         let exists = |node: &Value| {
             let condition = node.get("Condition").and_then(Value::as_str);
@@ -53,7 +53,7 @@ impl Document {
     }
 }
 
-/// A node of the document, and its place, for messages.
+/// A node of the document, with its place for messages.
 pub(super) struct Resource<'a> {
     place: String,
     pub(super) node: &'a Value,
@@ -66,7 +66,7 @@ impl<'a> Resource<'a> {
 
     pub(super) fn text(&self, pointer: &str) -> Result<String, Error> {
         text(self.get(pointer)?)
-            .ok_or_else(|| self.problem(pointer, "must be a text that depends on parameters only"))
+            .ok_or_else(|| self.problem(pointer, "must be text that depends only on parameters"))
     }
 
     pub(super) fn list<T>(
@@ -87,7 +87,7 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// The text of a scalar.
+/// Returns the text of a scalar.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -107,7 +107,7 @@ struct Source {
 }
 
 impl Source {
-    /// Returns the value of a node; none for `AWS::NoValue`.
+    /// Returns the value of a node, or `None` for `AWS::NoValue`.
     fn evaluate(&self, node: &Value) -> Option<Value> {
         match node {
             Value::Object(object) => {
@@ -139,7 +139,7 @@ impl Source {
         }
     }
 
-    /// Returns the text of a node, if it depends on parameters only.
+    /// Returns the text of a node, if it depends only on parameters.
     fn text(&self, node: &Value) -> Option<String> {
         let Value::Object(object) = node else { return text(node) };
         match single(object)? {
@@ -161,7 +161,7 @@ impl Source {
         Some(result)
     }
 
-    /// Returns whether the named condition holds.
+    /// Returns whether the condition with this name holds, if that is known.
     fn condition(&self, name: &str) -> Option<bool> {
         self.holds(self.root.get("Conditions")?.get(name)?)
     }
@@ -182,7 +182,7 @@ impl Source {
     }
 }
 
-/// Returns the entry of an object with one entry, as an intrinsic function has.
+/// Returns the entry of an object that has only one, as an intrinsic function does.
 fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, argument) = entries.next()?;

@@ -1,5 +1,5 @@
-//! Reads an AWS SAM template: the stage and its throttle, the routes, the functions behind them,
-//! API Gateway's own responses, and the table's schema. Ignores everything else.
+//! Reads an AWS SAM template: the stage and its throttle, the routes, their functions, API
+//! Gateway's own responses, and the table's schema. Ignores everything else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,9 +22,9 @@ mod parameters;
 
 pub use parameters::parse as parse_parameters;
 
-/// The account that stands in for the caller's own, as in AWS's documentation.
+/// The account id in events and ARNs. AWS's documentation uses the same one.
 pub(crate) const ACCOUNT_ID: &str = "123456789012";
-/// The region, unless the caller chooses one.
+/// The default region.
 pub(crate) const REGION: &str = "us-east-1";
 
 /// What the template says about the service, with the values of its parameters.
@@ -32,15 +32,15 @@ pub(crate) const REGION: &str = "us-east-1";
 pub struct Template {
     /// The first segment of every path.
     pub stage: String,
-    /// The methods that a function serves.
+    /// The methods that functions serve.
     pub routes: Vec<Route>,
     /// The methods that API Gateway serves itself, such as the preflight requests of CORS.
     pub mocks: Vec<Mock>,
     /// The stage's throttle, which applies to each method.
     pub throttle: Option<Throttle>,
-    /// The throttle of an API key, if it has a usage plan.
+    /// The throttle of the API key, if it has a usage plan.
     pub key_throttle: Option<Throttle>,
-    /// What API Gateway returns when it rejects a request or fails.
+    /// What API Gateway returns if it rejects a request or fails.
     pub gateway_responses: GatewayResponses,
     /// The functions that the routes name, by logical id.
     pub functions: BTreeMap<String, Function>,
@@ -48,59 +48,59 @@ pub struct Template {
     pub table: Table,
 }
 
-/// One method of the API, integrated with a function by Lambda proxy integration.
+/// A method of the API with a Lambda proxy integration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// In capital letters.
+    /// The method, in capital letters.
     pub method: String,
     /// The resource's path without the stage, such as `/users/{id}`.
     pub path: String,
     /// The logical id of the function.
     pub function: String,
-    /// Whether a request needs the API's key.
+    /// Whether requests need the API key.
     pub needs_key: bool,
 }
 
-/// One method of the API with a mock integration, which returns the same response each time.
+/// A method of the API with a mock integration, which always returns the same response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mock {
-    /// In capital letters.
+    /// The method, in capital letters.
     pub method: String,
     /// The resource's path without the stage.
     pub path: String,
-    /// The status.
+    /// The status of the response.
     pub status: u16,
-    /// Names and values.
+    /// The names and values of the response's headers.
     pub headers: Vec<(String, String)>,
 }
 
 /// An `AWS::Serverless::Function`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// The name it has on Lambda.
+    /// The name of the function on Lambda.
     pub name: String,
     /// The file name of its executable: `Metadata.BuildProperties.Binary`, as for `sam build`.
     pub executable: String,
     /// How long one invocation may take.
     pub timeout: Duration,
-    /// In megabytes.
+    /// The memory of one process, in megabytes.
     pub memory_size: u32,
-    /// The least severe level that it logs, if the template says so.
+    /// The lowest level that it logs, if the template sets one.
     pub log_level: Option<String>,
-    /// Environment variables, without those whose values exist only on AWS, such as ARNs.
+    /// The environment variables, without those whose values exist only on AWS, such as ARNs.
     pub variables: BTreeMap<String, String>,
 }
 
 /// The `AWS::DynamoDB::Table`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// The name it has in DynamoDB.
+    /// The name of the table in DynamoDB.
     pub name: String,
-    /// The types of the key attributes, those of the indexes included.
+    /// The types of the key attributes, including those of the indexes.
     pub attribute_definitions: Vec<AttributeDefinition>,
     /// The primary key.
     pub key_schema: Vec<KeySchemaElement>,
-    /// Each index with its key and projection.
+    /// The indexes, with their keys and projections.
     pub global_secondary_indexes: Vec<GlobalSecondaryIndex>,
 }
 
@@ -108,7 +108,7 @@ impl Template {
     /// Reads the template in the file `path`, with every parameter at its default.
     ///
     /// # Errors
-    /// [`Error::Template`] when the file cannot be read, or as for [`Template::parse`].
+    /// [`Error::Template`] if the file cannot be read, and the errors of [`Template::parse`].
     pub fn read(path: &Path) -> Result<Self, Error> {
         Self::read_with(path, &BTreeMap::new())
     }
@@ -116,7 +116,7 @@ impl Template {
     /// Reads the template in the file `path`, with these values of its parameters.
     ///
     /// # Errors
-    /// [`Error::Template`] when the file cannot be read, or as for [`Template::parse`].
+    /// [`Error::Template`] if the file cannot be read, and the errors of [`Template::parse`].
     pub fn read_with(path: &Path, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
         let text = fs::read_to_string(path)
             .map_err(|error| Error::Template(format!("cannot read {}: {error}", path.display())))?;
@@ -126,9 +126,9 @@ impl Template {
     /// Reads a template with these values of its parameters.
     ///
     /// # Errors
-    /// [`Error::Template`] when it is not YAML, or lacks something that the local service needs;
-    /// the message names it. [`Error::Parameter`] when CloudFormation would reject a value, or only
-    /// AWS could apply it.
+    /// [`Error::Template`] if the text is not YAML, or lacks something that the local service
+    /// needs, which the message names. [`Error::Parameter`] if CloudFormation would reject a value,
+    /// or if only AWS can apply it.
     pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
         let document = Document::parse(text, parameters)?;
         let api = document.resource_of_type("AWS::Serverless::Api")?;
@@ -160,7 +160,7 @@ impl Template {
     }
 }
 
-/// Returns the throttle of all of a stage's methods.
+/// Returns the throttle that applies to every method of a stage.
 fn stage_throttle(settings: Option<&Value>) -> Option<Throttle> {
     let all = settings?.as_array()?.iter().find(|setting| {
         setting.get("HttpMethod").is_some_and(|method| method == "*")
@@ -197,10 +197,10 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
     Ok((routes, mocks))
 }
 
-/// Returns whether an operation's `security` asks for an API key.
+/// Returns whether an operation's `security` requires an API key.
 ///
 /// # Errors
-/// [`Error::Parameter`] when it asks for a signature, which only AWS can check.
+/// [`Error::Parameter`] if it requires a signature, which only AWS can check.
 fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     let schemes = definition.pointer("/components/securitySchemes");
     let mut needs_key = false;
@@ -212,8 +212,8 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
             };
             if has("x-amazon-apigateway-authtype", "awsSigv4") {
                 return Err(Error::Parameter(
-                    "AuthType=AWS_IAM is not available here: only AWS can check the signatures of \
-                     its principals; use AuthType=API_KEY or NONE, or deploy the API"
+                    "AuthType=AWS_IAM is not available here, because only AWS can check its \
+                     principals' signatures: use AuthType=API_KEY or NONE, or deploy the API"
                         .to_owned(),
                 ));
             }
@@ -244,8 +244,8 @@ fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
     Some((status, headers.collect()))
 }
 
-/// Returns the logical id in an operation's `uri: !Sub
-/// ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
+/// Returns the logical id of the function in an operation's `uri`, such as
+/// `!Sub ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
 fn integrated_function(operation: &Value) -> Option<&str> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
     let kind = integration.get("type")?.as_str()?;
@@ -425,7 +425,7 @@ Outputs:
     }
 
     #[test]
-    fn a_template_gives_the_stage_and_the_methods_that_functions_answer() {
+    fn a_template_gives_the_stage_and_the_methods_that_functions_serve() {
         let template = parse(TEMPLATE).expect("the template is complete");
         let route = |method: &str, function: &str| Route {
             method: method.to_owned(),
@@ -438,7 +438,7 @@ Outputs:
     }
 
     #[test]
-    fn a_template_gives_the_routed_functions_with_globals_and_defaults_of_parameters() {
+    fn a_template_gives_the_routed_functions_with_globals_and_the_parameters_defaults() {
         let template = parse(TEMPLATE).expect("the template is complete");
         let variables = |level: &str| {
             [("LEVEL", level), ("USERS_TABLE", "users-x")]

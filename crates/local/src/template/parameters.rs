@@ -10,15 +10,15 @@ use serde_json::Value;
 use super::document::{entries, text};
 use crate::Error;
 
-/// Parses values of parameters, as in `AuthType=API_KEY RateLimit=5`. Of two values for one
-/// parameter, the last counts.
+/// Parses values of parameters, as in `AuthType=API_KEY RateLimit=5`. If a parameter has several
+/// values, the last counts.
 ///
 /// # Errors
-/// [`Error::Parameter`] when a word is not of this form.
+/// [`Error::Parameter`] if a word does not have this form.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
     let values = text.split_whitespace().map(|word| match word.split_once('=') {
         _ if word.contains(['\'', '"']) => {
-            Err(Error::Parameter(format!("a parameter cannot have quotes: {word}")))
+            Err(Error::Parameter(format!("a parameter cannot contain quotes: {word}")))
         }
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Error::Parameter(format!(
@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
     values.collect()
 }
 
-/// The value of each parameter that has one: the given one, or its default.
+/// Returns the value of each parameter that has one, which is the given value or the default.
 pub(super) fn values(
     parameters: Option<&Value>,
     given: &BTreeMap<String, String>,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_name_and_value_and_the_last_counts() {
+    fn parameters_are_pairs_of_name_and_value_and_the_last_counts() {
         let values = parse(" A=1  B=x=y C= A=2 ").expect("the values are well-formed");
         let expected = [("A", "2"), ("B", "x=y"), ("C", "")];
         assert_eq!(values, expected.map(|(name, value)| (name.into(), value.into())).into());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cloudformation_would_not_take_is_rejected() {
+    fn a_value_that_cloudformation_would_reject_is_rejected() {
         let parameters = json!({
             "Kind": {"Type": "String", "AllowedValues": ["A", "B", 1], "Default": "A"},
             "Origin": {"Type": "String", "AllowedPattern": "|https?://[^\\s/']+", "MaxLength": 12},

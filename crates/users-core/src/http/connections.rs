@@ -1,4 +1,4 @@
-//! Connections that are kept between requests, and between the invocations of a process.
+//! Connections that outlive a request, and an invocation.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,19 +25,19 @@ use tokio::time::timeout;
 const MAX_IDLE: Duration = Duration::from_secs(90);
 
 /// How long a response on a reused connection may take to begin. The connection may have died while
-/// Lambda kept the process frozen, and nothing else tells. A request that was only slow is sent
-/// again on a new connection, which has the whole time of an attempt.
+/// Lambda kept the process frozen, and only a missing response shows that. A request that was just
+/// slow is sent again on a new connection, with the whole time of an attempt.
 const REUSED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most bytes of a response that are read. The largest that DynamoDB can have to send is an
-/// item of 400 KB that is full of numbers such as 1E+125: 3 bytes each in the item, and 135 in JSON.
+/// How much of a response is read, in bytes. The largest response that DynamoDB can send is an item
+/// of 400 KB full of numbers such as 1E+125, each of which is 3 bytes in the item and 135 in JSON.
 const MAX_RESPONSE_BYTES: usize = 20 * 1024 * 1024;
 
-/// The most memory that a response may take once it is parsed, in bytes, so that a function with
-/// 128 MB survives it. Every response with one item takes less.
+/// How much memory a parsed response may take, in bytes. A function with 128 MB survives this, and
+/// every response with one item takes less.
 const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
 
-/// A connection that cannot be opened. Nothing was sent.
+/// A connection could not be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {authority}: {source}")]
 pub(crate) struct ConnectError {
@@ -46,12 +46,12 @@ pub(crate) struct ConnectError {
     source: BoxError,
 }
 
-/// A response that would take more memory than the function has to spare.
+/// A response would take more memory than the function can spare.
 #[derive(Debug, thiserror::Error)]
-#[error("the response is too large to be read")]
+#[error("the response is too large to read")]
 pub(crate) struct ResponseTooLarge;
 
-/// As many connections as there are requests at once, each kept for the next request.
+/// A pool of connections, as many as there were concurrent requests.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     connector: HttpsConnector<HttpConnector>,
@@ -65,7 +65,7 @@ struct Connection {
     sender: SendRequest<SdkBody>,
     /// Whether the SDK wants it closed, as it does after a server error.
     poisoned: Arc<AtomicBool>,
-    /// When its last response ended, by the system's clock: `Instant` may stand still while Lambda
+    /// When its last response ended, by the system's clock. `Instant` may stand still while Lambda
     /// keeps the process frozen.
     idle_since: SystemTime,
 }
@@ -94,8 +94,8 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if nothing was sent; [`ResponseTooLarge`]; else what the connection ended
-    /// with, after which the server may or may not have processed the request.
+    /// [`ConnectError`] if nothing was sent; [`ResponseTooLarge`]; else the error that ended the
+    /// connection, in which case the server may or may not have processed the request.
     pub(super) async fn send(
         &self,
         mut request: Request<SdkBody>,
@@ -135,7 +135,7 @@ impl Connections {
         }
     }
 
-    /// Reads the rest of a response, and keeps its connection.
+    /// Reads the rest of a response, and returns its connection to the pool.
     async fn finish(
         &self,
         mut connection: Connection,
@@ -152,12 +152,12 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the connection that was used last, unless none is left that can be used.
+    /// Takes the most recently used connection, if any is still usable.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.lock();
         let now = SystemTime::now();
         idle.retain(|connection| {
-            // A clock that was set back says nothing about the age.
+            // If the clock was set back, the age is unknown.
             let is_young =
                 now.duration_since(connection.idle_since).is_ok_and(|age| age < MAX_IDLE);
             is_young && !connection.sender.is_closed() && !connection.poisoned.load(Relaxed)
@@ -166,8 +166,8 @@ impl Connections {
         Some(idle.remove(ready))
     }
 
-    /// Closes every connection that has been idle since this time or longer: what one of them died
-    /// of, the others died of too.
+    /// Closes every connection that has been idle since this time or longer. Whatever ended one of
+    /// them ended the others too.
     fn discard_idle_since(&self, time: SystemTime) {
         self.lock().retain(|connection| connection.idle_since > time);
     }
@@ -183,13 +183,13 @@ impl Connections {
             let error = Box::new(ConnectError { authority, source });
             if timed_out { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
         })?;
-        // The sender is told how the connection ends.
+        // The sender learns how the connection ends.
         tokio::spawn(async { connection.await.unwrap_or_default() });
         Ok(Connection { sender, poisoned: Arc::default(), idle_since: SystemTime::now() })
     }
 }
 
-/// Lets the SDK poison the connection that it sends this request on.
+/// Lets the SDK poison the connection on which this request is sent.
 fn captured(connection: &Connection, request: &Request<SdkBody>) {
     if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
         let poisoned = Arc::clone(&connection.poisoned);
@@ -221,21 +221,21 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
     Ok(bytes)
 }
 
-/// Estimates what a response takes once the SDK has parsed it: a copy of each text, a value for each
-/// object, an entry of a map for each member, and a string for each element of a set.
+/// Estimates the memory of a response that the SDK has parsed, in bytes: a copy of each text, a
+/// value for each object, a map entry for each member, and a string for each element of a set.
 fn parsed_bytes(json: &[u8]) -> usize {
     const VALUE: usize = 64;
     const MEMBER: usize = 256;
     const ELEMENT: usize = 48;
     let values = memchr_iter(b'{', json).count();
     let members = memmem::find_iter(json, b"\":{").count();
-    // A value has two strings, its type and its text. What has no type is a name, or in a set.
+    // A value has two strings, its type and its text. The other strings are names, or in sets.
     let strings = memchr_iter(b'"', json).count() / 2;
     let elements = strings.saturating_sub(2 * values + members);
     2 * json.len() + VALUE * values + MEMBER * members + ELEMENT * elements
 }
 
-/// Returns the error of a connection as the SDK knows it: worth another attempt, unless the request
+/// Converts an error of a connection for the SDK. It is worth another attempt, unless the request
 /// itself cannot be sent.
 fn connection_error(error: hyper::Error) -> ConnectorError {
     if error.is_user() {

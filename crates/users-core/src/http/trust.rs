@@ -10,8 +10,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
 
-/// The environment variable with the path of a PEM file whose certificates are trusted instead of
-/// Mozilla's, as OpenSSL reads it
+/// The environment variable with the path of a PEM file. Its certificates are trusted instead of
+/// Mozilla's. OpenSSL reads it, too
 /// (<https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/>).
 pub(crate) const CERTIFICATES_VARIABLE: &str = "SSL_CERT_FILE";
 
@@ -26,8 +26,8 @@ pub enum TrustError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file has no certificate that can be a root.
-    #[error("{path} ({CERTIFICATES_VARIABLE}) has no certificate that can be trusted")]
+    /// The file contains no certificate that can be a root.
+    #[error("{path} ({CERTIFICATES_VARIABLE}) contains no certificate that can be trusted")]
     Empty {
         /// The file.
         path: String,
@@ -47,7 +47,7 @@ pub(crate) fn trusted_roots() -> Result<RootCertStore, TrustError> {
     }
 }
 
-/// Reads the certificates in a PEM file. Those that cannot be roots are left out.
+/// Reads the certificates in a PEM file. Ignores those that cannot be roots.
 fn read_roots(path: &Path) -> Result<RootCertStore, TrustError> {
     let unreadable = |error: pem::Error| TrustError::Unreadable {
         path: path.display().to_string(),
@@ -64,9 +64,9 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TrustError> {
     Ok(roots)
 }
 
-/// Returns the configuration of TLS. Of what is equally safe, the quickest comes first: ring agrees
-/// on keys with P-256 in half the time of X25519, and derives keys with SHA-256 in a fraction of
-/// the time of SHA-384.
+/// Returns the configuration of TLS. Among equally safe algorithms, it prefers the quickest. ring
+/// agrees on keys with P-256 in half the time of X25519, and derives keys with SHA-256 in a
+/// fraction of the time of SHA-384.
 pub(crate) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
     let mut provider = ring::default_provider();
     provider.kx_groups = vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1];
@@ -80,7 +80,7 @@ pub(crate) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
         .expect("ring supports the default versions of TLS")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    // There is one server.
+    // There is only one server.
     config.resumption = Resumption::in_memory_sessions(1);
     Arc::new(config)
 }
