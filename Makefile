@@ -9,7 +9,7 @@ on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $
 $(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
 	$(error no verb accepts the variable '$(name)'. The variables are: $(VARIABLES)))
 # Passes on values of the command line unchanged: make would expand $(shell ...) in them.
-$(foreach name,$(filter $(VARIABLES),$(on_command_line)),\
+$(foreach name,$(filter-out MAKE%,$(on_command_line)),\
 	$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
 # Where Cargo builds.
@@ -92,15 +92,13 @@ lint-api: ## check openapi.yaml with redocly, which npx downloads
 	@scripts/lint-api.sh
 
 .PHONY: test-api
-test-api: ## test a local service with requests that schemathesis
+test-api: build ## test a local service with requests that schemathesis
 ## generates from openapi.yaml: SEED=, N=1000 each
-	@cargo build --workspace --bins
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
-test-clients: ## test a local service with clients in TypeScript and
+test-clients: build ## test a local service with clients in TypeScript and
 ## Python, generated from openapi.yaml
-	@cargo build --workspace --bins
 	@scripts/test-clients.sh
 
 .PHONY: collection
@@ -132,17 +130,6 @@ budget: need-valgrind release ## check zip sizes and instruction counts against
 
 # --- Deploying. STAGE names a stage of samconfig.toml: `test`, the default, or `prod`.
 # PARAMS='Name=Value ...' sets parameters of template.yaml, which the stage keeps.
-
-STAGE_VERBS := tools package deploy smoke test-end-to-end api-key auth-type validate logs traces \
-	destroy
-
-# The scripts read their variables from the environment. Make passes on the environment's variables
-# unchanged, but expands those of its command line, and would run a $(shell ...) in them. This makes
-# them plain text first.
-ifneq ($(filter $(STAGE_VERBS),$(MAKECMDGOALS)),)
-$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),\
-	$(eval override $(name) := $$(value $(name)))$(eval export $(name))))
-endif
 
 .PHONY: tools
 tools: ## install in .venv what the verbs below need: the SAM and

@@ -437,6 +437,21 @@ fn the_dashboard_shows_each_function() {
     });
 }
 
+#[test]
+fn each_saved_query_reads_the_log_of_each_function() {
+    let yaml = yaml();
+    let resources = yaml["Resources"].as_object().expect("resources").iter();
+    let queries =
+        resources.filter(|(_, resource)| resource["Type"] == "AWS::Logs::QueryDefinition");
+    for (name, query) in queries {
+        let groups = query["Properties"]["LogGroupNames"].as_array().expect("a list");
+        for_each_operation(|_, function| {
+            let group = json!(format!("{}Logs", resource_prefix(&function.executable)));
+            assert!(groups.contains(&group), "template.yaml: LogGroupNames of {name} lack {group}");
+        });
+    }
+}
+
 /// `CloudWatch` may learn of an error minutes late. The alarm must fire anyway.
 #[test]
 fn alarms_on_functions_fire_for_a_single_error_that_is_reported_late() {
