@@ -58,9 +58,10 @@ test: need-cargo need-cc need-curl ## run every test that needs neither network 
 	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace
 
 .PHONY: test-handlers
-test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, or embedded:
-## DYNAMODB=docker|embedded forces one, DYNAMO_ENDPOINT=URL names another
-	@scripts/with-dynamodb cargo test --package tests --test handlers
+test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and compare it
+## with the embedded one; without Docker, on that: DYNAMODB=docker|embedded forces one,
+## DYNAMO_ENDPOINT=URL names another
+	@scripts/with-dynamodb cargo test --package tests --test handlers --test engines
 
 .PHONY: test-end-to-end
 test-end-to-end: need-cargo need-cc ## test over HTTP: API_ENDPOINT=URL, else the URL in api.txt,
