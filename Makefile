@@ -58,9 +58,9 @@ test: need-cargo need-cc need-curl ## run every test that needs neither network 
 	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace
 
 .PHONY: test-handlers
-test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and compare it
-## with the embedded one; without Docker, on that: DYNAMODB=docker|embedded forces one,
-## DYNAMO_ENDPOINT=URL names another
+test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and compare
+## it with the embedded one, which serves where there is no Docker:
+## DYNAMODB=docker|embedded forces one, DYNAMO_ENDPOINT=URL names another
 	@scripts/with-dynamodb cargo test --package tests --test handlers --test engines
 
 .PHONY: test-end-to-end
@@ -78,6 +78,13 @@ lint: need-cargo need-cc ## check formatting, clippy's lints and the documentati
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+
+.PHONY: audit
+audit: need-cargo ## check the dependencies' licences, sources and versions, then, over the network,
+## their vulnerabilities, with cargo-deny, which cargo installs in .venv
+	@cargo install --quiet --locked --root .venv cargo-deny@0.20.2
+	@.venv/bin/cargo-deny --workspace --locked check bans licenses sources
+	@.venv/bin/cargo-deny --workspace --locked check advisories
 
 # --- The specification.
 
