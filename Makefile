@@ -135,8 +135,8 @@ budget: need-valgrind release ## check zip sizes and instructions against crates
 # --- Deploying. STAGE names a stage of samconfig.toml: `test`, the default, or `prod`.
 # PARAMS='Name=Value ...' sets parameters of template.yaml, which the stage keeps.
 
-STAGE_VERBS := tools package deploy smoke test-end-to-end api-key auth-type validate logs traces \
-	destroy
+STAGE_VERBS := tools package sbom deploy smoke test-end-to-end api-key auth-type architecture \
+	validate logs traces destroy
 
 # The scripts read their variables from the environment. Make passes on variables of the environment
 # unchanged, but expands those of its command line, and would run a $(shell ...) in them. This makes
@@ -155,6 +155,11 @@ package: need-cargo ## build the deployable zips, target/lambda/*/bootstrap.zip:
 ## ARCH=arm64|x86_64
 	@scripts/package.sh
 
+.PHONY: sbom
+sbom: need-cargo ## write what each function consists of, target/lambda/*/sbom.cdx.json, with
+## cargo-cyclonedx, which cargo installs in .venv: ARCH=arm64|x86_64
+	@scripts/sbom.sh
+
 .PHONY: deploy
 deploy: need-cargo ## deploy a stage and write its URL to api.txt: STAGE=test|prod,
 ## PARAMS='Name=Value ...'
@@ -172,6 +177,10 @@ api-key: ## print the key of a stage with AuthType=API_KEY: STAGE=test|prod
 .PHONY: auth-type
 auth-type: # print a stage's AuthType
 	@scripts/stage.sh auth-type
+
+.PHONY: architecture
+architecture: # print a stage's Architecture
+	@scripts/stage.sh architecture
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's lint, cfn-lint and checkov, scripts with shellcheck

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Operates a deployed stage: stage.sh api-key|auth-type|logs|traces|destroy. STAGE says which.
+# Operates a deployed stage: stage.sh api-key|auth-type|architecture|logs|traces|destroy. STAGE says which.
 . "$(dirname "$0")/common.sh"
 
 case $1 in
@@ -10,11 +10,15 @@ api-key)
 		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
 	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
 	;;
-auth-type)
+auth-type | architecture)
 	need_credentials
-	auth_type=$(parameter AuthType)
-	[ -n "$auth_type" ] || fail "There is no stage $stage to ask: make deploy STAGE=$stage"
-	echo "$auth_type"
+	case $1 in
+	auth-type) name=AuthType ;;
+	*) name=Architecture ;;
+	esac
+	value=$(parameter "$name")
+	[ -n "$value" ] || fail "There is no stage $stage to ask: make deploy STAGE=$stage"
+	echo "$value"
 	;;
 logs)
 	need sam
