@@ -147,7 +147,8 @@ $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name))
 endif
 
 .PHONY: tools
-tools: ## install in .venv what the verbs below need: SAM and AWS CLI, cargo-lambda, linters
+tools: ## install in .venv what the verbs below need: SAM and AWS CLI, cargo-lambda,
+## cargo-auditable, linters
 	@scripts/tools.sh
 
 .PHONY: package

@@ -35,7 +35,7 @@ for word in $overrides; do
 	set -- "$@" "$word"
 done
 
-need sam cargo cargo-lambda
+need sam cargo cargo-lambda cargo-auditable
 need_credentials
 
 # --- What is there.
@@ -235,9 +235,13 @@ arm64) setting=CARGO_LAMBDA_BUILD.ARM64 machine=183 ;;
 x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
 *) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
 esac
+# SAM CLI runs cargo. With this one, executables also list the crates they consist of, as those of
+# `make package` do.
+printf '#!/bin/sh\nexec "%s" auditable "$@"\n' "$(command -v cargo)" >"$scratch/cargo"
+chmod +x "$scratch/cargo"
 # For x86_64, SAM CLI passes no architecture to cargo-lambda, which then builds for this machine's.
 # cargo-lambda reads its options from such variables too. No shell can export one with a dot.
-env "$setting=true" sam build --config-env "$section" --parameter-overrides "$@"
+PATH=$scratch:$PATH env "$setting=true" sam build --config-env "$section" --parameter-overrides "$@"
 
 # The ELF header has the number of the processor in byte 18.
 set +f
@@ -245,6 +249,9 @@ for executable in .aws-sam/build/*/bootstrap; do
 	[ "$(od -An -tu1 -j18 -N1 "$executable" | tr -d ' ')" = "$machine" ] ||
 		fail "$executable was not built for $architecture, and is not deployed." \
 			"Build on a machine with that processor, or deploy with the other Architecture."
+	grep -q '\.dep-v0' "$executable" ||
+		fail "$executable lacks the list of its crates, and is not deployed." \
+			"Remove another RUSTC_WORKSPACE_WRAPPER, or install cargo-auditable again: make tools"
 done
 set -f
 

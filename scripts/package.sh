@@ -7,7 +7,7 @@ arm64) flag=--arm64 ;;
 x86_64) flag=--x86-64 ;;
 *) fail "ARCH is '$ARCH', but must be arm64 or x86_64." ;;
 esac
-need cargo cargo-lambda
+need cargo cargo-lambda cargo-auditable
 
 # The functions that template.yaml deploys.
 set --
@@ -15,4 +15,5 @@ functions=$(sed -n 's/^ *Binary: //p' template.yaml)
 for function in $functions; do
 	set -- "$@" --package "$function"
 done
-cargo lambda build --release "$flag" --output-format zip "$@"
+# Each executable also lists the crates it consists of, for those who scan what is deployed.
+cargo auditable lambda build --release "$flag" --output-format zip "$@"
