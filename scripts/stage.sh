@@ -1,5 +1,6 @@
 #!/bin/sh
-# Operates a deployed stage: stage.sh api-key|auth-type|architecture|logs|traces|destroy. STAGE says which.
+# Operates a deployed stage, which STAGE names:
+# stage.sh api-key|auth-type|architecture|logs|traces|destroy
 . "$(dirname "$0")/common.sh"
 
 case $1 in

@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// Follows the pages of a `Query` or `Scan`. Returns all items, and if the request has a limit,
-    /// how many each page has. Otherwise a page has about 1 MB, and may end before or after the item
+    /// how many each page has. Otherwise a page has about 1 MB, and ends before or after the item
     /// that exceeds it.
     pub(crate) async fn pages(&self, operation: &str, request: &Value) -> Value {
         let mut request = request.clone();
