@@ -59,10 +59,11 @@ test: need-cargo need-cc need-curl ## run every test that needs neither a networ
 	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace
 
 .PHONY: test-handlers
-test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, else on
-## the embedded DynamoDB: DYNAMODB=docker|embedded forces
-## one, DYNAMO_ENDPOINT=URL names another
-	@scripts/with-dynamodb cargo test --package tests --test handlers
+test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and
+## compare it with the embedded DynamoDB, which serves
+## without Docker: DYNAMODB=docker|embedded forces one,
+## DYNAMO_ENDPOINT=URL names another
+	@scripts/with-dynamodb cargo test --package tests --test handlers --test engines
 
 .PHONY: test-end-to-end
 test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=URL, else at the
@@ -80,6 +81,13 @@ lint: need-cargo need-cc ## check formatting, clippy's lints and the documentati
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- --deny warnings
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
+
+.PHONY: audit
+audit: need-cargo ## check the dependencies' licences, sources and versions, then, over the network,
+## their vulnerabilities, with cargo-deny, which cargo installs in .venv
+	@cargo install --quiet --locked --root .venv cargo-deny@0.20.2
+	@.venv/bin/cargo-deny --workspace --locked check bans licenses sources
+	@.venv/bin/cargo-deny --workspace --locked check advisories
 
 # --- The specification.
 
@@ -133,13 +141,18 @@ budget: need-valgrind release ## check zip sizes and instruction counts against
 
 .PHONY: tools
 tools: ## install in .venv what the verbs below need: the SAM and
-## AWS CLIs, cargo-lambda, linters
+## AWS CLIs, cargo-lambda, cargo-auditable, linters
 	@scripts/tools.sh
 
 .PHONY: package
 package: need-cargo ## build the deployable zips,
 ## target/lambda/*/bootstrap.zip: ARCH=arm64|x86_64
 	@scripts/package.sh
+
+.PHONY: sbom
+sbom: need-cargo ## write what each function consists of,
+## target/lambda/*/sbom.cdx.json: ARCH=arm64|x86_64
+	@scripts/sbom.sh
 
 .PHONY: deploy
 deploy: need-cargo ## deploy a stage and write its URL to api.txt:
@@ -159,6 +172,10 @@ api-key: ## print the key of a stage with AuthType=API_KEY:
 .PHONY: auth-type
 auth-type: # print a stage's AuthType
 	@scripts/stage.sh auth-type
+
+.PHONY: architecture
+architecture: # print a stage's Architecture
+	@scripts/stage.sh architecture
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's lint, cfn-lint and

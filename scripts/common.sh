@@ -38,6 +38,15 @@ need() {
 	done
 }
 
+# has_auditable succeeds if executables can be built with the list of their crates.
+has_auditable() {
+	command -v cargo-auditable >/dev/null || {
+		echo "cargo-auditable is missing, so the executables will not list their crates." \
+			"'make tools' installs it." >&2
+		return 1
+	}
+}
+
 # need_credentials fails unless AWS accepts the caller's credentials.
 need_credentials() {
 	need aws

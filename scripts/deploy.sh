@@ -235,10 +235,17 @@ arm64) setting=CARGO_LAMBDA_BUILD.ARM64 machine=183 ;;
 x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
 *) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
 esac
+# The SAM CLI runs cargo. With this one, executables also list the crates that they consist of, as
+# those of `make package` do.
+if has_auditable; then
+	printf '#!/bin/sh\nexec "%s" auditable "$@"\n' "$(command -v cargo)" >"$scratch/cargo"
+	chmod +x "$scratch/cargo"
+fi
 # For x86_64, the SAM CLI passes no architecture to cargo-lambda, which then builds for this
 # machine. cargo-lambda also reads its options from such variables. No shell can export one with a
 # dot.
-env "$setting=true" sam build --config-env "$section" --parameter-overrides "$@"
+PATH=$scratch:$PATH env "$setting=true" \
+	sam build --config-env "$section" --parameter-overrides "$@"
 
 # Byte 18 of the ELF header is the number of the processor.
 set +f

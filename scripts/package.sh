@@ -15,4 +15,7 @@ functions=$(sed -n 's/^ *Binary: //p' template.yaml)
 for function in $functions; do
 	set -- "$@" --package "$function"
 done
-cargo lambda build --release "$flag" --output-format zip "$@"
+set -- lambda build --release "$flag" --output-format zip "$@"
+# Each executable also lists the crates that it consists of, for those who scan what is deployed.
+has_auditable && set -- auditable "$@"
+cargo "$@"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Operates the deployed stage STAGE: stage.sh api-key|auth-type|logs|traces|destroy.
+# Operates the deployed stage STAGE:
+# stage.sh api-key|auth-type|architecture|logs|traces|destroy
 . "$(dirname "$0")/common.sh"
 
 case $1 in
@@ -10,11 +11,15 @@ api-key)
 		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
 	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
 	;;
-auth-type)
+auth-type | architecture)
 	need_credentials
-	auth_type=$(parameter AuthType)
-	[ -n "$auth_type" ] || fail "The stage $stage is not deployed: run make deploy STAGE=$stage"
-	echo "$auth_type"
+	case $1 in
+	auth-type) name=AuthType ;;
+	*) name=Architecture ;;
+	esac
+	value=$(parameter "$name")
+	[ -n "$value" ] || fail "The stage $stage is not deployed: run make deploy STAGE=$stage"
+	echo "$value"
 	;;
 logs)
 	need sam

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs in .venv what the verbs for stages need: the SAM CLI, cargo-lambda, cfn-lint, shellcheck,
-# checkov and, where there is none, the AWS CLI.
+# Installs in .venv what the verbs for stages need: the SAM CLI, cargo-lambda, cargo-auditable,
+# cfn-lint, shellcheck, checkov and, where there is none, the AWS CLI.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,4 +27,5 @@ command -v rustup >/dev/null || {
 	echo "rustup is missing, so cross-compiling may be: see https://rustup.rs." >&2
 	exit 1
 }
+cargo install --quiet --locked --root .venv cargo-auditable@0.7.7
 rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
