@@ -83,8 +83,8 @@ lint: need-cargo need-cc ## check formatting, clippy's lints and the documentati
 	@RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps --document-private-items
 
 .PHONY: audit
-audit: need-cargo ## check the dependencies' licences, sources and versions, then, over the network,
-## their vulnerabilities, with cargo-deny, which cargo installs in .venv
+audit: need-cargo ## check the dependencies' licences, sources and versions,
+## and, over the network, their vulnerabilities
 	@cargo install --quiet --locked --root .venv cargo-deny@0.20.2
 	@.venv/bin/cargo-deny --workspace --locked check bans licenses sources
 	@.venv/bin/cargo-deny --workspace --locked check advisories
