@@ -68,8 +68,9 @@ test-end-to-end: need-cargo need-cc ## test over HTTP: API_ENDPOINT=URL, else th
 	@scripts/test-api.sh end_to_end
 
 .PHONY: test-fuzz
-test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases, of which make test has 1000: 40 % events,
-## 30 % requests over HTTP, 20 % operations beside a model, 10 % responses of DynamoDB
+test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases, some minutes; make test
+## has 1000: 40 % are events, 30 % requests over HTTP, 20 % operations beside a model,
+## 10 % responses of DynamoDB
 	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 
 .PHONY: lint
