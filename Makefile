@@ -69,7 +69,7 @@ test-end-to-end: need-cargo need-cc ## test over HTTP: API_ENDPOINT=URL, else th
 
 .PHONY: test-fuzz
 test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases, some minutes; make test
-## has 1000: 40 % are events, 30 % requests over HTTP, 20 % operations beside a model,
+## has 1000: 50 % are requests over HTTP, 20 % events, 20 % operations beside a model,
 ## 10 % responses of DynamoDB
 	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 

@@ -36,7 +36,7 @@ fn any_event_has_a_response_of_the_contract() {
         ];
         (shape, vec(change(), 0..4))
     };
-    fuzz("events", cases(40), workers.into(), strategy, |function, (shape, changes), meter| {
+    fuzz("events", cases(20), workers.into(), strategy, |function, (shape, changes), meter| {
         let (id, _, method, resource) = function;
         let event = match shape {
             Shape::Other(event) => event,

@@ -46,7 +46,7 @@ fn any_bytes_over_http_have_json_or_nothing_in_return() {
         let body = prop_oneof![any::<Vec<u8>>(), "\\PC{0,40}".prop_map(String::into_bytes)];
         (method, path, vec(header, 0..3), body, any::<bool>())
     };
-    fuzz("HTTP", cases(30), workers.collect(), strategy, |api, case, meter| {
+    fuzz("HTTP", cases(50), workers.collect(), strategy, |api, case, meter| {
         let (method, path, headers, body, is_announced) = case;
         let url = api.url().trim_start_matches("http://");
         let (address, stage) = url.split_once('/').expect("a URL with a stage");
