@@ -72,9 +72,10 @@ test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=UR
 	@scripts/test-api.sh end_to_end
 
 .PHONY: test-fuzz
-test-fuzz: need-cargo need-cc ## test with 100,000 generated events, requests and
-## DynamoDB responses: CASES=50000 of the first two
-	@CASES="$${CASES:-50000}" cargo test --package tests --test fuzz
+test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % are HTTP
+## requests, 20 % events, 20 % operations compared with a
+## model, 10 % DynamoDB responses. make test has 1,000
+	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 
 .PHONY: lint
 lint: need-cargo need-cc ## check formatting, clippy's lints and the documentation

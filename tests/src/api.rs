@@ -315,7 +315,8 @@ fn endpoint() -> Option<String> {
 }
 
 /// Returns an id as a path contains it.
-fn percent_encoded(id: &str) -> String {
+#[must_use]
+pub fn percent_encoded(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
 }
 

@@ -166,4 +166,15 @@ mod tests {
         assert!(!is_linearizable(&history, Effects::Once));
         assert!(is_linearizable(&history, Effects::OnceOrTwice));
     }
+    /// Without memoisation, all orders of these operations would be tried, which takes hours.
+    #[test]
+    fn many_operations_at_once_are_checked_soon() {
+        let writes = (0..12).map(|i| operation(Action::Replace(i), Outcome::Done(i), 1, 2));
+        let mut history = vec![operation(Action::Create(99), Outcome::Done(99), 0, 0)];
+        history.extend(writes);
+        history.push(operation(Action::Read, Outcome::Done(11), 3, 4));
+        assert!(is_linearizable(&history, Effects::Once));
+        history.push(operation(Action::Read, Outcome::Done(99), 5, 6));
+        assert!(!is_linearizable(&history, Effects::Once));
+    }
 }

@@ -1,5 +1,5 @@
 //! The code that the suites share: a DynamoDB with a table for each test, events as API Gateway
-//! builds them, servers that fail on demand, and responses.
+//! builds them, servers that fail on demand, responses, and a model of the contract.
 
 mod api;
 mod auth;
@@ -8,21 +8,27 @@ mod event;
 mod executables;
 mod functions;
 pub mod history;
-mod memory;
+pub mod json;
+pub mod model;
+mod process;
 mod reply;
 mod scripted;
 mod table;
 mod tcp_proxy;
 mod tls_proxy;
 
-pub use api::Api;
+pub use api::{Api, percent_encoded};
 pub use browser::Browser;
 pub use event::Event;
 pub use executables::executables;
 pub use functions::Functions;
-pub use memory::peak_memory;
+pub use process::Process;
 pub use reply::Reply;
 pub use scripted::{ScriptedResponse, ScriptedServer, empty_table};
 pub use table::{TEMPLATE, Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
 pub use tls_proxy::TlsProxy;
+
+/// The file of generated cases that failed, which are tried first next time. It belongs in the
+/// repository. Proptest itself would read it from another directory than it writes it to.
+pub const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions.txt");

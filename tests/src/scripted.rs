@@ -19,6 +19,10 @@ pub enum ScriptedResponse {
     Text(u16, &'static str),
     /// This status and body.
     Bytes(u16, Vec<u8>),
+    /// Exactly these bytes; then the connection is closed.
+    Raw(Vec<u8>),
+    /// What the server at this URL responds; the connection is closed if it does not.
+    Forwarded(String),
     /// The beginning of a response; then the connection is closed.
     Partial,
     /// The beginning of a response, and then nothing.
@@ -120,15 +124,20 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 /// Responds to the requests of one connection, until either side closes it.
 async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
-        let (operation, body) = request(&mut stream).await?;
-        let response = match operation.as_str() {
+        let (head, body) = message(&mut stream).await?;
+        let operation = header(&head, "x-amz-target").unwrap_or_default();
+        let operation = operation.rsplit('.').next().unwrap_or_default();
+        let response = match operation {
             "CreateTable" => {
                 ScriptedResponse::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
             }
             "DescribeTable" => {
                 ScriptedResponse::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}}))
             }
-            _ => shared.script.lock().expect("the script did not panic")(&operation, &body),
+            _ => {
+                let json = serde_json::from_slice(&body).unwrap_or_default();
+                shared.script.lock().expect("the script did not panic")(operation, &json)
+            }
         };
         let (status, body) = match response {
             ScriptedResponse::Json(status, body) => (status, body.to_string().into_bytes()),
@@ -141,6 +150,18 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
             ScriptedResponse::Text(status, text) => (status, text.into()),
             ScriptedResponse::Bytes(status, body) => (status, body),
+            ScriptedResponse::Raw(bytes) => {
+                stream.write_all(&bytes).await.ok()?;
+                return None;
+            }
+            ScriptedResponse::Forwarded(url) => {
+                let server = url.trim_start_matches("http://");
+                let mut server = BufReader::new(TcpStream::connect(server).await.ok()?);
+                server.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+                let (head, body) = message(&mut server).await?;
+                stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+                continue;
+            }
             ScriptedResponse::Partial => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
                 return None;
@@ -164,25 +185,22 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
     }
 }
 
-/// Reads the operation and the JSON of the next request.
-async fn request(stream: &mut BufReader<TcpStream>) -> Option<(String, Value)> {
-    let (mut operation, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await.ok()? == 0 {
+/// Reads the head and the body of the next request or response.
+async fn message(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).await.ok()? == 0 {
             return None;
         }
-        if line == "\r\n" {
-            break;
-        }
-        let (name, value) = line.trim_end().split_once(": ").unwrap_or_default();
-        match name.to_ascii_lowercase().as_str() {
-            "x-amz-target" => operation = value.rsplit('.').next()?.to_owned(),
-            "content-length" => length = value.parse().ok()?,
-            _ => {}
-        }
     }
+    let length = header(&head, "content-length").map_or(Some(0), |length| length.parse().ok())?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some((operation, serde_json::from_slice(&body).unwrap_or_default()))
+    Some((head, body))
+}
+
+/// Returns the value of a header, whose name is in lower case.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    headers.find(|header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
 }

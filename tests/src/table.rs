@@ -1,6 +1,6 @@
 //! A table for each test, on a real engine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -12,6 +12,8 @@ use local::Template;
 use serde_json::Value;
 use users_core::Store;
 use uuid::Uuid;
+
+use crate::json::Json;
 
 /// The repository's `template.yaml`.
 pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
@@ -121,6 +123,28 @@ impl Table {
         let item = get.send().await.expect("the table read").item?;
         Some(json(&AttributeValue::M(item)))
     }
+
+    /// Returns all users in the table by id, with exact numbers.
+    ///
+    /// # Panics
+    ///
+    /// If the table cannot be read.
+    pub async fn all(&self) -> BTreeMap<String, Json> {
+        let mut users = BTreeMap::new();
+        let mut start = None;
+        loop {
+            let scan = self.client.scan().table_name(&self.name).consistent_read(true);
+            let page = scan.set_exclusive_start_key(start).send().await.expect("the table read");
+            for item in page.items.unwrap_or_default() {
+                let id = item["id"].as_s().expect("a string").clone();
+                users.insert(id, exact_json(&AttributeValue::M(item)));
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return users;
+            }
+        }
+    }
 }
 
 impl Drop for Table {
@@ -201,6 +225,20 @@ fn json(value: &AttributeValue) -> Value {
         AttributeValue::M(members) => {
             members.iter().map(|(name, value)| (name.clone(), json(value))).collect()
         }
+        other => panic!("not from JSON: {other:?}"),
+    }
+}
+
+fn exact_json(value: &AttributeValue) -> Json {
+    match value {
+        AttributeValue::Null(_) => Json::Null,
+        AttributeValue::Bool(value) => Json::Bool(*value),
+        AttributeValue::N(number) => Json::Number(number.parse().expect("a number")),
+        AttributeValue::S(text) => Json::String(text.clone()),
+        AttributeValue::L(elements) => Json::Array(elements.iter().map(exact_json).collect()),
+        AttributeValue::M(members) => Json::Object(
+            members.iter().map(|(name, value)| (name.clone(), exact_json(value))).collect(),
+        ),
         other => panic!("not from JSON: {other:?}"),
     }
 }

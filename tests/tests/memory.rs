@@ -1,14 +1,14 @@
 //! How much memory the largest events and responses take. A function has 128 MB.
 
 use serde_json::{Value, json};
-use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine, peak_memory};
+use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
 /// The most memory that a function may take, in bytes.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Asserts that a function has stayed within the limit, if the system provides its memory.
 fn assert_small(executable: &str, endpoint: &str, case: &str) {
-    match peak_memory(executable, endpoint) {
+    match Process::find(executable, endpoint).and_then(|process| process.peak_memory()) {
         Some(peak) => assert!(peak <= LIMIT, "{case}: {executable} took {peak} bytes"),
         None => eprintln!("not checked: this system does not provide the memory of a process"),
     }

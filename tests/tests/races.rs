@@ -1,13 +1,15 @@
 //! Clients that meet at one user: what each of them sees can be put in an order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures::future::join_all;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::history::{Action, Effects, Operation, Outcome, is_linearizable};
-use tests::{Api, Table, TcpProxy, engine};
+use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
 const CLIENTS: u64 = 8;
 const OPERATIONS: u64 = 120;
@@ -74,6 +76,48 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_in_i
     for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
     }
+    assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
+}
+
+/// Starts a server that passes requests on to the one at this URL, but throttles one of 25 itself,
+/// in the two ways of DynamoDB. Returns it with the number of requests that it throttled.
+async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
+    let throttled = Arc::new(AtomicUsize::new(0));
+    let (upstream, count) = (upstream.to_owned(), Arc::clone(&throttled));
+    let mut requests = 0_usize;
+    let server = ScriptedServer::start(move |_, _| {
+        requests += 1;
+        if !requests.is_multiple_of(25) {
+            return ScriptedResponse::Forwarded(upstream.clone());
+        }
+        let codes = ["ThrottlingException", "ProvisionedThroughputExceededException"];
+        ScriptedResponse::Error(400, codes[count.fetch_add(1, Relaxed) % 2])
+    });
+    (server.await, throttled)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_throttled_takes_effect_once() {
+    let table = Table::new().await;
+    let (server, throttled) = throttling(engine()).await;
+    let api = Api::many_on(server.endpoint(), table.name()).await;
+    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
+        assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
+    }
+    assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_requests_and_lost_responses_together_leave_one_order() {
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let (server, throttled) = throttling(proxy.url()).await;
+    let api = Api::many_on(server.endpoint(), table.name()).await;
+    proxy.lose_every(50);
+    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+        assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
+    }
+    assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 

@@ -1,0 +1,61 @@
+//! Events of every shape.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tests::{Api, Event, Table, engine};
+use tokio::runtime::Runtime;
+
+use crate::changes::{any_json, change, changed};
+use crate::meter::Meter;
+use crate::{FUNCTIONS, assert_first_processes, cases, fuzz, invoke};
+
+/// What an event is before it is changed.
+#[derive(Clone, Debug)]
+enum Shape {
+    /// As API Gateway builds it.
+    Whole,
+    /// As people type it.
+    Short,
+    /// Anything.
+    Other(Value),
+}
+
+#[test]
+fn any_event_has_a_response_of_the_contract() {
+    let runtime = Runtime::new().expect("a runtime");
+    let table = runtime.block_on(Table::new());
+    let api = runtime.block_on(Api::on(engine(), table.name()));
+    let workers = FUNCTIONS
+        .map(|function| (function, Meter::start(&runtime, &api, &[function.1], table.name())));
+    let strategy = || {
+        let shape = prop_oneof![
+            1 => any_json().prop_map(Shape::Other),
+            3 => Just(Shape::Short),
+            6 => Just(Shape::Whole),
+        ];
+        (shape, vec(change(), 0..4))
+    };
+    fuzz("events", cases(20), workers.into(), strategy, |function, (shape, changes), meter| {
+        let (id, _, method, resource) = function;
+        let event = match shape {
+            Shape::Other(event) => event,
+            Shape::Short => json!({
+                "httpMethod": method,
+                "body": "{}",
+                "pathParameters": {"id": "1"},
+                "queryStringParameters": {"limit": "1"},
+            }),
+            Shape::Whole => Event::new(method, resource)
+                .id("1")
+                .query("limit", "1")
+                .query("email", "a@b")
+                .query("email", "a@c")
+                .body("{\"id\": \"1\"}")
+                .json(),
+        };
+        invoke(&runtime, &api, id, changed(event, &changes))?;
+        meter.finish_case()
+    });
+    assert_first_processes(&api);
+}

@@ -1,0 +1,135 @@
+//! What cases cost the processes of functions. Nothing is measured on systems without `/proc`.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use tests::{Api, Process};
+use tokio::runtime::Runtime;
+
+use crate::FUNCTIONS;
+
+/// The most time on a processor that a case may take of a function.
+const CPU_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most memory that a function may ever take, in bytes.
+const MEMORY_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// The most that the memory of a function may grow from the first quarter of the cases to the end,
+/// in bytes.
+const GROWTH_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// What cases cost some functions of one service.
+pub(crate) struct Meter {
+    watched: Vec<Watched>,
+    /// How many generated values are expected, and how many there were.
+    values: (u32, u32),
+    figures: Figures,
+}
+
+struct Watched {
+    executable: &'static str,
+    process: Process,
+    cpu: Duration,
+    /// Its memory after a quarter of the values.
+    memory: u64,
+}
+
+/// What cases cost in all.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Figures {
+    cases: u32,
+    cpu: Duration,
+    most_cpu: Duration,
+    peak_memory: u64,
+    growth: u64,
+}
+
+impl Meter {
+    /// Starts the processes of all functions of a service, and measures those of these executables.
+    /// `value` is in their environment only: the name of their table or the URL of their DynamoDB.
+    pub(crate) fn start(runtime: &Runtime, api: &Api, executables: &[&str], value: &str) -> Self {
+        let service = api.service().expect("a local service");
+        let mut watched = Vec::new();
+        for (function, executable, ..) in FUNCTIONS {
+            if !executables.contains(&executable) {
+                continue;
+            }
+            let response = runtime.block_on(service.invoke(function, "[]".to_owned()));
+            response.expect("a function that starts");
+            let process = Process::find(executable, value);
+            assert_eq!(process.is_some(), cfg!(target_os = "linux"), "the process of {executable}");
+            watched.extend(process.map(|process| Watched {
+                executable,
+                cpu: process.cpu().unwrap_or_default(),
+                process,
+                memory: u64::MAX,
+            }));
+        }
+        Self { watched, values: (0, 0), figures: Figures::default() }
+    }
+
+    /// Says how many generated values there will be.
+    pub(crate) fn expect(&mut self, values: u32) {
+        self.values.0 = values;
+    }
+
+    /// Counts a case, and checks what it cost.
+    pub(crate) fn finish_case(&mut self) -> Result<(), TestCaseError> {
+        let figures = &mut self.figures;
+        figures.cases += 1;
+        for Watched { executable, process, cpu: before, .. } in &mut self.watched {
+            let (Some(cpu), Some(peak)) = (process.cpu(), process.peak_memory()) else {
+                return Err(TestCaseError::fail(format!("the process of {executable} ended")));
+            };
+            let spent = cpu.saturating_sub(*before);
+            *before = cpu;
+            prop_assert!(spent <= CPU_LIMIT, "{executable} took {spent:?} of CPU for one case");
+            prop_assert!(peak <= MEMORY_LIMIT, "{executable} took {peak} bytes");
+            figures.cpu += spent;
+            figures.most_cpu = figures.most_cpu.max(spent);
+            figures.peak_memory = figures.peak_memory.max(peak);
+        }
+        Ok(())
+    }
+
+    /// Counts a generated value, and checks that memory does not grow.
+    pub(crate) fn finish_value(&mut self) -> Result<(), TestCaseError> {
+        let (expected, number) = &mut self.values;
+        *number += 1;
+        for Watched { executable, process, memory: before, .. } in &mut self.watched {
+            if *number == expected.div_ceil(4) {
+                *before = process.memory().unwrap_or(u64::MAX);
+            } else if number == expected {
+                let growth = process.memory().unwrap_or_default().saturating_sub(*before);
+                prop_assert!(growth <= GROWTH_LIMIT, "{executable} grew by {growth} bytes");
+                self.figures.growth = self.figures.growth.max(growth);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        self.figures
+    }
+}
+
+impl Figures {
+    /// Prints the figures of several threads as one line.
+    pub(crate) fn print(kind: &str, elapsed: Duration, threads: &[Self]) {
+        const MB: u64 = 1024 * 1024;
+        let cases: u32 = threads.iter().map(|thread| thread.cases).sum();
+        let cpu: Duration = threads.iter().map(|thread| thread.cpu).sum();
+        let most = |figure: fn(&Self) -> u64| threads.iter().map(figure).max().unwrap_or_default();
+        let most_cpu = threads.iter().map(|thread| thread.most_cpu).max().unwrap_or_default();
+        println!(
+            "{kind}: {cases} cases in {:.0} s; CPU of a case: {:.1} ms on average, {} ms at most; \
+             memory of a function: {} MB at most, and {} KB more at the end",
+            elapsed.as_secs_f64(),
+            cpu.as_secs_f64() * 1000.0 / f64::from(cases.max(1)),
+            most_cpu.as_millis(),
+            most(|thread| thread.peak_memory).div_ceil(MB),
+            most(|thread| thread.growth) / 1024,
+        );
+    }
+}
