@@ -46,7 +46,7 @@ pub(crate) fn chart(label: &str, panels: &[Panel]) -> String {
         y += 32;
         let mut x = 8;
         for (number, part) in panel.parts.iter().enumerate() {
-            let width = 30 + CHARACTER * part.len();
+            let width = 34 + CHARACTER * part.len();
             if x + width > WIDTH {
                 (x, y) = (8, y + 20);
             }

@@ -376,16 +376,12 @@ impl Report {
                 Bar {
                     name: format!("{memory} MB"),
                     parts: vec![times.warm],
-                    label: format!(
-                        "{:.2} s, ${} of duration a million",
-                        times.warm / 1000.0,
-                        dollars(duration)
-                    ),
+                    label: format!("{:.2} s, ${}", times.warm / 1000.0, dollars(duration)),
                 }
             };
             panels.push(Panel {
-                title: format!("{}, the largest list, by memory", costs.name),
-                parts: &["billed time"],
+                title: format!("{}: the largest list, and its duration's price", costs.name),
+                parts: &["seconds for one list, and dollars for a million"],
                 bars: MEMORY.iter().zip(&costs.times).map(bar).collect(),
             });
         }
