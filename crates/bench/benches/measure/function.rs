@@ -20,8 +20,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running function. Its process is killed when this is dropped.
 pub(crate) struct Function {
-    api: RuntimeApi,
     process: Process,
+    /// Dropped after the process, which would complain that it is gone.
+    api: RuntimeApi,
     init: Duration,
     /// The bytes of the last response's body.
     response_bytes: usize,
