@@ -128,9 +128,11 @@ release: need-cargo need-cc # the functions as deployed, but built for this mach
 	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
 
 .PHONY: bench
-bench: release ## measure cold and warm invocations, sizes, memory and
-## deleting all users: SAVE=1 writes docs/benchmarks.md
+bench: release ## measure starts, invocations, sizes and memory, and what
+## AWS bills, in 6 minutes: SAVE=1 writes
+## docs/benchmarks.md and docs/cost.md
 	@$(MEASURE) functions $(if $(call given,SAVE),--save)
+	@$(MEASURE) cost $(if $(call given,SAVE),--save)
 
 .PHONY: budget
 budget: need-valgrind release ## check zip sizes and instruction counts against

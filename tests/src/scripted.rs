@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How the server responds to a request.
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ pub struct ScriptedServer {
 
 struct Shared {
     script: Mutex<Script>,
+    latency: Mutex<Duration>,
     connections: AtomicUsize,
 }
 
@@ -62,6 +65,7 @@ impl ScriptedServer {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
+            latency: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
@@ -84,6 +88,15 @@ impl ScriptedServer {
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) {
         *self.shared.script.lock().expect("the script did not panic") = Box::new(script);
+    }
+
+    /// Waits this long before each response from now on. Responses do not wait for each other.
+    ///
+    /// # Panics
+    ///
+    /// Never.
+    pub fn set_latency(&self, latency: Duration) {
+        *self.shared.latency.lock().expect("nothing panics with the lock") = latency;
     }
 
     /// Returns how many connections were opened.
@@ -176,6 +189,11 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 return None;
             }
         };
+        let latency = *shared.latency.lock().expect("nothing panics with the lock");
+        if !latency.is_zero() {
+            // A timer of tokio's is a millisecond late at times.
+            spawn_blocking(move || thread::sleep(latency)).await.ok()?;
+        }
         let length = body.len();
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\

@@ -1,4 +1,5 @@
-//! How much memory the largest events and responses take. A function has 128 MB.
+//! How much memory the largest events and responses take. The least that a function can have is
+//! 128 MB.
 
 use serde_json::{Value, json};
 use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};

@@ -127,7 +127,7 @@ async fn count(
         command.arg(format!("--callgrind-out-file={}", output.display()));
         // At its end the function complains that the Runtime API is gone.
         command.arg(executable(name)?).stderr(Stdio::null());
-        let mut function = Function::start(&mut command, false).await?;
+        let mut function = Function::start(&mut command, None).await?;
         for _ in 0..invocations {
             function.invoke(event).await?;
         }

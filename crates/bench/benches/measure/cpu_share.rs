@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How often the quota is renewed, and the quota for 128 MB, in microseconds. 1,769 MB are one CPU
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+/// How often the quota is renewed, in microseconds.
 const PERIOD: u32 = 20_000;
-const QUOTA: u32 = PERIOD * 128 / 1769;
+
+/// The megabytes for which Lambda gives a function one CPU
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+const ONE_CPU: u32 = 1769;
 
 /// The control group of one process. It is removed when this is dropped, by when the process has to
 /// be over.
@@ -18,26 +20,27 @@ pub(crate) struct CpuShare {
 }
 
 impl CpuShare {
-    /// Creates the control group, without its process.
+    /// Creates the control group for a function with so many megabytes, without its process.
     ///
     /// # Errors
     ///
     /// If this is not Linux, or the user is not root.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(memory: u32) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let quota = PERIOD * memory / ONE_CPU;
         let name = format!("users-bench-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
         let (version_1, version_2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
         if version_1.is_dir() {
             let share = Self { directory: version_1.join(name) };
             fs::create_dir(&share.directory)?;
             fs::write(share.directory.join("cpu.cfs_period_us"), PERIOD.to_string())?;
-            fs::write(share.directory.join("cpu.cfs_quota_us"), QUOTA.to_string())?;
+            fs::write(share.directory.join("cpu.cfs_quota_us"), quota.to_string())?;
             return Ok(share);
         }
         fs::write(version_2.join("cgroup.subtree_control"), "+cpu")?;
         let share = Self { directory: version_2.join(name) };
         fs::create_dir(&share.directory)?;
-        fs::write(share.directory.join("cpu.max"), format!("{QUOTA} {PERIOD}"))?;
+        fs::write(share.directory.join("cpu.max"), format!("{quota} {PERIOD}"))?;
         Ok(share)
     }
 

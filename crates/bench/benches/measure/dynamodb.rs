@@ -1,23 +1,17 @@
-//! The DynamoDB of cold starts and warm invocations.
+//! The scripted DynamoDB of cold starts and warm invocations, and the sizes of items.
 
 use serde_json::{Value, json};
 use tests::ScriptedResponse;
 
+use crate::subject::user;
+
+/// The most bytes of items that DynamoDB reads for one page
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html>).
+pub(crate) const PAGE: usize = 1024 * 1024;
+
 /// Responds at once, as for a table with one user, whatever is written to it.
 pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
-    let user = json!({
-        "id": {"S": "5f2c8a1e-7b3d-4c9f-8e6a-000000000001"},
-        "email": {"S": "ada.lovelace.000001@example.com"},
-        "name": {"S": "Ada Lovelace"},
-        "age": {"N": "36"},
-        "active": {"BOOL": true},
-        "tags": {"L": [{"S": "mathematics"}, {"S": "poetry"}]},
-        "address": {"M": {
-            "street": {"S": "12 St James's Square"},
-            "city": {"S": "London"},
-            "zip": {"S": "SW1Y 4JH"},
-        }},
-    });
+    let user = &attribute(&user(1))["M"];
     let response = match operation {
         "GetItem" => json!({"Item": user}),
         "DeleteItem" => json!({"Attributes": user}),
@@ -26,4 +20,73 @@ pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
         _ => json!({}),
     };
     ScriptedResponse::Json(200, response)
+}
+
+/// Returns a script that responds as a table with so many users does to a scan, and to everything
+/// else as [`one_user`]. A key to continue from is the number of a page.
+pub(crate) fn users(count: usize) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
+    let per_page = PAGE / item_size(&user(1));
+    let pages = |is_ids: bool| -> Vec<Vec<u8>> {
+        let numbers: Vec<_> = (0..count).collect();
+        let page = |(page, numbers): (usize, &[usize])| {
+            let item = |number: &usize| {
+                let user = user(*number);
+                let item = if is_ids { json!({"id": user["id"]}) } else { user };
+                attribute(&item)["M"].take()
+            };
+            let items: Vec<_> = numbers.iter().map(item).collect();
+            let mut body =
+                json!({"Items": items, "Count": items.len(), "ScannedCount": items.len()});
+            if (page + 1) * per_page < count {
+                body["LastEvaluatedKey"] = json!({"id": {"S": (page + 1).to_string()}});
+            }
+            body.to_string().into_bytes()
+        };
+        numbers.chunks(per_page).enumerate().map(page).collect()
+    };
+    let (whole, ids) = (pages(false), pages(true));
+    move |operation, request| {
+        if operation != "Scan" {
+            return one_user(operation, request);
+        }
+        let pages = if request["ProjectionExpression"].is_null() { &whole } else { &ids };
+        let page = request["ExclusiveStartKey"]["id"]["S"].as_str();
+        let page = page.map_or(0, |page| page.parse().expect("the number of a page"));
+        ScriptedResponse::Bytes(200, pages[page].clone())
+    }
+}
+
+/// Returns a value as DynamoDB's JSON has it.
+fn attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({"NULL": true}),
+        Value::Bool(value) => json!({"BOOL": value}),
+        Value::Number(value) => json!({"N": value.to_string()}),
+        Value::String(value) => json!({"S": value}),
+        Value::Array(elements) => {
+            json!({"L": elements.iter().map(attribute).collect::<Vec<_>>()})
+        }
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| (name.clone(), attribute(value)));
+            json!({"M": members.collect::<serde_json::Map<_, _>>()})
+        }
+    }
+}
+
+/// Returns the size of a user in bytes, as DynamoDB counts it
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+pub(crate) fn item_size(user: &Value) -> usize {
+    fn size(value: &Value) -> usize {
+        match value {
+            Value::Null | Value::Bool(_) => 1,
+            Value::Number(number) => number.to_string().len().div_ceil(2) + 1,
+            Value::String(text) => text.len(),
+            Value::Array(elements) => 3 + elements.iter().map(|e| 1 + size(e)).sum::<usize>(),
+            Value::Object(members) => {
+                3 + members.iter().map(|(k, v)| 1 + k.len() + size(v)).sum::<usize>()
+            }
+        }
+    }
+    let members = user.as_object().into_iter().flatten();
+    members.map(|(name, value)| name.len() + size(value)).sum()
 }

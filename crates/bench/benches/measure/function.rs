@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use local::{Invocation, RuntimeApi};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::time::sleep;
 
 use crate::cpu_share::CpuShare;
@@ -19,29 +20,34 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running function. Its process is killed when this is dropped.
 pub(crate) struct Function {
-    api: RuntimeApi,
     process: Process,
+    /// Dropped after the process, which would complain that it is gone.
+    api: RuntimeApi,
     init: Duration,
+    /// The bytes of the last response's body.
+    response_bytes: usize,
+    log: NamedTempFile,
     /// Dropped after the process, because only an empty control group can be removed.
     _share: Option<CpuShare>,
 }
 
 impl Function {
-    /// Starts a function and waits until it asks for its first invocation. If `throttled`, it has
-    /// from then on the share of a CPU that Lambda gives 128 MB.
+    /// Starts a function and waits until it asks for its first invocation. From then on it has the
+    /// share of a CPU that Lambda gives so many megabytes, if any.
     ///
     /// # Errors
     ///
     /// If the process cannot be started, ends, or takes more than two minutes.
     pub(crate) async fn start(
         command: &mut Command,
-        throttled: bool,
+        memory: Option<u32>,
     ) -> Result<Self, Box<dyn Error>> {
         let arn = "arn:aws:lambda:us-east-1:123456789012:function:bench";
         let api = RuntimeApi::start(arn.to_owned()).await?;
-        let share = throttled.then(CpuShare::new).transpose()?;
+        let share = memory.map(CpuShare::new).transpose()?;
         command.env("AWS_LAMBDA_RUNTIME_API", api.address().to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let log = NamedTempFile::new()?;
+        command.stdin(Stdio::null()).stdout(log.reopen()?);
         let start = Instant::now();
         let mut process = Process(command.spawn()?);
         process.unless_ended(api.initialised()).await??;
@@ -49,7 +55,7 @@ impl Function {
         if let Some(share) = &share {
             share.throttle(process.0.id())?;
         }
-        Ok(Self { api, process, init, _share: share })
+        Ok(Self { api, process, init, response_bytes: 0, log, _share: share })
     }
 
     /// Returns the time from the start of the process until it asked for its first invocation.
@@ -76,7 +82,23 @@ impl Function {
         if response["statusCode"] != 200 {
             return Err(format!("the function returned {response}").into());
         }
+        self.response_bytes = response["body"].as_str().map_or(0, str::len);
         Ok(took)
+    }
+
+    /// Returns the bytes of the last response's body.
+    pub(crate) fn response_bytes(&self) -> usize {
+        self.response_bytes
+    }
+
+    /// Returns the last line of the function's log.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub(crate) fn last_log_line(&self) -> Result<String, Box<dyn Error>> {
+        let log = fs::read_to_string(&self.log)?;
+        Ok(log.lines().next_back().ok_or("the function has logged nothing")?.to_owned())
     }
 
     /// Returns the most memory that the process has had resident, in bytes.

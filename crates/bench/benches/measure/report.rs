@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::chart::{Bar, Panel, chart};
+
 /// What one function costs. Times are medians.
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -65,6 +67,20 @@ impl Report {
             );
         }
         text + "\n" + &self.delete_all + "\n\n"
+    }
+
+    /// Returns the chart of the executables' cold starts. Python would make their bars too short to
+    /// be seen.
+    pub(crate) fn chart(&self) -> String {
+        let bar = |row: &Row| Bar {
+            name: row.name.clone(),
+            parts: vec![row.init.as_secs_f64(), row.first.as_secs_f64()],
+            label: time(row.cold()),
+        };
+        let title = "Cold start at 128 MB: what the first caller waits for".to_owned();
+        let parts = &["init: until the process asks for its first invocation", "first invocation"];
+        let bars = self.rows.iter().filter(|row| row.zip.is_some()).map(bar).collect();
+        chart("Cold starts", &[Panel { title, parts, bars }])
     }
 }
 

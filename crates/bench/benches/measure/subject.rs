@@ -74,14 +74,17 @@ pub(crate) fn command(program: impl AsRef<Path>, proxy: &TlsProxy, table: &str) 
     command
 }
 
-/// Returns a user of some 300 bytes, without its id.
+/// Returns a user of 300 bytes, as DynamoDB counts them.
 pub(crate) fn user(number: usize) -> Value {
     json!({
+        "id": format!("5f2c8a1e-7b3d-4c9f-8e6a-{number:012}"),
         "email": format!("ada.lovelace.{number:06}@example.com"),
         "name": "Ada Lovelace",
         "age": 36,
         "active": true,
         "tags": ["mathematics", "poetry"],
+        "about": "The first to see that a machine could do more than compute numbers; wrote the \
+                  first program for it in 1843.",
         "address": {"street": "12 St James's Square", "city": "London", "zip": "SW1Y 4JH"},
     })
 }
@@ -93,7 +96,11 @@ pub(crate) fn event(method: &str, resource: &str) -> Value {
         event = event.id("5f2c8a1e-7b3d-4c9f-8e6a-000000000001");
     }
     if matches!(method, "POST" | "PUT") {
-        event = event.body(&user(1).to_string());
+        let mut user = user(1);
+        user.as_object_mut().expect("an object").remove("id");
+        // Another age than that of the stored user.
+        user["age"] = json!(37);
+        event = event.body(&user.to_string());
     }
     let mut event = event.json();
     for (name, value) in [
