@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// How the server responds to a request.
 #[derive(Clone, Debug)]
@@ -27,6 +29,10 @@ pub enum ScriptedResponse {
     Silence,
     /// A reset of the connection.
     Reset,
+    /// This JSON with the status 200, some milliseconds late.
+    Late(Value),
+    /// This JSON with the status 200; then the connection is closed.
+    Last(Value),
 }
 
 /// Takes the operation's name, such as `GetItem`, and the request's JSON.
@@ -108,6 +114,18 @@ pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
     )
 }
 
+/// Returns the response of a DynamoDB whose table has this item, which every request finds.
+#[must_use]
+pub fn one_item(operation: &str, item: &Value) -> Value {
+    match operation {
+        "Scan" | "Query" => json!({"Items": [item], "Count": 1, "ScannedCount": 1}),
+        "GetItem" => json!({"Item": item}),
+        "DeleteItem" => json!({"Attributes": item}),
+        "BatchWriteItem" => json!({"UnprocessedItems": {}}),
+        _ => json!({}),
+    }
+}
+
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -130,7 +148,13 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
             _ => shared.script.lock().expect("the script did not panic")(&operation, &body),
         };
+        let is_last = matches!(response, ScriptedResponse::Last(_));
         let (status, body) = match response {
+            ScriptedResponse::Late(body) => {
+                sleep(Duration::from_millis(5)).await;
+                (200, body.to_string().into_bytes())
+            }
+            ScriptedResponse::Last(body) => (200, body.to_string().into_bytes()),
             ScriptedResponse::Json(status, body) => (status, body.to_string().into_bytes()),
             ScriptedResponse::Error(status, code) => {
                 let body = json!({
@@ -161,6 +185,9 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
              Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
         stream.write_all(&[head.into_bytes(), body].concat()).await.ok()?;
+        if is_last {
+            return None;
+        }
     }
 }
 

@@ -1,0 +1,106 @@
+//! What the process of a function has taken of its machine, from Linux's `/proc`
+//! (<https://man7.org/linux/man-pages/man5/proc.5.html>).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::executables;
+
+/// A process of a function.
+#[derive(Debug)]
+pub struct Process(PathBuf);
+
+impl Process {
+    /// Finds the process that runs `executable` and has this value in its environment, such as the
+    /// URL of its DynamoDB or the name of its table. `None` on a system without `/proc`.
+    #[must_use]
+    pub fn find(executable: &str, value: &str) -> Option<Self> {
+        let is_own = |process: &Self| {
+            let path = process.executable();
+            path.is_some_and(|path| path.file_name() == Path::new(executable).file_name())
+        };
+        Self::all(value).into_iter().find(is_own)
+    }
+
+    /// Finds the processes of all functions that have this value in their environment. There are
+    /// none on a system without `/proc`.
+    #[must_use]
+    pub fn all(value: &str) -> Vec<Self> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = processes.map(|process| Self(process.path()));
+        processes.filter(|process| process.is_function() && process.has(value)).collect()
+    }
+
+    fn executable(&self) -> Option<PathBuf> {
+        fs::read_link(self.0.join("exe")).ok()
+    }
+
+    fn is_function(&self) -> bool {
+        self.executable().is_some_and(|path| path.parent() == Some(executables()))
+    }
+
+    /// Whether a variable in its environment has this value.
+    fn has(&self, value: &str) -> bool {
+        let environment = fs::read(self.0.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| {
+            let variable = String::from_utf8_lossy(variable);
+            variable.split_once('=').is_some_and(|(_, own)| own == value)
+        })
+    }
+
+    /// Returns its id.
+    ///
+    /// # Panics
+    ///
+    /// If `/proc` has other names.
+    #[must_use]
+    pub fn id(&self) -> Pid {
+        let name = self.0.file_name().and_then(|name| name.to_str()?.parse().ok());
+        name.and_then(Pid::from_raw).expect("the id of a process")
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn kill(&self) {
+        let _ = kill_process(self.id(), Signal::KILL);
+    }
+
+    /// Returns how many file descriptors it has open. `None` if it has ended.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<usize> {
+        Some(fs::read_dir(self.0.join("fd")).ok()?.count())
+    }
+
+    /// Returns the time that its threads have run on a processor, in steps of 10 ms. `None` if it
+    /// has ended.
+    #[must_use]
+    pub fn cpu(&self) -> Option<Duration> {
+        // The kernel counts in hundredths of a second on all machines that Lambda has.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = fs::read_to_string(self.0.join("stat")).ok()?;
+        // What follows the executable's name begins with the third field.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+        let mut ticks = || fields.next()?.parse::<u32>().ok();
+        Some(TICK * (ticks()? + ticks()?))
+    }
+
+    /// Returns its memory that no file backs, in bytes. `None` if it has ended.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        self.status("RssAnon:")
+    }
+
+    /// Returns the most memory that it has had, in bytes. `None` if it has ended.
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> Option<u64> {
+        let status = fs::read_to_string(self.0.join("status")).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(value.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+    }
+}
