@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use lambda_http::http::header::HeaderValue;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response, service_fn};
+use lambda_runtime::Runtime;
 use serde_json::value::RawValue;
 
 use crate::calls::Calls;
@@ -16,6 +17,7 @@ use crate::error::{Chain, Error};
 use crate::log;
 use crate::proxy::{self, Event, Route};
 use crate::response;
+use crate::serve::ServeAll;
 use crate::store::Store;
 use crate::trace::{Trace, Tracer};
 
@@ -78,7 +80,7 @@ where
             Ok::<_, Infallible>(proxy::response(response))
         }
     });
-    lambda_runtime::run(service).await
+    Runtime::new(service).layer(ServeAll).run().await
 }
 
 /// Returns the API's id of a request, and the request, from its event.
