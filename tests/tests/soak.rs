@@ -58,54 +58,74 @@ fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
     }
 }
 
+/// A function on a DynamoDB that fails once when it is told to.
+struct Subject {
+    name: &'static str,
+    executable: &'static str,
+    event: Value,
+    fault: Arc<Mutex<Option<Fault>>>,
+    dynamodb: ScriptedServer,
+    api: Api,
+}
+
 /// The memory that a process has, in bytes, and how many descriptors.
 type Size = Option<(u64, usize)>;
 
-/// Invokes a function this often, and returns its size after a quarter of it, and in the end.
-async fn soak(function: (&str, &str, &str, &str), invocations: usize) -> (Size, Size) {
-    let (name, executable, method, resource) = function;
-    let next = Arc::new(Mutex::new(None));
-    let script = Arc::clone(&next);
-    let dynamodb = ScriptedServer::start(move |operation, _| {
-        respond(operation, script.lock().expect("a fault").take())
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    let service = api.service().expect("a local service");
-    let event = Event::new(method, resource).id("1").body("{\"id\": \"1\"}").json();
-    let mut other = event.clone();
-    other["resource"] = json!("/other");
-
-    let size = || {
-        let process = Process::find(executable, dynamodb.endpoint())?;
-        Some((process.memory()?, process.descriptors()?))
-    };
-    let mut warm = None;
-    for invocation in 0..invocations {
-        let fault = fault(invocation);
-        next.lock().expect("a fault").clone_from(&fault);
-        let (event, expected) = match fault {
-            Some(Fault::Event) => (&other, 400),
-            Some(Fault::Rejected) => (&event, 500),
-            _ => (&event, 200),
+impl Subject {
+    async fn start(function: (&'static str, &'static str, &str, &str)) -> Self {
+        let (name, executable, method, resource) = function;
+        let fault = Arc::new(Mutex::new(None));
+        let next = Arc::clone(&fault);
+        let script = move |operation: &str, _: &Value| {
+            respond(operation, next.lock().expect("a fault").take())
         };
-        let response = service.invoke(name, event.to_string()).await.expect("a response");
-        let response: Value = serde_json::from_str(&response).expect("JSON");
-        assert_eq!(response["statusCode"], json!(expected), "{fault:?}: {response}");
-        if invocation == invocations / 4 {
-            warm = size();
-        }
+        let dynamodb = ScriptedServer::start(script).await;
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+        let event = Event::new(method, resource).id("1").body("{\"id\": \"1\"}").json();
+        Self { name, executable, event, fault, dynamodb, api }
     }
-    assert_eq!(service.processes_started(), 1, "{executable} was replaced");
-    (warm, size())
+
+    /// Invokes the function this often. Returns its size after the first quarter, and in the end.
+    async fn soak(&self, invocations: usize) -> (Size, Size) {
+        let service = self.api.service().expect("a local service");
+        let mut other = self.event.clone();
+        other["resource"] = json!("/other");
+        let mut first = None;
+        for invocation in 0..invocations {
+            let fault = fault(invocation);
+            self.fault.lock().expect("a fault").clone_from(&fault);
+            let (event, expected) = match fault {
+                Some(Fault::Event) => (&other, 400),
+                Some(Fault::Rejected) => (&self.event, 500),
+                _ => (&self.event, 200),
+            };
+            let response = service.invoke(self.name, event.to_string()).await.expect("a response");
+            let response: Value = serde_json::from_str(&response).expect("JSON");
+            assert_eq!(response["statusCode"], json!(expected), "{fault:?}: {response}");
+            if invocation == invocations / 4 {
+                first = self.size();
+            }
+        }
+        assert_eq!(service.processes_started(), 1, "{} was replaced", self.executable);
+        (first, self.size())
+    }
+
+    fn size(&self) -> Size {
+        let process = Process::find(self.executable, self.dynamodb.endpoint())?;
+        Some((process.memory()?, process.descriptors()?))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_meets_many_faults_does_not_grow() {
     let invocations =
         env::var("CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400_usize);
-    let sizes = join_all(FUNCTIONS.map(|function| soak(function, invocations))).await;
-    for ((_, executable, ..), sizes) in FUNCTIONS.into_iter().zip(sizes) {
+    let mut subjects = Vec::new();
+    for function in FUNCTIONS {
+        subjects.push(Subject::start(function).await);
+    }
+    let sizes = join_all(subjects.iter().map(|subject| subject.soak(invocations))).await;
+    for (Subject { executable, .. }, sizes) in subjects.iter().zip(sizes) {
         let (Some((memory, descriptors)), Some((memory_in_end, descriptors_in_end))) = sizes else {
             eprintln!("not checked: this system does not show the memory of a process");
             return;
