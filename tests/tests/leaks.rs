@@ -99,8 +99,9 @@ async fn invoke_each(api: &Api) {
                 "pathParameters": OWN, "queryStringParameters": OWN}),
             json!({"httpMethod": method, "resource": resource, "body": OWN, "isBase64Encoded": true,
                 "pathParameters": {"id": [OWN]}, "queryStringParameters": {"limit": OWN}}),
-            json!({"httpMethod": method, "resource": resource, "requestContext": OWN, "headers": OWN,
-                "pathParameters": {"id": "%ff"}, "queryStringParameters": {"cursor": OWN}}),
+            json!({"httpMethod": method, "resource": resource, "requestContext": OWN,
+                "headers": OWN, "pathParameters": {"id": "%ff"},
+                "queryStringParameters": {"cursor": OWN}}),
         ] {
             let response = service.invoke(function, event.to_string()).await;
             let response: Value =
