@@ -26,6 +26,7 @@ WHERE_cargo := Install Rust from https://rustup.rs, then open a new terminal.
 WHERE_cc := Install a C compiler. On Debian: apt install gcc libc6-dev. \
 	On macOS: xcode-select --install.
 WHERE_curl := Install it. On Debian: apt install curl.
+WHERE_wrk := Install it. On Debian: apt install wrk. On macOS: brew install wrk.
 WHERE_valgrind := Install it. On Debian: apt install valgrind. It runs on Linux only.
 need-%:
 	@command -v $* >/dev/null || { echo '$* is missing. $(WHERE_$*)' >&2; exit 1; }
@@ -77,6 +78,11 @@ test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % ar
 ## model, 10 % DynamoDB responses. make test has 1,000
 	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 
+.PHONY: test-soak
+test-soak: need-cargo need-cc ## invoke each function 20,000 times, with faults in a quarter of them,
+## some minutes: CASES=20000
+	@CASES="$${CASES:-20000}" cargo test --package tests --test soak -- --nocapture
+
 .PHONY: lint
 lint: need-cargo need-cc ## check formatting, clippy's lints and the documentation
 	@cargo fmt --all --check
@@ -126,6 +132,12 @@ MEASURE := cargo bench --profile measure --package bench --bench measure --
 .PHONY: release
 release: need-cargo need-cc # the functions as deployed, but built for this machine, and the floor
 	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
+
+.PHONY: test-load
+test-load: need-wrk release ## send a release build of the local service all operations for 60 s,
+## on 64 connections, and print latencies and costs
+	@cargo build --release --package local
+	@PROFILE=release scripts/with-local-service scripts/load/run
 
 .PHONY: bench
 bench: release ## measure starts, invocations, sizes and memory, and what

@@ -8,4 +8,4 @@ cfn-lint template.yaml scripts/deploy-role.yaml
 checkov
 set +f
 shellcheck scripts/*.sh scripts/reset scripts/seed scripts/with-dynamodb \
-	scripts/with-local-service .ci/run
+	scripts/with-local-service scripts/load/run .ci/run

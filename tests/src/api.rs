@@ -267,15 +267,15 @@ impl Api {
         self.send(Method::DELETE, path, "").await
     }
 
-    /// Sends a request without a body that is part of a trace: the header names it.
+    /// Sends a request that is part of a trace, which this header names.
     ///
     /// # Panics
     ///
     /// If there is no response.
-    pub async fn send_traced(&self, method: Method, path: &str, trace: &str) -> Reply {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        let request = request.header("x-amzn-trace-id", trace);
-        self.perform(request.body(Body::Empty).expect("a request")).await
+    pub async fn send_traced(&self, method: Method, path: &str, body: &str, trace: &str) -> Reply {
+        let mut request = self.request(method, path, body);
+        request.headers_mut().insert("x-amzn-trace-id", trace.try_into().expect("a header"));
+        self.perform(request).await
     }
 
     /// Sends a request.
@@ -284,11 +284,15 @@ impl Api {
     ///
     /// If there is no response.
     pub async fn send(&self, method: Method, path: &str, body: &str) -> Reply {
+        self.perform(self.request(method, path, body)).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
-        self.perform(request.body(Body::from(body)).expect("a request")).await
+        request.body(Body::from(body)).expect("a request")
     }
 
     async fn perform(&self, mut request: Request<Body>) -> Reply {

@@ -4,6 +4,7 @@
 mod api;
 mod auth;
 mod browser;
+mod daemon;
 mod event;
 mod executables;
 mod functions;
@@ -19,12 +20,13 @@ mod tls_proxy;
 
 pub use api::{Api, percent_encoded};
 pub use browser::Browser;
-pub use event::Event;
+pub use daemon::{Daemon, TRACE, trace_header};
+pub use event::{Event, FUNCTIONS};
 pub use executables::executables;
 pub use functions::Functions;
 pub use process::Process;
 pub use reply::Reply;
-pub use scripted::{ScriptedResponse, ScriptedServer, empty_table};
+pub use scripted::{ScriptedResponse, ScriptedServer, empty_table, one_item};
 pub use table::{TEMPLATE, Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
 pub use tls_proxy::TlsProxy;

@@ -5,6 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::executables;
+
 /// A process of a function.
 #[derive(Debug)]
 pub struct Process(PathBuf);
@@ -14,18 +18,59 @@ impl Process {
     /// URL of its DynamoDB or the name of its table. `None` on a system without `/proc`.
     #[must_use]
     pub fn find(executable: &str, value: &str) -> Option<Self> {
-        fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
-            let process = process.path();
-            let path = fs::read_link(process.join("exe")).ok()?;
-            let environment = fs::read(process.join("environ")).ok()?;
-            let mut variables = environment.split(|byte| *byte == 0);
-            let is_own = path.file_name() == Path::new(executable).file_name()
-                && variables.any(|variable| {
-                    let variable = String::from_utf8_lossy(variable);
-                    variable.split_once('=').is_some_and(|(_, own)| own == value)
-                });
-            is_own.then_some(Self(process))
+        let is_own = |process: &Self| {
+            let path = process.executable();
+            path.is_some_and(|path| path.file_name() == Path::new(executable).file_name())
+        };
+        Self::all(value).into_iter().find(is_own)
+    }
+
+    /// Finds the processes of all functions that have this value in their environment. There are
+    /// none on a system without `/proc`.
+    #[must_use]
+    pub fn all(value: &str) -> Vec<Self> {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = processes.map(|process| Self(process.path()));
+        processes.filter(|process| process.is_function() && process.has(value)).collect()
+    }
+
+    fn executable(&self) -> Option<PathBuf> {
+        fs::read_link(self.0.join("exe")).ok()
+    }
+
+    fn is_function(&self) -> bool {
+        self.executable().is_some_and(|path| path.parent() == Some(executables()))
+    }
+
+    /// Whether a variable in its environment has this value.
+    fn has(&self, value: &str) -> bool {
+        let environment = fs::read(self.0.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| {
+            let variable = String::from_utf8_lossy(variable);
+            variable.split_once('=').is_some_and(|(_, own)| own == value)
         })
+    }
+
+    /// Returns its id.
+    ///
+    /// # Panics
+    ///
+    /// If `/proc` has other names.
+    #[must_use]
+    pub fn id(&self) -> Pid {
+        let name = self.0.file_name().and_then(|name| name.to_str()?.parse().ok());
+        name.and_then(Pid::from_raw).expect("the id of a process")
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn kill(&self) {
+        let _ = kill_process(self.id(), Signal::KILL);
+    }
+
+    /// Returns how many file descriptors it has open. `None` if it has ended.
+    #[must_use]
+    pub fn descriptors(&self) -> Option<usize> {
+        Some(fs::read_dir(self.0.join("fd")).ok()?.count())
     }
 
     /// Returns the time that its threads have run on a processor, in steps of 10 ms. `None` if it

@@ -33,6 +33,10 @@ pub enum ScriptedResponse {
     Silence,
     /// A reset of the connection.
     Reset,
+    /// This body with the status 200, after this time.
+    Late(Duration, Vec<u8>),
+    /// This JSON with the status 200; then the connection is closed.
+    Last(Value),
 }
 
 /// Takes the operation's name, such as `GetItem`, and the request's JSON.
@@ -47,7 +51,6 @@ pub struct ScriptedServer {
 
 struct Shared {
     script: Mutex<Script>,
-    latency: Mutex<Duration>,
     connections: AtomicUsize,
 }
 
@@ -65,7 +68,6 @@ impl ScriptedServer {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
-            latency: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
@@ -88,15 +90,6 @@ impl ScriptedServer {
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) {
         *self.shared.script.lock().expect("the script did not panic") = Box::new(script);
-    }
-
-    /// Waits this long before each response from now on. Responses do not wait for each other.
-    ///
-    /// # Panics
-    ///
-    /// Never.
-    pub fn set_latency(&self, latency: Duration) {
-        *self.shared.latency.lock().expect("nothing panics with the lock") = latency;
     }
 
     /// Returns how many connections were opened.
@@ -123,6 +116,18 @@ pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
             json!({})
         },
     )
+}
+
+/// Returns the response of a DynamoDB whose table has this item, which every request finds.
+#[must_use]
+pub fn one_item(operation: &str, item: &Value) -> Value {
+    match operation {
+        "Scan" | "Query" => json!({"Items": [item], "Count": 1, "ScannedCount": 1}),
+        "GetItem" => json!({"Item": item}),
+        "DeleteItem" => json!({"Attributes": item}),
+        "BatchWriteItem" => json!({"UnprocessedItems": {}}),
+        _ => json!({}),
+    }
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -152,7 +157,14 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 shared.script.lock().expect("the script did not panic")(operation, &json)
             }
         };
+        let is_last = matches!(response, ScriptedResponse::Last(_));
         let (status, body) = match response {
+            ScriptedResponse::Late(time, body) => {
+                // A timer of tokio's may be a millisecond late.
+                spawn_blocking(move || thread::sleep(time)).await.ok()?;
+                (200, body)
+            }
+            ScriptedResponse::Last(body) => (200, body.to_string().into_bytes()),
             ScriptedResponse::Json(status, body) => (status, body.to_string().into_bytes()),
             ScriptedResponse::Error(status, code) => {
                 let body = json!({
@@ -189,17 +201,15 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 return None;
             }
         };
-        let latency = *shared.latency.lock().expect("nothing panics with the lock");
-        if !latency.is_zero() {
-            // A timer of tokio's is a millisecond late at times.
-            spawn_blocking(move || thread::sleep(latency)).await.ok()?;
-        }
         let length = body.len();
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\
              Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
         stream.write_all(&[head.into_bytes(), body].concat()).await.ok()?;
+        if is_last {
+            return None;
+        }
     }
 }
 

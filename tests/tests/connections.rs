@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::{Api, Death, Reply, ScriptedServer, Table, TcpProxy, empty_table, engine};
+use tests::{Api, Death, FUNCTIONS, Reply, ScriptedServer, Table, TcpProxy, empty_table, engine};
 
 /// Sends a request to each function. Each returns 200 if the users 1, 2 and 3 exist and 4 does not.
 async fn request_each(api: &Api) -> [Reply; 6] {
@@ -50,9 +50,8 @@ async fn a_process_that_starts_opens_its_connection_and_sends_nothing() {
     let api = Api::on(proxy.url(), "users").await;
     let before = proxy.connections();
     let service = api.service().expect("a local service");
-    for function in ["GetAll", "Post", "DeleteAll", "Get", "Put", "Delete"] {
-        let event = json!({"httpMethod": "PATCH"}).to_string();
-        let response = service.invoke(&format!("{function}Function"), event).await;
+    for (function, ..) in FUNCTIONS {
+        let response = service.invoke(function, json!({"httpMethod": "PATCH"}).to_string()).await;
         assert!(response.expect("a response").contains("InvalidRequest"));
     }
     assert_eq!(proxy.connections() - before, 6);

@@ -9,7 +9,7 @@ use std::path::Path;
 use aws_sdk_dynamodb::types::ProjectionType;
 use local::{Function, Route, Template};
 use serde_json::{Value, json};
-use tests::TEMPLATE;
+use tests::{FUNCTIONS, TEMPLATE};
 use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TABLE_VARIABLE};
 
 /// What the role of each function may do to the table, as action and resource.
@@ -266,6 +266,17 @@ fn the_functions_return_or_are_stopped_before_api_gateway_gives_up() {
     for function in template().functions.values() {
         assert!(function.timeout.as_secs() < 29, "{}", function.name);
     }
+}
+
+#[test]
+fn the_tests_know_each_function() {
+    let template = template();
+    let routes = template.routes.iter().map(|route| {
+        let executable = template.functions[&route.function].executable.as_str();
+        (route.function.as_str(), executable, route.method.as_str(), route.path.as_str())
+    });
+    let known = BTreeSet::from(FUNCTIONS);
+    assert_eq!(routes.collect::<BTreeSet<_>>(), known, "tests/src/event.rs: FUNCTIONS");
 }
 
 #[test]

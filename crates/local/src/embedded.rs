@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ pub(crate) struct Embedded {
     pub(crate) endpoint: String,
     /// Whoever knows it may use the database. Each run has a new one.
     pub(crate) access_key_id: String,
-    server: JoinHandle<()>,
+    server: thread::JoinHandle<()>,
 }
 
 impl Embedded {
@@ -66,17 +67,20 @@ impl Embedded {
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
         // The database blocks its thread, so it has one of its own: the gateway must not wait. The
         // lock on the file is released after the database is closed.
-        let server = spawn_blocking(move || {
+        let server = move || {
             runtime.block_on(front.serve(listener, stop));
             drop(runtime);
             drop(file);
-        });
+        };
+        // `scripts/load/run` finds the thread by its name.
+        let server = thread::Builder::new().name("dynamodb".to_owned()).spawn(server);
+        let server = server.map_err(Error::Listen)?;
         Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
     }
 
     /// Waits until the database is closed. Drop `stop`'s sender first.
     pub(crate) async fn stop(self) {
-        let _ = self.server.await;
+        let _ = spawn_blocking(|| self.server.join()).await;
     }
 }
 

@@ -58,6 +58,31 @@ pub enum Error {
     Internal(#[source] BoxError),
 }
 
+/// An error that DynamoDB returned, as far as the log may have it.
+#[derive(Debug, Error)]
+#[error("DynamoDB returned {status} {code}{message}")]
+pub(crate) struct Rejection {
+    status: u16,
+    code: String,
+    message: String,
+}
+
+impl Rejection {
+    /// Returns the error with this status, code and message. The message is left out unless it can
+    /// only name a permission, a principal or a table: others quote what a client sent.
+    pub(crate) fn new(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+        /// The longest code, in bytes. Whatever is longer is none of DynamoDB's.
+        const LONGEST: usize = 64;
+        let is_code = |code: &&str| {
+            code.len() <= LONGEST && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        let code = code.filter(is_code).unwrap_or("without a code");
+        let is_harmless = matches!(code, "AccessDeniedException" | "ResourceNotFoundException");
+        let message = message.filter(|_| is_harmless).map(|message| format!(": {message}"));
+        Self { status, code: code.to_owned(), message: message.unwrap_or_default() }
+    }
+}
+
 /// Displays an error with all its sources. Their `Debug` texts, which the SDK's own
 /// `DisplayErrorContext` adds, would put the bodies of responses, and so users, in the log.
 #[derive(Debug)]

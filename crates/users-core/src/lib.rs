@@ -14,6 +14,7 @@ mod proxy;
 mod response;
 mod responses;
 mod runtime;
+mod serve;
 mod store;
 mod trace;
 mod user;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lambda_http::http::header::HeaderValue;
 use lambda_http::{Body, Context, LambdaEvent, Request, RequestExt, Response, service_fn};
+use lambda_runtime::Runtime;
 use serde_json::value::RawValue;
 
 use crate::calls::Calls;
@@ -17,6 +18,7 @@ use crate::handlers;
 use crate::log;
 use crate::proxy::{self, Event, Route};
 use crate::response;
+use crate::serve::ServeAll;
 use crate::store::Store;
 use crate::trace::{Trace, Tracer};
 
@@ -87,7 +89,7 @@ where
             Ok::<_, Infallible>(proxy::response(response))
         }
     });
-    lambda_runtime::run(service).await
+    Runtime::new(service).layer(ServeAll).run().await
 }
 
 /// Handles a request as an invocation would, with a store that sends nothing to DynamoDB. That opens

@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::{
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::error::Error;
+use crate::error::{Error, Rejection};
 use crate::http::ResponseTooLarge;
 use crate::parse::too_large;
 use crate::responses::{Garbage, UnknownOutcomes};
@@ -438,18 +438,23 @@ fn fault<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let is_unavailable = match &error {
-        SdkError::ServiceError(service) => {
-            let status = service.raw().status();
-            status.is_server_error()
-                || status.as_u16() == 429
-                || service.err().code().is_none_or(is_transient)
-        }
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(failure) => !failure.is_user(),
-        _ => true,
+    if let SdkError::ServiceError(service) = &error {
+        let (status, error) = (service.raw().status().as_u16(), service.err());
+        let rejection = Rejection::new(status, error.code(), error.message()).into();
+        let is_unavailable =
+            status >= 500 || status == 429 || error.code().is_none_or(is_transient);
+        return if is_unavailable {
+            Error::Unavailable(rejection)
+        } else {
+            Error::Internal(rejection)
+        };
+    }
+    let is_own = match &error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::DispatchFailure(failure) => failure.is_user(),
+        _ => false,
     };
-    if is_unavailable { Error::Unavailable(error.into()) } else { Error::Internal(error.into()) }
+    if is_own { Error::Internal(error.into()) } else { Error::Unavailable(error.into()) }
 }
 
 /// Whether a code says that the same request may succeed later: AWS's throttling and transient

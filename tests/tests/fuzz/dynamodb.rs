@@ -8,12 +8,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
-use tests::{Api, Event, ScriptedResponse, ScriptedServer};
+use tests::{Api, Event, FUNCTIONS, ScriptedResponse, ScriptedServer};
 use tokio::runtime::Runtime;
 
 use crate::changes::{ByteChange, Change, byte_change, change, change_byte, changed};
 use crate::meter::Meter;
-use crate::{FUNCTIONS, assert_first_processes, cases, fuzz, invoke};
+use crate::{assert_first_processes, cases, fuzz, invoke};
 
 /// How many services there are, with six threads each. Most cases wait to be retried.
 const SERVICES: usize = 6;

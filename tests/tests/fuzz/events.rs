@@ -3,12 +3,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tests::{Api, Event, Table, engine};
+use tests::{Api, Event, FUNCTIONS, Table, engine};
 use tokio::runtime::Runtime;
 
 use crate::changes::{any_json, change, changed};
 use crate::meter::Meter;
-use crate::{FUNCTIONS, assert_first_processes, cases, fuzz, invoke};
+use crate::{assert_first_processes, cases, fuzz, invoke};
 
 /// What an event is before it is changed.
 #[derive(Clone, Debug)]

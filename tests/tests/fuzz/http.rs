@@ -5,14 +5,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use tests::{Api, Table, engine};
+use tests::{Api, FUNCTIONS, Table, engine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::meter::Meter;
-use crate::{FUNCTIONS, assert_first_processes, cases, fuzz};
+use crate::{assert_first_processes, cases, fuzz};
 
 /// How many services there are.
 const THREADS: usize = 2;

@@ -18,18 +18,8 @@ use meter::{Figures, Meter};
 use proptest::prelude::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use serde_json::Value;
-use tests::{Api, REGRESSIONS};
+use tests::{Api, FUNCTIONS, REGRESSIONS};
 use tokio::runtime::Runtime;
-
-/// The logical id, executable, method and resource of each function.
-const FUNCTIONS: [(&str, &str, &str, &str); 6] = [
-    ("GetAllFunction", "get-all", "GET", "/users"),
-    ("PostFunction", "post", "POST", "/users"),
-    ("DeleteAllFunction", "delete-all", "DELETE", "/users"),
-    ("GetFunction", "get", "GET", "/users/{id}"),
-    ("PutFunction", "put", "PUT", "/users/{id}"),
-    ("DeleteFunction", "delete", "DELETE", "/users/{id}"),
-];
 
 /// The statuses and codes of the contract.
 const CODES: [(u64, &str); 8] = [

@@ -159,8 +159,7 @@ fn read_units_of_a_scan(items: usize, bytes: usize) -> f64 {
 /// Measures the billed milliseconds at each size of memory. The sizes take turns, so that a machine
 /// that becomes slower does so for all.
 async fn times(operation: &Operation) -> Result<Vec<Times>, Box<dyn Error>> {
-    let server = ScriptedServer::start(users(operation.users.max(1))).await;
-    server.set_latency(LATENCY);
+    let server = ScriptedServer::start(users(operation.users.max(1), LATENCY)).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut command = command(executable(operation.executable)?, &proxy, "user-profiles");
     let (rounds, invocations) = match operation.users {

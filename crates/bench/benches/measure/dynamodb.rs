@@ -1,7 +1,9 @@
 //! The scripted DynamoDB of cold starts and warm invocations, and the sizes of items.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tests::ScriptedResponse;
+use tests::{ScriptedResponse, one_item};
 
 use crate::subject::user;
 
@@ -11,20 +13,15 @@ pub(crate) const PAGE: usize = 1024 * 1024;
 
 /// Responds at once, as for a table with one user, whatever is written to it.
 pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
-    let user = &attribute(&user(1))["M"];
-    let response = match operation {
-        "GetItem" => json!({"Item": user}),
-        "DeleteItem" => json!({"Attributes": user}),
-        "Scan" | "Query" => json!({"Items": [user], "Count": 1, "ScannedCount": 1}),
-        "BatchWriteItem" => json!({"UnprocessedItems": {}}),
-        _ => json!({}),
-    };
-    ScriptedResponse::Json(200, response)
+    ScriptedResponse::Json(200, one_item(operation, &attribute(&user(1))["M"]))
 }
 
 /// Returns a script that responds as a table with so many users does to a scan, and to everything
-/// else as [`one_user`]. A key to continue from is the number of a page.
-pub(crate) fn users(count: usize) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
+/// else as one with a single user, after this time. A key to continue from is the number of a page.
+pub(crate) fn users(
+    count: usize,
+    latency: Duration,
+) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
     let per_page = PAGE / item_size(&user(1));
     let pages = |is_ids: bool| -> Vec<Vec<u8>> {
         let numbers: Vec<_> = (0..count).collect();
@@ -45,14 +42,16 @@ pub(crate) fn users(count: usize) -> impl FnMut(&str, &Value) -> ScriptedRespons
         numbers.chunks(per_page).enumerate().map(page).collect()
     };
     let (whole, ids) = (pages(false), pages(true));
+    let user = attribute(&user(1))["M"].take();
     move |operation, request| {
         if operation != "Scan" {
-            return one_user(operation, request);
+            let body = one_item(operation, &user).to_string().into_bytes();
+            return ScriptedResponse::Late(latency, body);
         }
         let pages = if request["ProjectionExpression"].is_null() { &whole } else { &ids };
         let page = request["ExclusiveStartKey"]["id"]["S"].as_str();
         let page = page.map_or(0, |page| page.parse().expect("the number of a page"));
-        ScriptedResponse::Bytes(200, pages[page].clone())
+        ScriptedResponse::Late(latency, pages[page].clone())
     }
 }
 

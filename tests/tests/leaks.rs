@@ -1,0 +1,256 @@
+//! Nothing that people store, and nothing that DynamoDB says, is in a log line or in a trace,
+//! whatever goes wrong; and an error says nothing but what its own request said.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures::future::join_all;
+use lambda_http::http::Method;
+use local::{Options, Template};
+use serde_json::{Value, json};
+use tests::{
+    Api, Daemon, FUNCTIONS, Functions, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, Table,
+    engine, executables, one_item, trace_header,
+};
+
+/// A part of every id, e-mail address, attribute and query that a client sends.
+const OWN: &str = "own-7d1f";
+
+/// A part of everything that DynamoDB sends and the client did not.
+const STORED: &str = "stored-93ab";
+
+/// Every level and format of the log that Lambda has.
+fn logs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    levels.into_iter().flat_map(|level| ["JSON", "Text"].map(|format| (level, format)))
+}
+
+/// Starts functions that log so, send traces to the daemon, and use the DynamoDB at the endpoint.
+async fn functions(
+    (level, format): (&str, &str),
+    daemon: &Daemon,
+    endpoint: &str,
+    table: &str,
+) -> Functions {
+    Functions::with(&[
+        ("AWS_LAMBDA_LOG_LEVEL", level),
+        ("AWS_LAMBDA_LOG_FORMAT", format),
+        ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
+        ("DYNAMO_ENDPOINT", endpoint),
+        ("USERS_TABLE", table),
+    ])
+    .await
+}
+
+/// Sends each function a valid request that is traced.
+async fn request_each(api: &Api) -> Vec<Reply> {
+    let user = json!({"id": OWN, "email": OWN, "text": OWN, OWN: [OWN]}).to_string();
+    let (path, query) = (format!("/users/{OWN}"), format!("/users?email={OWN}&limit=1&x={OWN}"));
+    let requests = [
+        (Method::POST, "/users", user.as_str()),
+        (Method::PUT, &path, &user),
+        (Method::GET, &path, ""),
+        (Method::GET, "/users", ""),
+        (Method::GET, &query, ""),
+        (Method::DELETE, &path, ""),
+        (Method::DELETE, "/users", ""),
+    ];
+    let trace = &trace_header(true);
+    let send = |(method, path, body)| api.send_traced(method, path, body, trace);
+    join_all(requests.map(send)).await
+}
+
+/// Sends requests that the functions reject.
+async fn request_invalid(api: &Api) {
+    let bodies = [
+        format!("{OWN} is no JSON"),
+        format!("\"{OWN}\""),
+        format!("{{\"id\": \"{OWN}"),
+        format!("{{\"{OWN}\": 1e999}}"),
+        json!({"id": [OWN]}).to_string(),
+        json!({"email": {OWN: OWN}}).to_string(),
+        json!({"id": OWN.repeat(400)}).to_string(),
+        json!({OWN: OWN.repeat(60_000)}).to_string(),
+    ];
+    for body in &bodies {
+        assert_eq!(api.post("/users", body).await.status, 400, "{body}");
+    }
+    for path in [
+        format!("/users?limit={OWN}"),
+        format!("/users?cursor={OWN}"),
+        format!("/users/{OWN}%ff"),
+        format!("/users/{}", OWN.repeat(400)),
+    ] {
+        assert_eq!(api.get(&path).await.status, 400, "{path}");
+    }
+    assert_eq!(api.delete(&format!("/users?email={OWN}")).await.status, 400);
+}
+
+/// Invokes each function with events that API Gateway never sends.
+async fn invoke_each(api: &Api) {
+    let service = api.service().expect("a local service");
+    for (function, _, method, resource) in FUNCTIONS {
+        for event in [
+            json!(OWN),
+            json!([OWN]),
+            json!({"httpMethod": OWN}),
+            json!({"resource": OWN, "path": OWN}),
+            json!({"httpMethod": method, "resource": resource, "body": {OWN: OWN},
+                "pathParameters": OWN, "queryStringParameters": OWN}),
+            json!({"httpMethod": method, "resource": resource, "body": OWN, "isBase64Encoded": true,
+                "pathParameters": {"id": [OWN]}, "queryStringParameters": {"limit": OWN}}),
+            json!({"httpMethod": method, "resource": resource, "requestContext": OWN,
+                "headers": OWN, "pathParameters": {"id": "%ff"},
+                "queryStringParameters": {"cursor": OWN}}),
+        ] {
+            let response = service.invoke(function, event.to_string()).await;
+            let response: Value =
+                serde_json::from_str(&response.expect("a response")).expect("JSON");
+            assert_eq!(response["statusCode"], json!(400), "{function}: {event}: {response}");
+        }
+        // What is no JSON fails in the runtime.
+        let error = service.invoke(function, format!("{{\"{OWN}\": {OWN}}}")).await;
+        let error = error.expect_err("no JSON").to_string();
+        assert!(!error.contains(OWN), "{error}");
+    }
+}
+
+/// Asserts that neither mark is in a log or a trace, and that there are both.
+async fn assert_unmarked(functions: Functions, daemon: &Daemon, case: (&str, &str)) {
+    let log = functions.into_log().await;
+    let traces: Vec<_> = daemon.received().iter().map(Value::to_string).collect();
+    assert!(!traces.is_empty(), "{case:?}: no traces");
+    for text in log.iter().chain(&traces) {
+        assert!(!text.contains(OWN) && !text.contains(STORED), "{case:?}: {text}");
+    }
+    let logs_requests = ["TRACE", "DEBUG", "INFO"].contains(&case.0);
+    let lines = log.iter().filter(|line| line.contains("/users")).count();
+    assert!(!logs_requests || lines > 20, "{case:?}: {log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_events_are_in_no_log_and_no_trace() {
+    for case in logs() {
+        let (table, daemon) = (Table::new().await, Daemon::start());
+        let functions = functions(case, &daemon, engine(), table.name()).await;
+        for _ in 0..2 {
+            request_each(&functions.api).await;
+        }
+        request_invalid(&functions.api).await;
+        invoke_each(&functions.api).await;
+        assert_unmarked(functions, &daemon, case).await;
+    }
+}
+
+/// How a DynamoDB responds to an operation.
+type Fault = Box<dyn Fn(&str) -> ScriptedResponse + Send>;
+
+/// Returns each way in which a DynamoDB fails, and says too much.
+fn faults() -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Vec::new();
+    let item = json!({"id": {"S": STORED}, "email": {"S": STORED}, STORED: {"S": STORED}});
+    for (status, code) in [
+        (400, "ThrottlingException"),
+        (400, "ValidationException"),
+        (400, "ConditionalCheckFailedException"),
+        (400, "SomethingNewException"),
+        (400, STORED),
+        (500, "InternalServerError"),
+        (500, STORED),
+    ] {
+        let error = json!({
+            "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"),
+            "message": format!("One value was invalid: {STORED}, {OWN}"),
+            "Item": item,
+            "CancellationReasons": [{"Code": STORED, "Message": STORED, "Item": item}],
+        });
+        faults.push(Box::new(move |_| ScriptedResponse::Json(status, error.clone())));
+    }
+    for (status, text) in [
+        (200, STORED.to_owned()),
+        (200, format!("{{\"Item\": {{\"id\": {{\"S\": \"{STORED}\"")),
+        (200, format!("{{\"message\": \"{STORED}\"}}")),
+        (503, format!("<h1>{STORED}</h1>")),
+    ] {
+        let bytes = text.into_bytes();
+        faults.push(Box::new(move |_| ScriptedResponse::Bytes(status, bytes.clone())));
+    }
+    // Items that are none, or not those that were requested.
+    for item in [
+        item,
+        json!({"id": {"S": OWN}, "email": {"S": OWN}, STORED: {"N": STORED}}),
+        json!({"id": {"S": OWN}, "email": {"S": OWN}, STORED: {"B": STORED}}),
+        json!({"id": {"S": OWN}, "email": {"S": OWN}, STORED: {STORED: STORED}}),
+        json!({"id": {"S": OWN}, "email": {"S": OWN}, STORED: STORED}),
+        json!({"id": {"N": STORED}}),
+    ] {
+        faults.push(Box::new(move |operation| {
+            let request = json!({"DeleteRequest": {"Key": item}});
+            ScriptedResponse::Json(
+                200,
+                match operation {
+                    "BatchWriteItem" => {
+                        json!({"UnprocessedItems": {"user-profiles": [request], STORED: []}})
+                    }
+                    "Scan" | "Query" => {
+                        let mut page = one_item(operation, &item);
+                        page["LastEvaluatedKey"] = item.clone();
+                        page
+                    }
+                    _ => one_item(operation, &item),
+                },
+            )
+        }));
+    }
+    faults.push(Box::new(|_| ScriptedResponse::Partial));
+    faults.push(Box::new(|_| ScriptedResponse::Reset));
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dynamodb_says_is_in_no_log_no_trace_and_no_error() {
+    let mut started = Vec::new();
+    for case in logs() {
+        let daemon = Daemon::start();
+        let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Reset).await;
+        let functions = functions(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
+        started.push((case, daemon, dynamodb, functions));
+    }
+    // Most faults are retried, which takes seconds, but no CPU.
+    join_all(started.into_iter().map(async |(case, daemon, dynamodb, functions)| {
+        for fault in faults() {
+            dynamodb.set_script(move |operation, _| fault(operation));
+            for reply in request_each(&functions.api).await {
+                let is_error = reply.status != 200;
+                assert!(!is_error || !reply.text.contains(STORED), "{}", reply.text);
+            }
+        }
+        assert_unmarked(functions, &daemon, case).await;
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn the_local_service_logs_no_body() {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let (lines, requests) = (Arc::clone(&log), Arc::clone(&log));
+    let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+    let api = Api::start(Options {
+        logs: Arc::new(move |_, line| lines.lock().expect("a log").push(line.to_owned())),
+        requests: Arc::new(move |served| {
+            requests.lock().expect("a log").push(format!("{served:?}"));
+        }),
+        ..Options::new(template, executables().to_owned())
+    })
+    .await;
+    let user = json!({"id": "1", "email": OWN, OWN: OWN}).to_string();
+    assert_eq!(api.post("/users", &user).await.status, 200);
+    assert_eq!(api.post("/users", &user).await.status, 400);
+    assert_eq!(api.put("/users/1", &format!("{{\"{OWN}\": 1e999}}")).await.status, 400);
+    assert_eq!(api.put("/other", &user).await.status, 403);
+    assert_eq!(api.get("/users").await.status, 200);
+    api.stop().await;
+    let log = log.lock().expect("a log");
+    assert!(log.iter().all(|line| !line.contains(OWN)), "{log:?}");
+    assert_eq!(log.iter().filter(|line| line.starts_with("Served")).count(), 5, "{log:?}");
+}

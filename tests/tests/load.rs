@@ -1,0 +1,256 @@
+//! Processes that are killed while clients send requests: functions, and the whole service.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use lambda_http::Body;
+use lambda_http::http::{Method, Request};
+use local::Database;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tests::{Api, Process, Reply, TEMPLATE, executables};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Kills function processes, in an order that a seed decides.
+struct Killer<'a> {
+    endpoint: &'a str,
+    random: Mutex<fastrand::Rng>,
+    killed: Mutex<HashSet<Pid>>,
+    requests: AtomicUsize,
+    lost: AtomicUsize,
+}
+
+impl Killer<'_> {
+    /// Returns a response, unless the function that had fetched its request was killed. Kills a
+    /// function after each tenth response.
+    fn after(&self, reply: Reply) -> Option<Reply> {
+        if self.requests.fetch_add(1, Relaxed) % 10 == 9 {
+            let processes = Process::all(self.endpoint);
+            let victim = self.random.lock().expect("a generator").choice(processes);
+            if let Some(process) = victim {
+                self.killed.lock().expect("a set").insert(process.id());
+                process.kill();
+            }
+        }
+        if reply.status == 502 {
+            self.lost.fetch_add(1, Relaxed);
+            return None;
+        }
+        Some(reply)
+    }
+}
+
+/// Creates, reads, replaces, lists and deletes users. Returns those whose last write has a
+/// response, and what they are.
+async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String, Option<Value>)> {
+    let mut known = Vec::new();
+    'users: for number in 0..15 {
+        let id = format!("{client}-{number}");
+        let path = format!("/users/{id}");
+        let user = |version: u8| json!({"id": id, "email": "a@b", "version": version});
+        let Some(reply) = killer.after(api.post("/users", &user(1).to_string()).await) else {
+            continue;
+        };
+        reply.is(200, &user(1));
+        let mut stored = Some(user(1));
+        for version in 2..4 {
+            if let Some(reply) = killer.after(api.get(&path).await) {
+                reply.is(200, &user(version - 1));
+            }
+            let Some(reply) = killer.after(api.put(&path, &user(version).to_string()).await) else {
+                continue 'users;
+            };
+            reply.is(200, &user(version));
+            stored = Some(user(version));
+        }
+        if let Some(reply) = killer.after(api.get("/users?email=a@b&limit=5").await) {
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        if number % 3 == 0 {
+            let Some(reply) = killer.after(api.delete(&path).await) else { continue };
+            reply.is(200, &user(3));
+            stored = None;
+        }
+        known.push((id, stored));
+    }
+    known
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetched() {
+    let api = Api::local(Database::Memory).await;
+    let killer = Killer {
+        endpoint: api.service().expect("a local service").dynamodb_endpoint(),
+        random: Mutex::new(fastrand::Rng::with_seed(1)),
+        killed: Mutex::default(),
+        requests: AtomicUsize::new(0),
+        lost: AtomicUsize::new(0),
+    };
+    let clients = (0..8).map(|client| use_users(&api, &killer, client));
+    let known: BTreeMap<_, _> = join_all(clients).await.into_iter().flatten().collect();
+
+    let (kills, lost) = (killer.killed.lock().expect("a set").len(), killer.lost.load(Relaxed));
+    println!("{:?} requests, {kills} functions killed, {lost} lost", killer.requests);
+    assert!(lost <= kills, "{lost} requests were lost to {kills} kills");
+    if Path::new("/proc/self/environ").exists() {
+        assert!(kills > 50, "only {kills} functions were killed");
+    } else {
+        eprintln!("not checked: this system does not show whose processes are whose");
+    }
+    let all = api.get("/users").await.json();
+    let users = all.as_array().expect("a list");
+    let stored: BTreeMap<_, _> = users.iter().map(|user| (user["id"].as_str(), user)).collect();
+    for (id, user) in &known {
+        assert_eq!(stored.get(&Some(id.as_str())).copied(), user.as_ref(), "{id}");
+    }
+    assert!(known.len() > 60, "{} users", known.len());
+
+    // Those that had fetched nothing cost nothing.
+    for process in Process::all(killer.endpoint) {
+        process.kill();
+    }
+    let user = json!({"id": "1"});
+    api.post("/users", &user.to_string()).await.is(200, &user);
+    api.put("/users/1", &user.to_string()).await.is(200, &user);
+    api.get("/users/1").await.is(200, &user);
+    assert_eq!(api.get("/users?limit=1").await.status, 200);
+    api.delete("/users/1").await.is(200, &user);
+    api.delete("/users").await.is(200, &Value::Null);
+    api.stop().await;
+}
+
+/// The executable that `make run` starts, with its users in a file.
+struct Running {
+    process: Child,
+    url: String,
+    /// The URL of its DynamoDB.
+    endpoint: String,
+}
+
+impl Running {
+    async fn start(data: &Path) -> Self {
+        let mut process = Command::new(executables().join("local"))
+            .current_dir(Path::new(TEMPLATE).parent().expect("a directory"))
+            .env_clear()
+            .envs([("PORT", "0"), ("PARAMS", "RateLimit=10000 BurstLimit=5000")])
+            .env("DATA", data)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the service starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
+        let (mut url, mut endpoint) = (None, None);
+        while let (Some(line), true) =
+            (lines.next_line().await.expect("text"), url.is_none() || endpoint.is_none())
+        {
+            url = url.or(line.strip_prefix("User Profile API: ").map(str::to_owned));
+            endpoint = endpoint.or(line.split_once("--endpoint-url ").map(|(_, it)| it.to_owned()));
+        }
+        // Nobody reads the rest, which stops nothing.
+        let url = url.expect("the service says its URL");
+        Self { process, url, endpoint: endpoint.expect("the service says its DynamoDB's") }
+    }
+
+    /// Waits until no function of a service that has ended is left.
+    async fn functions_ended(&self) {
+        let start = Instant::now();
+        while !Process::all(&self.endpoint).is_empty() {
+            let left = Process::all(&self.endpoint);
+            assert!(start.elapsed() < Duration::from_secs(20), "{left:?} outlive the service");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+type HttpClient = Client<HttpConnector, Body>;
+
+/// Sends a request. Returns the body of a 200, or nothing if the connection ends before.
+async fn send(client: &HttpClient, method: Method, url: &str, body: &Value) -> Option<Value> {
+    let body = if body.is_null() { Body::Empty } else { Body::from(body.to_string()) };
+    let request = Request::builder().method(method).uri(url).body(body).expect("a request");
+    let response = client.request(request).await.ok()?;
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.ok()?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    assert_eq!(status, 200, "{text}");
+    Some(serde_json::from_str(&text).expect("JSON"))
+}
+
+/// The users whose last write has a response, and what they are.
+type Known = Mutex<BTreeMap<String, Option<Value>>>;
+
+/// Creates, replaces and deletes users until the service is gone. Reports each response.
+async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Option<()> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    for number in 0.. {
+        let id = format!("{name}-{number}");
+        let path = format!("{url}/{id}");
+        let users = [1, 2].map(|version| json!({"id": id, "version": version}));
+        let steps = [
+            (Method::POST, url, &users[0], Some(&users[0])),
+            (Method::PUT, path.as_str(), &users[1], Some(&users[1])),
+            (Method::DELETE, path.as_str(), &Value::Null, None),
+        ];
+        for (method, url, body, stored) in steps.into_iter().take(2 + number % 2) {
+            known.lock().expect("a map").remove(&id);
+            send(&client, method, url, body).await?;
+            known.lock().expect("a map").insert(id.clone(), stored.cloned());
+            responded();
+        }
+    }
+    None
+}
+
+/// Asserts that the users are what every response so far said.
+async fn check(service: &Running, known: &Known) {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let list = send(&client, Method::GET, &service.url, &Value::Null).await.expect("a list");
+    let users = list.as_array().expect("a list");
+    let stored: BTreeMap<_, _> = users.iter().map(|user| (user["id"].as_str(), user)).collect();
+    for (id, user) in &*known.lock().expect("a map") {
+        assert_eq!(stored.get(&Some(id.as_str())).copied(), user.as_ref(), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_killed_under_writes_loses_no_acknowledged_one_and_leaves_no_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("users.db");
+    let (known, mut random) = (Known::default(), fastrand::Rng::with_seed(1));
+    for round in 0..10 {
+        let mut service = Running::start(&data).await;
+        check(&service, &known).await;
+        let (enough, left) = (Notify::new(), AtomicUsize::new(random.usize(20..60)));
+        let responded = || {
+            if left.fetch_sub(1, Relaxed) == 1 {
+                enough.notify_one();
+            }
+        };
+        let names: Vec<_> = (0..6).map(|writer| format!("{round}-{writer}")).collect();
+        let writers = names.iter().map(|name| write(&service.url, name, &known, responded));
+        let kill = async {
+            enough.notified().await;
+            service.process.kill().await.expect("the service is killed");
+        };
+        tokio::join!(join_all(writers), kill);
+        service.functions_ended().await;
+    }
+    let mut service = Running::start(&data).await;
+    check(&service, &known).await;
+    let id = service.process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    kill_process(id.expect("an id"), Signal::TERM).expect("the service is told to stop");
+    assert!(service.process.wait().await.expect("it stops").success());
+    assert!(Process::all(&service.endpoint).is_empty());
+    println!("{} users with a known state", known.lock().expect("a map").len());
+}
