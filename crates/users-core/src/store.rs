@@ -1,6 +1,7 @@
 //! Users in their DynamoDB table: the only file that builds DynamoDB requests.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -10,10 +11,13 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, ReturnConsumedCapacity, ReturnValue,
     ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
+use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -177,17 +181,23 @@ impl Store {
             }
             key
         });
-        self.pages(email.map_or(Scope::Table, Scope::Email), start)
+        let Some(email) = email else { return Pages::new(self.scan(), start) };
+        let value = AttributeValue::S(email.as_str().to_owned());
+        let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
+        let query = query.return_consumed_capacity(CAPACITY);
+        let query = query.key_condition_expression("#email = :email");
+        let query = query.expression_attribute_names("#email", EMAIL);
+        let query = query.expression_attribute_values(":email", value);
+        Pages { email: Some(email), ..Pages::new(query, start) }
     }
 
-    fn pages(&self, scope: Scope, start: Option<Item>) -> Pages {
-        Pages {
-            store: self.clone(),
-            scope,
-            next: Next::From(start),
-            max_items: None,
-            backoff: Duration::ZERO,
-        }
+    fn scan(&self) -> ScanFluentBuilder {
+        let scan = self.client.scan().table_name(&*self.table).consistent_read(true);
+        scan.return_consumed_capacity(CAPACITY)
+    }
+
+    fn scan_ids(&self) -> ScanFluentBuilder {
+        self.scan().projection_expression("#id").expression_attribute_names("#id", ID)
     }
 
     /// Deletes all users that exist when it begins, in no particular order.
@@ -201,7 +211,7 @@ impl Store {
         let stopped = AtomicBool::new(false);
         let done = async {
             // Most tables are one page. To read segments at once takes a connection for each.
-            let mut pages = self.pages(Scope::Ids, None);
+            let mut pages = Pages::new(self.scan_ids(), None);
             let first = pages.next(None).await?.unwrap_or_default();
             if first.is_empty() && matches!(pages.next, Next::Nothing) {
                 return Ok(());
@@ -210,7 +220,9 @@ impl Store {
             // These are gone before the segments are read, which would have them again.
             self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
             if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
-                let segments = (0..SEGMENTS).map(|i| self.pages(Scope::Segment(i), None).ids());
+                let scan = self.scan_ids().total_segments(SEGMENTS);
+                let segments =
+                    (0..SEGMENTS).map(|i| Pages::new(scan.clone().segment(i), None).ids());
                 let rest = stream::select_all(segments).boxed();
                 self.delete_each(rest, stop, &deleted, &stopped).await?;
             }
@@ -281,8 +293,9 @@ impl Store {
 /// A list of users, read page by page. See [`Store::list`].
 #[derive(Debug)]
 pub struct Pages {
-    store: Store,
-    scope: Scope,
+    request: Box<dyn PageRequest>,
+    /// The email address that every user must have.
+    email: Option<Key>,
     next: Next,
     /// The most items of a page, if pages would otherwise be too large to be read.
     max_items: Option<i32>,
@@ -290,17 +303,48 @@ pub struct Pages {
     backoff: Duration,
 }
 
-/// What is read.
-#[derive(Debug)]
-enum Scope {
-    /// All users.
-    Table,
-    /// The ids of all users.
-    Ids,
-    /// The ids of the users in one of [`SEGMENTS`] segments of the table.
-    Segment(i32),
-    /// The users with an email address.
-    Email(Key),
+/// The items of a page, and the key of the last one if there are more.
+type Page = (Vec<Item>, Option<Item>);
+
+/// A request for a page. A function links only the operation that it uses: its executable would have
+/// `Query` and `Scan` if an enum had them.
+trait PageRequest: Debug + Send + Sync {
+    /// Sends the request for at most `limit` items after the key `start`.
+    fn send(
+        &self,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> BoxFuture<'static, Result<Page, Error>>;
+}
+
+impl PageRequest for ScanFluentBuilder {
+    fn send(
+        &self,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> BoxFuture<'static, Result<Page, Error>> {
+        let scan = self.clone().set_exclusive_start_key(start).set_limit(limit);
+        async {
+            let output = scan.send().await.map_err(fault)?;
+            Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+        }
+        .boxed()
+    }
+}
+
+impl PageRequest for QueryFluentBuilder {
+    fn send(
+        &self,
+        start: Option<Item>,
+        limit: Option<i32>,
+    ) -> BoxFuture<'static, Result<Page, Error>> {
+        let query = self.clone().set_exclusive_start_key(start).set_limit(limit);
+        async {
+            let output = query.send().await.map_err(fault)?;
+            Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+        }
+        .boxed()
+    }
 }
 
 /// What the next page is.
@@ -313,6 +357,16 @@ enum Next {
 }
 
 impl Pages {
+    fn new(request: impl PageRequest + 'static, start: Option<Item>) -> Self {
+        Self {
+            request: Box::new(request),
+            email: None,
+            next: Next::From(start),
+            max_items: None,
+            backoff: Duration::ZERO,
+        }
+    }
+
     /// Reads the next page: at most 1 MB of users and at most `limit`, perhaps none. `None` follows
     /// the last page.
     ///
@@ -333,7 +387,7 @@ impl Pages {
                 (Some(limit), Some(max)) => Some(limit.min(max)),
                 (limit, max) => limit.or(max),
             };
-            match self.request(start.clone(), max).await {
+            match self.request.send(start.clone(), max).await {
                 Ok(page) => break page,
                 Err(error) if is_too_large(&error) && max != Some(1) => {
                     let smaller = max.map_or(STEPS.0, |max| STEPS.0.min(max / STEPS.1));
@@ -358,41 +412,10 @@ impl Pages {
         users.ok_or_else(garbage).map(Some)
     }
 
-    /// Requests a page, and returns its items and the key of its last one if there are more.
-    async fn request(
-        &self,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> Result<(Vec<Item>, Option<Item>), Error> {
-        let client = &self.store.client;
-        if let Scope::Email(email) = &self.scope {
-            let query = client.query().table_name(&*self.store.table).index_name(EMAIL_INDEX);
-            let query = query.key_condition_expression("#email = :email");
-            let query = query.expression_attribute_names("#email", EMAIL);
-            let email = AttributeValue::S(email.as_str().to_owned());
-            let query = query.expression_attribute_values(":email", email);
-            let query = query.set_exclusive_start_key(start).set_limit(limit);
-            let output = query.return_consumed_capacity(CAPACITY).send().await.map_err(fault)?;
-            return Ok((output.items.unwrap_or_default(), output.last_evaluated_key));
-        }
-        let mut scan = client.scan().table_name(&*self.store.table).consistent_read(true);
-        if let Scope::Segment(segment) = self.scope {
-            scan = scan.segment(segment).total_segments(SEGMENTS);
-        }
-        if let Scope::Ids | Scope::Segment(_) = self.scope {
-            scan = scan.projection_expression("#id").expression_attribute_names("#id", ID);
-        }
-        let scan = scan.set_exclusive_start_key(start).set_limit(limit);
-        let output = scan.return_consumed_capacity(CAPACITY).send().await.map_err(fault)?;
-        Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
-    }
-
     /// Returns the user that an item is, unless it cannot be one of these.
     fn user(&self, item: Item) -> Option<User> {
-        User::from_item(item).filter(|user| match &self.scope {
-            Scope::Email(email) => user.string(EMAIL) == Some(email.as_str()),
-            _ => true,
-        })
+        let email = self.email.as_ref().map(Key::as_str);
+        User::from_item(item).filter(|user| email.is_none() || user.string(EMAIL) == email)
     }
 
     /// Returns the ids of the users that are left.
