@@ -79,8 +79,8 @@ test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % ar
 	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 
 .PHONY: test-soak
-test-soak: need-cargo need-cc ## invoke each function 20,000 times, with faults in a quarter of them,
-## some minutes: CASES=20000
+test-soak: need-cargo need-cc ## invoke each function CASES=20000 times, a quarter
+## with a fault: no process ends or grows
 	@CASES="$${CASES:-20000}" cargo test --package tests --test soak -- --nocapture
 
 .PHONY: lint
@@ -134,8 +134,8 @@ release: need-cargo need-cc # the functions as deployed, but built for this mach
 	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
 
 .PHONY: test-load
-test-load: need-wrk release ## send a release build of the local service all operations for 60 s,
-## on 64 connections, and print latencies and costs
+test-load: need-wrk release ## send a release build of the local service requests of
+## every operation for 60 s; print latencies and costs
 	@cargo build --release --package local
 	@PROFILE=release scripts/with-local-service scripts/load/run
 

@@ -381,7 +381,10 @@ impl Pages {
         let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else {
             return Ok(None);
         };
-        sleep(self.backoff).await;
+        // Even a sleep of no time takes a millisecond of tokio's clock.
+        if !self.backoff.is_zero() {
+            sleep(self.backoff).await;
+        }
         let (items, last) = loop {
             let max = match (limit, self.max_items) {
                 (Some(limit), Some(max)) => Some(limit.min(max)),
