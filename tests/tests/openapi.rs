@@ -117,7 +117,10 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
             (operation.method.as_str(), operation.path, function)
         })
         .collect();
-    assert_eq!(specified, deployed);
+    assert_eq!(
+        specified, deployed,
+        "openapi.yaml (left) must have template.yaml's operations, with x-function"
+    );
     // Preflight requests are for browsers, which need no specification.
     assert!(template.mocks.iter().all(|mock| mock.method == "OPTIONS"), "{:?}", template.mocks);
 }
