@@ -15,14 +15,14 @@ use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
 use local::{Database, Options, Service, Template};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::{Reply, TEMPLATE, executables};
+use crate::{Operation, Reply, TEMPLATE, executables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -267,13 +267,24 @@ impl Api {
         self.send(Method::DELETE, path, "").await
     }
 
+    /// Sends a request for an operation, which concerns the user with this id, if it concerns one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response.
+    pub async fn request(&self, operation: &Operation, id: &str) -> Reply {
+        let method = operation.method.parse().expect("a method");
+        let body = if operation.has_body { json!({"id": id}).to_string() } else { String::new() };
+        self.send(method, &operation.path.replace("{id}", &percent_encoded(id)), &body).await
+    }
+
     /// Sends a request that is part of a trace, which this header names.
     ///
     /// # Panics
     ///
     /// If there is no response.
     pub async fn send_traced(&self, method: Method, path: &str, body: &str, trace: &str) -> Reply {
-        let mut request = self.request(method, path, body);
+        let mut request = self.build(method, path, body);
         request.headers_mut().insert("x-amzn-trace-id", trace.try_into().expect("a header"));
         self.perform(request).await
     }
@@ -284,10 +295,10 @@ impl Api {
     ///
     /// If there is no response.
     pub async fn send(&self, method: Method, path: &str, body: &str) -> Reply {
-        self.perform(self.request(method, path, body)).await
+        self.perform(self.build(method, path, body)).await
     }
 
-    fn request(&self, method: Method, path: &str, body: &str) -> Request<Body> {
+    fn build(&self, method: Method, path: &str, body: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");

@@ -7,16 +7,6 @@ use lambda_http::{Context, Request, RequestExt};
 use serde_json::{Value, json};
 use users_core::Route;
 
-/// The logical id, executable, method and resource of each function.
-pub const FUNCTIONS: [(&str, &str, &str, &str); 6] = [
-    ("GetAllFunction", "get-all", "GET", "/users"),
-    ("PostFunction", "post", "POST", "/users"),
-    ("DeleteAllFunction", "delete-all", "DELETE", "/users"),
-    ("GetFunction", "get", "GET", "/users/{id}"),
-    ("PutFunction", "put", "PUT", "/users/{id}"),
-    ("DeleteFunction", "delete", "DELETE", "/users/{id}"),
-];
-
 /// A request to the API, as the event that API Gateway builds from it.
 ///
 /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html#api-gateway-simple-proxy-for-lambda-input-format>

@@ -1,29 +1,30 @@
 //! Connections between the functions and DynamoDB are opened once, kept, and replaced if they died
-//! while Lambda kept the process frozen. The six executables run behind the local service, and a
+//! while Lambda kept the process frozen. The executables run behind the local service, and a
 //! TCP proxy breaks their connections to a real engine.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::{Api, Death, FUNCTIONS, Reply, ScriptedServer, Table, TcpProxy, empty_table, engine};
+use tests::{
+    Api, Death, Operation, ScriptedServer, Table, TcpProxy, empty_table, engine, operations,
+};
 
-/// Sends a request to each function. Each returns 200 if the users 1, 2 and 3 exist and 4 does not.
-async fn request_each(api: &Api) -> [Reply; 6] {
-    let user = json!({"id": "4"}).to_string();
-    let replies = tokio::join!(
-        api.get("/users"),
-        api.post("/users", &user),
-        api.get("/users/1"),
-        api.put("/users/2", "{}"),
-        api.delete("/users/3"),
-    );
-    let delete_all = api.delete("/users").await;
-    [replies.0, replies.1, replies.2, replies.3, replies.4, delete_all]
-}
-
-async fn put_users(table: &Table) {
-    table.put_all(&["1", "2", "3"].map(|id| json!({"id": id}))).await;
+/// Requests every operation, `DELETE /users` last. Each finds what it needs, and returns 200.
+async fn request_each(api: &Api, table: &Table) {
+    let is_delete_all = |operation: &&Operation| operation.executable == "delete-all";
+    let (last, first): (Vec<_>, Vec<_>) = operations().iter().partition(is_delete_all);
+    let with_user = first.iter().filter(|operation| operation.path != "/users");
+    let users: Vec<_> = with_user.map(|operation| json!({"id": operation.executable})).collect();
+    table.put_all(&users).await;
+    for operations in [first, last] {
+        let requests =
+            operations.iter().map(|operation| api.request(operation, &operation.executable));
+        for (operation, reply) in operations.iter().zip(join_all(requests).await) {
+            assert_eq!(reply.status, 200, "{}: {}", operation.executable, reply.text);
+        }
+    }
 }
 
 #[tokio::test]
@@ -32,10 +33,9 @@ async fn a_process_opens_one_connection_and_serves_its_invocations_on_it() {
     let api = Api::on(proxy.url(), table.name()).await;
     let before = proxy.connections();
     for _ in 0..2 {
-        put_users(&table).await;
-        assert!(request_each(&api).await.iter().all(|reply| reply.status == 200));
+        request_each(&api, &table).await;
     }
-    assert_eq!(proxy.connections() - before, 6);
+    assert_eq!(proxy.connections() - before, operations().len());
 }
 
 #[tokio::test]
@@ -50,11 +50,11 @@ async fn a_process_that_starts_opens_its_connection_and_sends_nothing() {
     let api = Api::on(proxy.url(), "users").await;
     let before = proxy.connections();
     let service = api.service().expect("a local service");
-    for (function, ..) in FUNCTIONS {
-        let response = service.invoke(function, json!({"httpMethod": "PATCH"}).to_string()).await;
+    for Operation { function, .. } in operations() {
+        let response = service.invoke(function, json!({"httpMethod": "TRACE"}).to_string()).await;
         assert!(response.expect("a response").contains("InvalidRequest"));
     }
-    assert_eq!(proxy.connections() - before, FUNCTIONS.len());
+    assert_eq!(proxy.connections() - before, operations().len());
     assert_eq!(sent.try_iter().collect::<Vec<_>>(), [""; 0]);
 }
 
@@ -63,15 +63,11 @@ async fn a_dead_connection_costs_one_attempt() {
     for (death, limit) in [(Death::Reset, 2), (Death::Silence, 5)] {
         let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
         let api = Api::on(proxy.url(), table.name()).await;
-        put_users(&table).await;
-        request_each(&api).await;
-        put_users(&table).await;
+        request_each(&api, &table).await;
         proxy.kill_connections(death);
         let (before, start) = (proxy.connections(), Instant::now());
-        for reply in request_each(&api).await {
-            assert_eq!(reply.status, 200, "{death:?}: {}", reply.text);
-        }
-        assert_eq!(proxy.connections() - before, 6, "{death:?}");
+        request_each(&api, &table).await;
+        assert_eq!(proxy.connections() - before, operations().len(), "{death:?}");
         // There are two rounds, because `DELETE /users` follows the other requests.
         assert!(start.elapsed() < Duration::from_secs(2 * limit), "{:?}", start.elapsed());
     }

@@ -1,18 +1,9 @@
 //! The forms of events that a function must accept, and events that it must reject.
 
-use std::path::Path;
+use std::ptr;
 
-use local::{Route, Template};
 use serde_json::{Value, json};
-use tests::{Api, Event, TEMPLATE, Table, engine};
-
-/// The methods whose operations read a body.
-const METHODS_WITH_BODY: [&str; 2] = ["POST", "PUT"];
-
-/// Returns the route of each function.
-fn routes() -> Vec<Route> {
-    Template::read(Path::new(TEMPLATE)).expect("the local service can read template.yaml").routes
-}
+use tests::{Api, Event, Operation, Table, engine, operations};
 
 /// The functions on a table.
 struct Functions {
@@ -77,23 +68,22 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         },
         "extra": {"deep": [[[[]]]]},
     });
-    let routes = routes();
-    for Route { method, path: resource, function, .. } in &routes {
+    for Operation { function, method, path, has_body, .. } in operations() {
         for (part, value) in odd.as_object().expect("an object") {
             for value in [value.clone(), Value::Null, json!("text"), json!(5), json!({})] {
-                let mut event = event(method, resource);
+                let mut event = event(method, path);
                 event[part] = value;
                 functions.serves(function, &event).await;
             }
         }
         for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
             let is_needed = match part {
-                "body" => METHODS_WITH_BODY.contains(&method.as_str()),
-                "queryStringParameters" => resource == "/users" && method != "POST",
-                "pathParameters" => resource != "/users",
+                "body" => *has_body,
+                "queryStringParameters" => path == "/users" && !has_body,
+                "pathParameters" => path != "/users",
                 _ => false,
             };
-            let mut event = event(method, resource);
+            let mut event = event(method, path);
             event[part] = json!(7);
             if is_needed {
                 functions.rejects(function, &event).await;
@@ -102,7 +92,8 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
             }
         }
     }
-    assert_eq!(functions.api.service().expect("a local service").processes_started(), routes.len());
+    let service = functions.api.service().expect("a local service");
+    assert_eq!(service.processes_started(), operations().len());
 }
 
 #[tokio::test]
@@ -145,9 +136,8 @@ async fn an_event_that_a_person_typed_is_served_as_if_it_came_from_the_api() {
 #[tokio::test]
 async fn an_event_for_another_function_is_rejected() {
     let functions = Functions::start().await;
-    let routes = routes();
-    for own @ Route { method, path, function, .. } in &routes {
-        for other in routes.iter().filter(|other| *other != own) {
+    for own @ Operation { function, method, path, .. } in operations() {
+        for other in operations().iter().filter(|other| !ptr::eq(*other, own)) {
             functions.rejects(function, &event(&other.method, &other.path)).await;
         }
         for not_an_event in [json!([]), json!("text"), json!(42), Value::Null, json!([1, 2])] {
@@ -195,9 +185,9 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
 #[tokio::test]
 async fn a_body_that_is_not_valid_base64_is_rejected() {
     let functions = Functions::start().await;
-    for Route { method, path, function, .. } in &routes() {
+    for Operation { function, method, path, has_body, .. } in operations() {
         let event = Event::new(method, path).id("1").base64_body("*").json();
-        if METHODS_WITH_BODY.contains(&method.as_str()) {
+        if *has_body {
             functions.rejects(function, &event).await;
         } else {
             functions.serves(function, &event).await;

@@ -1,5 +1,5 @@
 //! What the functions return if DynamoDB fails. The same processes must then serve the next
-//! requests. The six executables run behind the local service, with a scripted server as DynamoDB.
+//! requests. The executables run behind the local service, with a scripted server as DynamoDB.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use local::{Database, Options, Template};
 use serde_json::{Value, json};
-use tests::{Api, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables};
+use tests::{
+    Api, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables,
+    operations,
+};
 
 /// Starts the API on this server, with one process for each function: the process that encountered
 /// a fault also serves the next request.
@@ -30,17 +33,11 @@ fn processes(api: &Api) -> usize {
     api.service().expect("a local service").processes_started()
 }
 
-/// Sends a request to each function, all at once.
-async fn request_each(api: &Api) -> [Reply; 6] {
-    let replies = tokio::join!(
-        api.get("/users"),
-        api.post("/users", "{}"),
-        api.delete("/users"),
-        api.get("/users/1"),
-        api.put("/users/1", "{}"),
-        api.delete("/users/1"),
-    );
-    replies.into()
+/// Requests every operation at once, and returns the responses.
+async fn request_each(api: &Api) -> Vec<(&'static Operation, Reply)> {
+    let requests =
+        operations().iter().map(async |operation| (operation, api.request(operation, "1").await));
+    join_all(requests).await
 }
 
 /// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
@@ -48,7 +45,7 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
     let dynamodb = ScriptedServer::start(move |_, _| fault.clone()).await;
     let api = api(&dynamodb, |_| {}).await;
     let start = Instant::now();
-    for reply in request_each(&api).await {
+    for (_, reply) in request_each(&api).await {
         reply.is_error(status, code);
         for secret in ["user-profiles", "arn:", "scripted", "Exception", "DynamoDB"] {
             assert!(!reply.text.contains(secret), "{}", reply.text);
@@ -57,14 +54,15 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
     assert!(start.elapsed() < Duration::from_secs(28), "{:?}", start.elapsed());
 
     dynamodb.set_script(empty_table);
-    let [list, post, delete_all, get, put, delete] = request_each(&api).await;
-    list.is(200, &json!([]));
-    assert_eq!(post.status, 200);
-    delete_all.is(200, &Value::Null);
-    get.is_error(400, "UserNotFound");
-    put.is(200, &json!({"id": "1"}));
-    delete.is_error(400, "UserNotFound");
-    assert_eq!(processes(&api), 6);
+    for (operation, reply) in request_each(&api).await {
+        match operation.executable.as_str() {
+            "get-all" => reply.is(200, &json!([])),
+            "delete-all" => reply.is(200, &Value::Null),
+            "post" | "put" => reply.is(200, &json!({"id": "1"})),
+            _ => reply.is_error(400, "UserNotFound"),
+        }
+    }
+    assert_eq!(processes(&api), operations().len());
 }
 
 #[tokio::test]
@@ -217,7 +215,7 @@ async fn a_dynamodb_that_cannot_be_reached_is_unavailability() {
     request_each(&api).await;
     drop(dynamodb);
     for _ in 0..2 {
-        for reply in request_each(&api).await {
+        for (_, reply) in request_each(&api).await {
             reply.is_error(503, "ServiceUnavailable");
         }
     }
@@ -247,7 +245,8 @@ async fn the_first_request_uses_the_connection_that_its_process_opened_at_start(
     let before = dynamodb.connections();
     request_each(&api).await;
     request_each(&api).await;
-    assert_eq!((processes(&api), dynamodb.connections() - before), (6, 6));
+    let connections = dynamodb.connections() - before;
+    assert_eq!((processes(&api), connections), (operations().len(), operations().len()));
 }
 
 #[tokio::test]

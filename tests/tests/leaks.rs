@@ -9,8 +9,8 @@ use lambda_http::http::Method;
 use local::{Options, Template};
 use serde_json::{Value, json};
 use tests::{
-    Api, Daemon, FUNCTIONS, Functions, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, Table,
-    engine, executables, one_item, trace_header,
+    Api, Daemon, Functions, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, Table,
+    engine, executables, one_item, operations, trace_header,
 };
 
 /// A part of every id, e-mail address, attribute and query that a client sends.
@@ -89,7 +89,7 @@ async fn request_invalid(api: &Api) {
 /// Invokes each function with events that API Gateway never sends.
 async fn invoke_each(api: &Api) {
     let service = api.service().expect("a local service");
-    for (function, _, method, resource) in FUNCTIONS {
+    for Operation { function, method, path: resource, .. } in operations() {
         for event in [
             json!(OWN),
             json!([OWN]),

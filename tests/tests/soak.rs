@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::{Api, Event, FUNCTIONS, Process, ScriptedResponse, ScriptedServer, one_item};
+use tests::{
+    Api, Event, Operation, Process, ScriptedResponse, ScriptedServer, one_item, operations,
+};
 
 /// How much more memory a process may have in the end than after the first quarter, in bytes. The
 /// heap still grows by half of it in the first hundreds of invocations.
@@ -63,8 +65,7 @@ fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
 
 /// A function on a DynamoDB that fails once when it is told to.
 struct Subject {
-    name: &'static str,
-    executable: &'static str,
+    operation: &'static Operation,
     event: Value,
     fault: Arc<Mutex<Option<Fault>>>,
     dynamodb: ScriptedServer,
@@ -75,8 +76,7 @@ struct Subject {
 type Size = Option<(u64, usize)>;
 
 impl Subject {
-    async fn start(function: (&'static str, &'static str, &str, &str)) -> Self {
-        let (name, executable, method, resource) = function;
+    async fn start(operation: &'static Operation) -> Self {
         let fault = Arc::new(Mutex::new(None));
         let next = Arc::clone(&fault);
         let script = move |operation: &str, _: &Value| {
@@ -84,8 +84,9 @@ impl Subject {
         };
         let dynamodb = ScriptedServer::start(script).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        let event = Event::new(method, resource).id("1").body("{\"id\": \"1\"}").json();
-        Self { name, executable, event, fault, dynamodb, api }
+        let event = Event::new(&operation.method, &operation.path);
+        let event = event.id("1").body("{\"id\": \"1\"}").json();
+        Self { operation, event, fault, dynamodb, api }
     }
 
     /// Invokes the function this often. Returns its size after the first quarter, and in the end.
@@ -102,19 +103,20 @@ impl Subject {
                 Some(Fault::Rejected) => (&self.event, 500),
                 _ => (&self.event, 200),
             };
-            let response = service.invoke(self.name, event.to_string()).await.expect("a response");
+            let response = service.invoke(&self.operation.function, event.to_string()).await;
+            let response = response.expect("a response");
             let response: Value = serde_json::from_str(&response).expect("JSON");
             assert_eq!(response["statusCode"], json!(expected), "{fault:?}: {response}");
             if invocation == invocations / 4 {
                 first = self.size();
             }
         }
-        assert_eq!(service.processes_started(), 1, "{} was replaced", self.executable);
+        assert_eq!(service.processes_started(), 1, "{} was replaced", self.operation.executable);
         (first, self.size())
     }
 
     fn size(&self) -> Size {
-        let process = Process::find(self.executable, self.dynamodb.endpoint())?;
+        let process = Process::find(&self.operation.executable, self.dynamodb.endpoint())?;
         Some((process.memory()?, process.descriptors()?))
     }
 }
@@ -124,11 +126,13 @@ async fn a_process_that_meets_many_faults_does_not_grow() {
     let invocations =
         env::var("CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400_usize);
     let mut subjects = Vec::new();
-    for function in FUNCTIONS {
-        subjects.push(Subject::start(function).await);
+    for operation in operations() {
+        subjects.push(Subject::start(operation).await);
     }
     let sizes = join_all(subjects.iter().map(|subject| subject.soak(invocations))).await;
-    for (Subject { executable, .. }, sizes) in subjects.iter().zip(sizes) {
+    for (Subject { operation: Operation { executable, .. }, .. }, sizes) in
+        subjects.iter().zip(sizes)
+    {
         let (Some((memory, descriptors)), Some((memory_in_end, descriptors_in_end))) = sizes else {
             eprintln!("not checked: this system does not show the memory of a process");
             return;

@@ -29,6 +29,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Returns whether the operation reads a body.
+    fn has_body(self) -> bool {
+        matches!(self.method, "POST" | "PUT")
+    }
+
     /// Returns whether this is `DELETE /users`. Its events must name the method, because no ping,
     /// schedule or test event may delete every user.
     fn is_delete_all(self) -> bool {
@@ -105,14 +110,14 @@ impl<'a> Event<'a> {
         let mut body = Body::Empty;
         if route.resource.ends_with("{id}") {
             target.id = path_id(self.path_parameters)?;
-        } else if route.method != "POST" {
+        } else if !route.has_body() {
             target.query =
                 query(self.query_string_parameters, self.multi_value_query_string_parameters)?;
             target.full_path = members(self.request_context)
                 .ok()
                 .and_then(|mut context| text(context.remove("path")));
         }
-        if matches!(route.method, "POST" | "PUT") {
+        if route.has_body() {
             body = read_body(self.body, self.is_base64_encoded)?;
         }
         let mut request = Request::new(body);

@@ -1,6 +1,5 @@
 //! Responses of DynamoDB with changes at any byte, at any path of their JSON and in their headers.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
@@ -8,14 +7,14 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
-use tests::{Api, Event, FUNCTIONS, ScriptedResponse, ScriptedServer};
+use tests::{Api, Event, ScriptedResponse, ScriptedServer, operations};
 use tokio::runtime::Runtime;
 
 use crate::changes::{ByteChange, Change, byte_change, change, change_byte, changed};
 use crate::meter::Meter;
 use crate::{assert_first_processes, cases, fuzz, invoke};
 
-/// How many services there are, with six threads each. Most cases wait to be retried.
+/// How many services there are for each function. Most cases wait to be retried.
 const SERVICES: usize = 6;
 
 /// How the responses to the calls of one invocation differ from genuine ones.
@@ -137,68 +136,51 @@ fn genuine(operation: &str, request: &Value, is_first: bool) -> Value {
     }
 }
 
-/// Returns the executable of the function that sends such a request.
-fn sender(operation: &str, request: &Value) -> &'static str {
-    let condition = request["ConditionExpression"].as_str().unwrap_or_default();
-    match operation {
-        "Scan" if request["ProjectionExpression"].is_null() => "get-all",
-        "Scan" | "BatchWriteItem" => "delete-all",
-        "Query" => "get-all",
-        "GetItem" => "get",
-        "DeleteItem" => "delete",
-        "PutItem" if condition.contains("not_exists") => "post",
-        "PutItem" => "put",
-        _ => panic!("no function sends {operation}"),
-    }
-}
-
-/// A service, its DynamoDB, and a case for each function.
+/// A service, its DynamoDB, and how that responds.
 struct Stand {
-    cases: Arc<Mutex<BTreeMap<&'static str, Case>>>,
+    case: Arc<Mutex<Option<Case>>>,
     dynamodb: ScriptedServer,
     api: Api,
 }
 
 impl Stand {
     async fn start() -> Self {
-        let cases = Arc::new(Mutex::new(BTreeMap::<_, Case>::new()));
-        let script = Arc::clone(&cases);
+        let case = Arc::new(Mutex::new(None::<Case>));
+        let script = Arc::clone(&case);
         let dynamodb = ScriptedServer::start(move |operation, request| {
-            let mut cases = script.lock().expect("no script panics");
-            match cases.get_mut(sender(operation, request)) {
+            match script.lock().expect("no script panics").as_mut() {
                 Some(case) => case.respond(operation, request),
                 None => ScriptedResponse::Json(200, genuine(operation, request, false)),
             }
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        Self { cases, dynamodb, api }
+        Self { case, dynamodb, api }
     }
 }
 
 #[test]
 fn a_changed_response_of_dynamodb_leads_to_a_response_of_the_contract() {
     let runtime = Runtime::new().expect("a runtime");
-    let stands: Vec<_> = (0..SERVICES).map(|_| runtime.block_on(Stand::start())).collect();
-    let workers = stands.iter().flat_map(|stand| {
-        FUNCTIONS.map(|function| {
-            let endpoint = stand.dynamodb.endpoint();
-            let meter = Meter::start(&runtime, &stand.api, &[function.1], endpoint);
-            ((stand, function), meter)
-        })
+    let functions = operations().iter().cycle().take(SERVICES * operations().len());
+    let stands: Vec<_> =
+        functions.map(|operation| (operation, runtime.block_on(Stand::start()))).collect();
+    let workers = stands.iter().map(|(operation, stand)| {
+        let endpoint = stand.dynamodb.endpoint();
+        ((*operation, stand), Meter::start(&runtime, &stand.api, [*operation], endpoint))
     });
     let strategy = || (any::<bool>(), case());
     fuzz("responses of DynamoDB", cases(10), workers.collect(), strategy, |worker, case, meter| {
-        let ((stand, (id, executable, method, resource)), (by_email, case)) = (*worker, case);
-        stand.cases.lock().expect("no script panics").insert(executable, case);
-        let mut event = Event::new(method, resource).id("1").body("{}");
-        if executable == "get-all" && by_email {
+        let ((operation, stand), (by_email, case)) = (*worker, case);
+        *stand.case.lock().expect("no script panics") = Some(case);
+        let mut event = Event::new(&operation.method, &operation.path).id("1").body("{}");
+        if operation.executable == "get-all" && by_email {
             event = event.query("email", "a@b");
         }
-        invoke(&runtime, &stand.api, id, event.json().to_string())?;
+        invoke(&runtime, &stand.api, &operation.function, event.json().to_string())?;
         meter.finish_case()
     });
-    for stand in &stands {
-        assert_first_processes(&stand.api);
+    for (_, stand) in &stands {
+        assert_first_processes(&stand.api, 1);
     }
 }

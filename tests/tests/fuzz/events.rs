@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tests::{Api, Event, FUNCTIONS, Table, engine};
+use tests::{Api, Event, Table, engine, operations};
 use tokio::runtime::Runtime;
 
 use crate::changes::{any_json, change, changed};
@@ -26,8 +26,9 @@ fn any_event_has_a_response_of_the_contract() {
     let runtime = Runtime::new().expect("a runtime");
     let table = runtime.block_on(Table::new());
     let api = runtime.block_on(Api::on(engine(), table.name()));
-    let workers = FUNCTIONS
-        .map(|function| (function, Meter::start(&runtime, &api, &[function.1], table.name())));
+    let workers = operations()
+        .iter()
+        .map(|operation| (operation, Meter::start(&runtime, &api, [operation], table.name())));
     let strategy = || {
         let shape = prop_oneof![
             1 => any_json().prop_map(Shape::Other),
@@ -36,8 +37,8 @@ fn any_event_has_a_response_of_the_contract() {
         ];
         (shape, vec(change(), 0..4))
     };
-    fuzz("events", cases(20), workers.into(), strategy, |function, (shape, changes), meter| {
-        let (id, _, method, resource) = function;
+    fuzz("events", cases(20), workers.collect(), strategy, |operation, (shape, changes), meter| {
+        let method = &operation.method;
         let event = match shape {
             Shape::Other(event) => event,
             Shape::Short => json!({
@@ -46,7 +47,7 @@ fn any_event_has_a_response_of_the_contract() {
                 "pathParameters": {"id": "1"},
                 "queryStringParameters": {"limit": "1"},
             }),
-            Shape::Whole => Event::new(method, resource)
+            Shape::Whole => Event::new(method, &operation.path)
                 .id("1")
                 .query("limit", "1")
                 .query("email", "a@b")
@@ -54,8 +55,8 @@ fn any_event_has_a_response_of_the_contract() {
                 .body("{\"id\": \"1\"}")
                 .json(),
         };
-        invoke(&runtime, &api, id, changed(event, &changes))?;
+        invoke(&runtime, &api, &operation.function, changed(event, &changes))?;
         meter.finish_case()
     });
-    assert_first_processes(&api);
+    assert_first_processes(&api, operations().len());
 }

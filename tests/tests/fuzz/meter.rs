@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use tests::{Api, Process};
+use tests::{Api, Operation, Process};
 use tokio::runtime::Runtime;
-
-use crate::FUNCTIONS;
 
 /// The most time on a processor that a case may take of a function.
 const CPU_LIMIT: Duration = Duration::from_secs(1);
@@ -46,15 +44,17 @@ pub(crate) struct Figures {
 }
 
 impl Meter {
-    /// Starts the processes of all functions of a service, and measures those of these executables.
-    /// `value` is in their environment only: the name of their table or the URL of their DynamoDB.
-    pub(crate) fn start(runtime: &Runtime, api: &Api, executables: &[&str], value: &str) -> Self {
+    /// Starts the functions of these operations in a service, and measures their processes. `value`
+    /// is in their environment only: the name of their table or the URL of their DynamoDB.
+    pub(crate) fn start(
+        runtime: &Runtime,
+        api: &Api,
+        operations: impl IntoIterator<Item = &'static Operation>,
+        value: &str,
+    ) -> Self {
         let service = api.service().expect("a local service");
         let mut watched = Vec::new();
-        for (function, executable, ..) in FUNCTIONS {
-            if !executables.contains(&executable) {
-                continue;
-            }
+        for Operation { function, executable, .. } in operations {
             let response = runtime.block_on(service.invoke(function, "[]".to_owned()));
             response.expect("a function that starts");
             let process = Process::find(executable, value);

@@ -11,13 +11,13 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::TestCaseError;
 use tests::json::Json;
 use tests::model::{self, Codes, Members, Model, PathId};
-use tests::{Api, Reply, Table, engine, percent_encoded};
+use tests::{Api, Reply, Table, engine, operations, percent_encoded};
 use tokio::runtime::Runtime;
 
 use crate::bodies::{body, email, path_id};
 use crate::changes::{ByteChange, byte_change, change_byte};
 use crate::meter::Meter;
-use crate::{FUNCTIONS, assert_first_processes, cases, fuzz};
+use crate::{assert_first_processes, cases, fuzz};
 
 /// How many services there are.
 const THREADS: usize = 2;
@@ -317,9 +317,8 @@ fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
             (table, api)
         })
         .collect();
-    let executables = FUNCTIONS.map(|function| function.1);
     let workers = services.iter().map(|service| {
-        (service, Meter::start(&runtime, &service.1, &executables, service.0.name()))
+        (service, Meter::start(&runtime, &service.1, operations(), service.0.name()))
     });
     let strategy = || vec(operation(), LENGTHS);
     let test = |(table, api): &&(Table, Api), operations: Vec<Operation>, meter: &mut Meter| {
@@ -344,6 +343,6 @@ fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
     };
     fuzz("operations", cases(20) / LENGTH, workers.collect(), strategy, test);
     for (_, api) in &services {
-        assert_first_processes(api);
+        assert_first_processes(api, operations().len());
     }
 }
