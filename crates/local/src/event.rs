@@ -74,20 +74,20 @@ pub(crate) fn event(
     let domain_name = headers.get(HOST.as_str()).map(String::as_str).unwrap_or_default();
     let now = DateTime::from(now);
     json!({
-        "resource": matched.path_pattern(),
-        "path": matched.path(),
-        "httpMethod": matched.operation.method,
+        "resource": matched.resource,
+        "path": matched.path,
+        "httpMethod": parts.method.as_str(),
         "headers": headers,
         "multiValueHeaders": multi_value_headers,
         "queryStringParameters": Some(query).filter(|query| !query.is_empty()),
         "multiValueQueryStringParameters":
             Some(multi_value_query).filter(|query| !query.is_empty()),
-        "pathParameters": Some(matched.parameters()).filter(|parameters| !parameters.is_empty()),
+        "pathParameters": Some(&matched.parameters).filter(|parameters| !parameters.is_empty()),
         "stageVariables": null,
         "requestContext": {
             "resourceId": "local",
-            "resourcePath": matched.path_pattern(),
-            "httpMethod": matched.operation.method,
+            "resourcePath": matched.resource,
+            "httpMethod": parts.method.as_str(),
             "extendedRequestId": request_id,
             "requestTime": common_log_time(now),
             "path": parts.uri.path(),
@@ -150,14 +150,12 @@ mod tests {
 
     use super::*;
     use crate::routing::find;
-    use crate::routing::tests::routes;
 
     /// Returns the event for a request to `GET /users/{id}` or `GET /users`.
     fn event_of(request: axum::http::request::Builder, body: &[u8]) -> Value {
         let (parts, ()) = request.body(()).expect("the request is valid").into_parts();
-        let routes = routes();
-        let matched =
-            find("test", &routes, &parts.method, parts.uri.path()).expect("there is such a route");
+        let methods = [("GET", "/users"), ("GET", "/users/{id}")].into_iter();
+        let matched = find("test", methods, &parts.method, parts.uri.path()).expect("a method");
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_583_349_317_135);
         event("test", &matched, &parts, body, Ipv4Addr::LOCALHOST.into(), "request-id", now)
     }

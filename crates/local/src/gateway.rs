@@ -23,10 +23,10 @@ use crate::guard::{self, Rejection};
 use crate::processes::{InvokeError, Processes};
 use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
-use crate::routing::find;
+use crate::routing::{Matched, find};
 use crate::runtime_api::Invocation;
 use crate::server::{Limits, Peer, raw, serve};
-use crate::template::Template;
+use crate::template::{Mock, Template};
 use crate::throttle::Bucket;
 use crate::wire::Head;
 
@@ -135,13 +135,16 @@ impl Gateway {
         if let Some(response) = docs_page::respond(&parts.method, &path, stage) {
             return Ok(response);
         }
-        if let Some(mock) = find(stage, mocks, &parts.method, &path) {
-            self.throttle(routes.len() + mock.index)?;
-            return Ok(mock_response(mock.operation.status, &mock.operation.headers));
+        let methods = mocks.iter().map(|mock| (mock.method.as_str(), mock.path.as_str()));
+        if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
+            self.throttle(routes.len() + index)?;
+            return Ok(mock_response(&mocks[index]));
         }
-        let matched = find(stage, routes, &parts.method, &path)
+        let methods = routes.iter().map(|route| (route.method.as_str(), route.path.as_str()));
+        let matched = find(stage, methods, &parts.method, &path)
             .ok_or(GatewayError::MissingAuthenticationToken)?;
-        if matched.operation.needs_key {
+        let route = &routes[matched.index];
+        if route.needs_key {
             self.check_key(&parts.headers)?;
         }
         self.throttle(matched.index)?;
@@ -160,7 +163,7 @@ impl Gateway {
         }
         let invocation =
             Invocation { event: event.into(), request_id: request_id.to_owned(), trace_id };
-        Ok(self.invoke(&matched.operation.function, invocation).await?)
+        Ok(self.invoke(&route.function, invocation).await?)
     }
 
     async fn invoke(
@@ -305,14 +308,14 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
     })
 }
 
-fn mock_response(status: u16, literal: &[(String, String)]) -> Response {
+fn mock_response(mock: &Mock) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in literal {
+    for (name, value) in &mock.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(mock.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, headers).into_response()
 }

@@ -4,79 +4,32 @@ use std::collections::BTreeMap;
 
 use axum::http::Method;
 
-use crate::template::{Mock, Route};
-
-/// A method of a resource of the API.
-pub(crate) trait Operation {
-    /// Returns the HTTP method, in capital letters.
-    fn method(&self) -> &str;
-    /// Returns the resource's path without the stage, such as `/users/{id}`.
-    fn path(&self) -> &str;
-}
-
-impl Operation for Route {
-    fn method(&self) -> &str {
-        &self.method
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-}
-
-impl Operation for Mock {
-    fn method(&self) -> &str {
-        &self.method
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-}
-
-/// The operation that a request is for, and the request's path.
+/// The method of the API that a request is for, and the request's path.
 #[derive(Debug)]
-pub(crate) struct Matched<'a, O = Route> {
-    pub(crate) operation: &'a O,
-    /// Its position in the list of operations.
+pub(crate) struct Matched<'a> {
+    /// The position of the method in the list that was searched.
     pub(crate) index: usize,
-    path: &'a str,
-    parameters: BTreeMap<&'a str, &'a str>,
+    /// The path of the resource, such as `/users/{id}`.
+    pub(crate) resource: &'a str,
+    /// The path without the stage, as sent.
+    pub(crate) path: &'a str,
+    /// The parameters in the path, as sent, percent-encoded.
+    pub(crate) parameters: BTreeMap<&'a str, &'a str>,
 }
 
-impl<'a, O: Operation> Matched<'a, O> {
-    /// Returns the path without the stage, as sent.
-    pub(crate) fn path(&self) -> &'a str {
-        self.path
-    }
-
-    /// Returns the path of the resource.
-    pub(crate) fn path_pattern(&self) -> &str {
-        self.operation.path()
-    }
-
-    /// Returns the parameters in the path, as sent, percent-encoded.
-    pub(crate) fn parameters(&self) -> &BTreeMap<&'a str, &'a str> {
-        &self.parameters
-    }
-}
-
-/// Finds the operation that a request is for. Like API Gateway, it compares paths as they are sent,
-/// percent-encoded, but ignores trailing slashes.
-pub(crate) fn find<'a, O: Operation>(
+/// Finds the one of `methods`, given as HTTP method and resource, that a request is for. Like API
+/// Gateway, it compares paths as they are sent, percent-encoded, but ignores trailing slashes.
+pub(crate) fn find<'a>(
     stage: &str,
-    operations: &'a [O],
+    methods: impl Iterator<Item = (&'a str, &'a str)>,
     method: &Method,
     path: &'a str,
-) -> Option<Matched<'a, O>> {
+) -> Option<Matched<'a>> {
     let path = path.strip_prefix('/')?.strip_prefix(stage)?;
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    let candidates = operations
-        .iter()
-        .enumerate()
-        .filter(|(_, operation)| operation.method() == method.as_str());
-    candidates.into_iter().find_map(|(index, operation)| {
-        let expected: Vec<&str> = operation.path().trim_end_matches('/').split('/').collect();
+    let mut candidates = methods.enumerate().filter(|(_, (name, _))| *name == method.as_str());
+    candidates.find_map(|(index, (_, resource))| {
+        let expected: Vec<&str> = resource.trim_end_matches('/').split('/').collect();
         let mut parameters = BTreeMap::new();
         let matches = expected.len() == segments.len()
             && expected.iter().zip(&segments).all(|(expected, segment)| {
@@ -87,38 +40,24 @@ pub(crate) fn find<'a, O: Operation>(
                     None => expected == segment,
                 }
             });
-        matches.then_some(Matched { operation, index, path, parameters })
+        matches.then_some(Matched { index, resource, path, parameters })
     })
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    pub(crate) fn routes() -> Vec<Route> {
-        [("GET", "/users"), ("POST", "/users"), ("GET", "/users/{id}")]
-            .map(|(method, path)| Route {
-                method: method.to_owned(),
-                path: path.to_owned(),
-                function: format!("{method} {path}"),
-                needs_key: false,
-            })
-            .into()
-    }
 
     #[test]
     fn a_path_is_matched_as_it_is_sent() {
+        let methods = [("GET", "/users"), ("POST", "/users"), ("GET", "/users/{id}")];
         for (method, path, expected) in [
-            (Method::GET, "/test/users", Some(("GET /users", None))),
-            (Method::GET, "/test/users/", Some(("GET /users", None))),
-            (Method::POST, "/test/users", Some(("POST /users", None))),
-            (Method::GET, "/test/users/1", Some(("GET /users/{id}", Some("1")))),
-            (
-                Method::GET,
-                "/test/users/a%2Fb+%C3%BC",
-                Some(("GET /users/{id}", Some("a%2Fb+%C3%BC"))),
-            ),
-            (Method::GET, "/test/users/..", Some(("GET /users/{id}", Some("..")))),
+            (Method::GET, "/test/users", Some((0, None))),
+            (Method::GET, "/test/users/", Some((0, None))),
+            (Method::POST, "/test/users", Some((1, None))),
+            (Method::GET, "/test/users/1", Some((2, Some("1")))),
+            (Method::GET, "/test/users/a%2Fb+%C3%BC", Some((2, Some("a%2Fb+%C3%BC")))),
+            (Method::GET, "/test/users/..", Some((2, Some("..")))),
             (Method::GET, "/test/users/a/b", None),
             (Method::GET, "/test//users", None),
             (Method::GET, "/test/%75sers", None),
@@ -131,11 +70,9 @@ pub(crate) mod tests {
             (Method::PUT, "/test/users", None),
             (Method::HEAD, "/test/users", None),
         ] {
-            let routes = routes();
-            let matched = find("test", &routes, &method, path);
-            let found = matched.as_ref().map(|matched| {
-                (matched.operation.function.as_str(), matched.parameters.get("id").copied())
-            });
+            let matched = find("test", methods.into_iter(), &method, path);
+            let found =
+                matched.map(|matched| (matched.index, matched.parameters.get("id").copied()));
             assert_eq!(found, expected, "{method} {path}");
         }
     }
