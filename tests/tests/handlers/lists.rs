@@ -1,0 +1,232 @@
+//! `GET /users`: lists and their pages.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use tests::{Event, Reply, Table};
+use users_core::handlers;
+
+use crate::{ada, delete, ids, list};
+
+#[tokio::test]
+async fn a_list_of_no_users_is_empty() {
+    let table = Table::new().await;
+    list(&table, &[]).await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn the_list_contains_every_user() {
+    let table = Table::new().await;
+    table.put(&ada()).await;
+    table.put(&json!({"id": "2"})).await;
+    let reply = list(&table, &[]).await;
+    assert_eq!(
+        (reply.status, ids(&reply.json())),
+        (200, BTreeSet::from(["1".to_owned(), "2".to_owned()]))
+    );
+    assert!(reply.json().as_array().expect("an array").contains(&ada()));
+}
+
+#[tokio::test]
+async fn the_list_for_an_email_address_contains_the_users_with_exactly_that_address() {
+    let table = Table::new().await;
+    table.put(&ada()).await;
+    table.put(&json!({"id": "2", "email": "ADA@example.com"})).await;
+    table.put(&json!({"id": "3", "email": "ada@example.co"})).await;
+    table.put(&json!({"id": "4"})).await;
+    list(&table, &[("email", "ada@example.com")]).await.is(200, &json!([ada()]));
+    list(&table, &[("email", "grace@example.com")]).await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn an_email_address_that_no_user_can_have_returns_an_empty_list() {
+    let table = Table::new().await;
+    table.put(&ada()).await;
+    list(&table, &[("email", &"x".repeat(2049))]).await.is(200, &json!([]));
+}
+
+#[tokio::test]
+async fn an_empty_email_address_is_no_filter() {
+    let table = Table::new().await;
+    table.put(&ada()).await;
+    table.put(&json!({"id": "2"})).await;
+    assert_eq!(ids(&list(&table, &[("email", "")]).await.json()).len(), 2);
+}
+
+#[tokio::test]
+async fn the_last_of_repeated_parameters_counts() {
+    let table = Table::new().await;
+    table.put(&ada()).await;
+    list(&table, &[("email", "grace@example.com"), ("email", "ada@example.com")])
+        .await
+        .is(200, &json!([ada()]));
+    list(&table, &[("email", "ada@example.com"), ("email", "grace@example.com")])
+        .await
+        .is(200, &json!([]));
+    list(&table, &[("limit", "none"), ("limit", "1")]).await.is(200, &json!([ada()]));
+}
+
+#[tokio::test]
+async fn a_list_of_many_megabytes_is_read_to_its_end() {
+    let table = Table::new().await;
+    let users: Vec<_> =
+        (0..50).map(|i| json!({"id": i.to_string(), "about": "x".repeat(100_000)})).collect();
+    table.put_all(&users).await;
+    let store = table.store();
+    // A list does not depend on an earlier one.
+    for _ in 0..2 {
+        let reply = Reply::of(
+            handlers::get_all(store.clone(), Event::new("GET", "/users").request()).await,
+        );
+        let list = reply.json();
+        assert_eq!((list.as_array().map(Vec::len), ids(&list).len()), (Some(50), 50));
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_fit_in_a_response_is_rejected_with_advice_to_use_pages() {
+    let table = Table::new().await;
+    // A quotation mark becomes four bytes, because the body and the response both escape it.
+    let users: Vec<_> = (0..20)
+        .map(|i| json!({"id": i.to_string(), "email": "a@b", "about": "\"".repeat(100_000)}))
+        .collect();
+    table.put_all(&users).await;
+    for query in [&[][..], &[("email", "a@b")]] {
+        let reply = list(&table, query).await;
+        reply.is_error(400, "ResponseTooLarge");
+        assert!(reply.message().contains("limit"), "{}", reply.message());
+    }
+}
+
+#[tokio::test]
+async fn a_page_ends_before_it_exceeds_a_response() {
+    let table = Table::new().await;
+    let users: Vec<_> =
+        (0..40).map(|i| json!({"id": i.to_string(), "about": "x".repeat(400_000)})).collect();
+    table.put_all(&users).await;
+    let mut seen = BTreeSet::new();
+    let mut pages = 0;
+    let mut next = Some(vec![("limit".to_owned(), "1000".to_owned())]);
+    while let Some(query) = next {
+        let query: Vec<_> =
+            query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let reply = list(&table, &query).await;
+        assert!(
+            (1..=6_291_556).contains(&reply.bytes_on_lambda()),
+            "{} bytes",
+            reply.bytes_on_lambda()
+        );
+        assert_eq!(reply.status, 200);
+        let users = ids(&reply.json());
+        assert!(users.is_disjoint(&seen));
+        seen.extend(users);
+        next = reply.next_query();
+        pages += 1;
+    }
+    assert_eq!((seen.len(), pages), (40, 3));
+}
+
+#[tokio::test]
+async fn following_the_next_links_returns_every_user_once() {
+    let table = Table::new().await;
+    let users: Vec<_> =
+        (0..10).map(|i| json!({"id": format!("ü/{i}"), "email": "a+b@example.com"})).collect();
+    table.put_all(&users).await;
+    for filter in [None, Some("a+b@example.com")] {
+        let mut seen = Vec::new();
+        let mut query = vec![("limit".to_owned(), "3".to_owned())];
+        query.extend(filter.map(|email| ("email".to_owned(), email.to_owned())));
+        let mut sizes = Vec::new();
+        let mut next = Some(query);
+        while let Some(query) = next {
+            let query: Vec<_> =
+                query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let reply = list(&table, &query).await;
+            let page = ids(&reply.json());
+            sizes.push(page.len());
+            seen.extend(page);
+            next = reply.next_query();
+        }
+        assert_eq!(sizes, [3, 3, 3, 1], "{filter:?}");
+        assert_eq!(BTreeSet::from_iter(seen).len(), 10, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_page_has_no_next_link() {
+    let table = Table::new().await;
+    let users: Vec<_> = (0..4).map(|i| json!({"id": i.to_string()})).collect();
+    table.put_all(&users).await;
+    assert_eq!(
+        list(&table, &[("limit", "3")]).await.next_query().map(|query| query.len()),
+        Some(2)
+    );
+    assert_eq!(list(&table, &[("limit", "4")]).await.next_query(), None);
+    assert_eq!(list(&table, &[("limit", "1000")]).await.next_query(), None);
+}
+
+#[tokio::test]
+async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
+    let table = Table::new().await;
+    table
+        .put_all(&[json!({"id": "1", "email": "ü&=@b"}), json!({"id": "2", "email": "ü&=@b"})])
+        .await;
+    let reply = list(&table, &[("email", "ü&=@b"), ("limit", "1"), ("other", "kept")]).await;
+    let link = reply.header("link").expect("a link");
+    let (url, rest) = link.strip_prefix('<').and_then(|link| link.split_once('>')).expect("a URL");
+    assert_eq!(rest, "; rel=\"next\"");
+    let cursor = url
+        .strip_prefix("/test/users?email=%C3%BC%26%3D%40b&limit=1&other=kept&cursor=")
+        .expect(url);
+    assert!(
+        !cursor.is_empty()
+            && cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+        "{cursor}"
+    );
+}
+
+#[tokio::test]
+async fn the_next_link_keeps_the_order_of_repeated_parameters() {
+    let table = Table::new().await;
+    table
+        .put_all(&[
+            json!({"id": "1", "email": "a@x"}),
+            json!({"id": "2", "email": "a@x"}),
+            json!({"id": "3", "email": "b@x"}),
+        ])
+        .await;
+    let reply = list(&table, &[("email", "b@x"), ("email", "a@x"), ("limit", "1")]).await;
+    let query = reply.next_query().expect("a next page");
+    assert_eq!(
+        query[..2],
+        [("email".to_owned(), "b@x".to_owned()), ("email".to_owned(), "a@x".to_owned())]
+    );
+}
+
+#[tokio::test]
+async fn a_cursor_works_even_if_its_user_is_gone() {
+    let table = Table::new().await;
+    let users: Vec<_> = (0..3).map(|i| json!({"id": i.to_string()})).collect();
+    table.put_all(&users).await;
+    let first = list(&table, &[("limit", "1")]).await;
+    let id = ids(&first.json()).pop_first().expect("a user");
+    delete(&table, &id).await;
+    let query = first.next_query().expect("a next page");
+    let cursor = &query.iter().find(|(name, _)| name == "cursor").expect("a cursor").1;
+    let rest = list(&table, &[("cursor", cursor)]).await;
+    assert_eq!(ids(&rest.json()).len(), 2);
+}
+
+#[tokio::test]
+async fn an_invalid_limit_or_cursor_is_rejected() {
+    let table = Table::new().await;
+    for limit in ["0", "1001", "-1", "+1", "", "ten", "1.0", "1 ", "٣", "99999999999999999999"] {
+        list(&table, &[("limit", limit)]).await.is_error(400, "InvalidRequest");
+    }
+    for cursor in ["", "!", "a", "====", "_w", "/w", "NDI="] {
+        list(&table, &[("limit", "1"), ("cursor", cursor)]).await.is_error(400, "InvalidRequest");
+    }
+    list(&table, &[("limit", "1"), ("email", "a@b"), ("cursor", "?")])
+        .await
+        .is_error(400, "InvalidRequest");
+}
