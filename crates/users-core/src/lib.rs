@@ -4,6 +4,7 @@
 mod calls;
 mod client;
 mod error;
+mod fault;
 pub mod handlers;
 mod http;
 mod list;

@@ -1,15 +1,12 @@
 //! Users in their DynamoDB table: the only file that builds DynamoDB requests.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, builders::PutItemFluentBuilder};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::scan::builders::ScanFluentBuilder;
@@ -21,10 +18,9 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use crate::error::{Error, Rejection};
-use crate::http::ResponseTooLarge;
-use crate::parse::too_large;
-use crate::responses::{Garbage, UnknownOutcomes};
+use crate::error::Error;
+use crate::fault::{fault, garbage, is_failed_condition, is_too_large, put_fault};
+use crate::responses::UnknownOutcomes;
 use crate::user::{EMAIL, ID, Item, Key, User};
 
 /// The global secondary index whose partition key is `email`, with all attributes projected.
@@ -181,14 +177,14 @@ impl Store {
             }
             key
         });
-        let Some(email) = email else { return Pages::new(self.scan(), start) };
+        let Some(email) = email else { return Pages::of_scan(self.scan(), start) };
         let value = AttributeValue::S(email.as_str().to_owned());
         let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
         let query = query.return_consumed_capacity(CAPACITY);
         let query = query.key_condition_expression("#email = :email");
         let query = query.expression_attribute_names("#email", EMAIL);
         let query = query.expression_attribute_values(":email", value);
-        Pages { email: Some(email), ..Pages::new(query, start) }
+        Pages::of_query(query, email, start)
     }
 
     fn scan(&self) -> ScanFluentBuilder {
@@ -211,7 +207,7 @@ impl Store {
         let stopped = AtomicBool::new(false);
         let done = async {
             // Most tables are one page. To read segments at once takes a connection for each.
-            let mut pages = Pages::new(self.scan_ids(), None);
+            let mut pages = Pages::of_scan(self.scan_ids(), None);
             let first = pages.next(None).await?.unwrap_or_default();
             if first.is_empty() && matches!(pages.next, Next::Nothing) {
                 return Ok(());
@@ -222,7 +218,7 @@ impl Store {
             if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
                 let scan = self.scan_ids().total_segments(SEGMENTS);
                 let segments =
-                    (0..SEGMENTS).map(|i| Pages::new(scan.clone().segment(i), None).ids());
+                    (0..SEGMENTS).map(|i| Pages::of_scan(scan.clone().segment(i), None).ids());
                 let rest = stream::select_all(segments).boxed();
                 self.delete_each(rest, stop, &deleted, &stopped).await?;
             }
@@ -291,9 +287,8 @@ impl Store {
 }
 
 /// A list of users, read page by page. See [`Store::list`].
-#[derive(Debug)]
 pub struct Pages {
-    request: Box<dyn PageRequest>,
+    request: Box<PageRequest>,
     /// The email address that every user must have.
     email: Option<Key>,
     next: Next,
@@ -306,46 +301,9 @@ pub struct Pages {
 /// The items of a page, and the key of the last one if there are more.
 type Page = (Vec<Item>, Option<Item>);
 
-/// A request for a page. A function links only the operation that it uses: its executable would have
-/// `Query` and `Scan` if an enum had them.
-trait PageRequest: Debug + Send + Sync {
-    /// Sends the request for at most `limit` items after the key `start`.
-    fn send(
-        &self,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> BoxFuture<'static, Result<Page, Error>>;
-}
-
-impl PageRequest for ScanFluentBuilder {
-    fn send(
-        &self,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> BoxFuture<'static, Result<Page, Error>> {
-        let scan = self.clone().set_exclusive_start_key(start).set_limit(limit);
-        async {
-            let output = scan.send().await.map_err(fault)?;
-            Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
-        }
-        .boxed()
-    }
-}
-
-impl PageRequest for QueryFluentBuilder {
-    fn send(
-        &self,
-        start: Option<Item>,
-        limit: Option<i32>,
-    ) -> BoxFuture<'static, Result<Page, Error>> {
-        let query = self.clone().set_exclusive_start_key(start).set_limit(limit);
-        async {
-            let output = query.send().await.map_err(fault)?;
-            Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
-        }
-        .boxed()
-    }
-}
+/// Requests the page with at most so many items, if there is a limit, after a key or at the start.
+type PageRequest =
+    dyn Fn(Option<Item>, Option<i32>) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync;
 
 /// What the next page is.
 #[derive(Debug)]
@@ -357,14 +315,36 @@ enum Next {
 }
 
 impl Pages {
-    fn new(request: impl PageRequest + 'static, start: Option<Item>) -> Self {
-        Self {
-            request: Box::new(request),
-            email: None,
-            next: Next::From(start),
-            max_items: None,
-            backoff: Duration::ZERO,
-        }
+    /// Returns the pages of a scan. Scans and queries differ in their types only, but share no code
+    /// that names both: an executable contains only the operations that its function uses.
+    fn of_scan(scan: ScanFluentBuilder, start: Option<Item>) -> Self {
+        let request = move |start, limit| {
+            let scan = scan.clone().set_exclusive_start_key(start).set_limit(limit);
+            async {
+                let output = scan.send().await.map_err(fault)?;
+                Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+            }
+            .boxed()
+        };
+        Self::new(Box::new(request), None, start)
+    }
+
+    /// Returns the pages of a query for the users with this email address.
+    fn of_query(query: QueryFluentBuilder, email: Key, start: Option<Item>) -> Self {
+        let request = move |start, limit| {
+            let query = query.clone().set_exclusive_start_key(start).set_limit(limit);
+            async {
+                let output = query.send().await.map_err(fault)?;
+                Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
+            }
+            .boxed()
+        };
+        Self::new(Box::new(request), Some(email), start)
+    }
+
+    fn new(request: Box<PageRequest>, email: Option<Key>, start: Option<Item>) -> Self {
+        let (next, backoff) = (Next::From(start), Duration::ZERO);
+        Self { request, email, next, max_items: None, backoff }
     }
 
     /// Reads the next page: at most 1 MB of users and at most `limit`, perhaps none. `None` follows
@@ -390,7 +370,7 @@ impl Pages {
                 (Some(limit), Some(max)) => Some(limit.min(max)),
                 (limit, max) => limit.or(max),
             };
-            match self.request.send(start.clone(), max).await {
+            match (self.request)(start.clone(), max).await {
                 Ok(page) => break page,
                 Err(error) if is_too_large(&error) && max != Some(1) => {
                     let smaller = max.map_or(STEPS.0, |max| STEPS.0.min(max / STEPS.1));
@@ -452,64 +432,4 @@ fn delete_request(id: &str) -> Result<WriteRequest, Error> {
 
 fn not_found(id: &str) -> Error {
     Error::UserNotFound { id: id.to_owned() }
-}
-
-/// Returns the error for a response that DynamoDB cannot have sent.
-fn garbage() -> Error {
-    Error::Unavailable(Garbage.into())
-}
-
-/// Returns the error for a call of DynamoDB that failed.
-fn fault<E>(error: SdkError<E>) -> Error
-where
-    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-{
-    if let SdkError::ServiceError(service) = &error {
-        let (status, error) = (service.raw().status().as_u16(), service.err());
-        let rejection = Rejection::new(status, error.code(), error.message()).into();
-        let is_unavailable =
-            status >= 500 || status == 429 || error.code().is_none_or(is_transient);
-        return if is_unavailable {
-            Error::Unavailable(rejection)
-        } else {
-            Error::Internal(rejection)
-        };
-    }
-    let is_own = match &error {
-        SdkError::ConstructionFailure(_) => true,
-        SdkError::DispatchFailure(failure) => failure.is_user(),
-        _ => false,
-    };
-    if is_own { Error::Internal(error.into()) } else { Error::Unavailable(error.into()) }
-}
-
-/// Whether a code says that the same request may succeed later: AWS's throttling and transient
-/// errors, and writes that met at one item
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
-fn is_transient(code: &str) -> bool {
-    THROTTLING_ERRORS.contains(&code)
-        || TRANSIENT_ERRORS.contains(&code)
-        || ["ReplicatedWriteConflictException", "TransactionConflictException"].contains(&code)
-}
-
-/// Whether DynamoDB rejected a write because of its condition.
-fn is_failed_condition(error: &SdkError<PutItemError>) -> bool {
-    let is_failed =
-        error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception);
-    is_failed && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
-}
-
-/// Whether a page was too large to be read.
-fn is_too_large(error: &Error) -> bool {
-    let mut chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    chain.any(<dyn std::error::Error>::is::<ResponseTooLarge>)
-}
-
-/// Returns the error for a `PutItem` that failed. Only DynamoDB itself knows exactly how large an
-/// item is.
-fn put_fault(error: SdkError<PutItemError>) -> Error {
-    let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
-    let is_too_large =
-        message.is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
-    if is_too_large { too_large() } else { fault(error) }
 }
