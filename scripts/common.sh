@@ -1,8 +1,8 @@
 # Shared by the scripts for stages. Each starts with:  . "$(dirname "$0")/common.sh"
 # shellcheck shell=sh
 #
-# They read the caller's variables (STAGE, PARAMS, ARCH and so on) from the environment, and never
-# let a shell evaluate them.
+# The scripts read the caller's variables (STAGE, PARAMS, ARCH and so on) from the environment, and
+# never let a shell evaluate them.
 set -euf
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# fail LINE... prints the lines as an error and ends the script.
+# fail LINE... prints the lines as an error and exits.
 fail() {
 	printf '%s\n' "$@" >&2
 	exit 1
@@ -27,18 +27,19 @@ AWS_PAGER=
 export PATH SAM_CLI_TELEMETRY AWS_PAGER
 aws() { command "${aws_cli:-aws}" "$@"; }
 
-# need TOOL... fails unless every tool can be run.
+# need TOOL... fails unless every tool is installed.
 need() {
 	for tool; do
 		case $tool in
 		aws) [ -n "$aws_cli" ] || [ -x .venv/bin/aws ] && continue ;;
 		*) command -v "$tool" >/dev/null && continue ;;
 		esac
-		fail "$tool is missing. 'make tools' installs it in .venv; or put one on the PATH."
+		fail "$tool is missing. Install it in .venv with 'make tools', or put it on the PATH."
 	done
 }
 
-# has_auditable succeeds if executables can be built with the list of their crates.
+# has_auditable succeeds if cargo-auditable, which adds the list of crates to executables, is
+# installed.
 has_auditable() {
 	command -v cargo-auditable >/dev/null || {
 		echo "cargo-auditable is missing, so the executables will not list their crates." \
@@ -58,7 +59,7 @@ stage=${STAGE:-test}
 case $stage in
 *[!A-Za-z0-9_-]*) fail "'$stage' is not a stage: a name has only letters, digits, - and _." ;;
 esac
-# In samconfig.toml the stage `test` is the section `default`, which sam deploys without options.
+# In samconfig.toml, the stage `test` is the section `default`, which sam uses without --config-env.
 section=$stage
 [ "$stage" != test ] || section=default
 

@@ -1,14 +1,14 @@
 #!/bin/sh
 # Builds the functions, deploys the stage STAGE and writes its URL to api.txt. PARAMS='Name=Value
-# ...' sets parameters of template.yaml. A deployed stage keeps a parameter until it is given
-# another value, here or in samconfig.toml.
+# ...' sets parameters of template.yaml. A deployed stage keeps the value of a parameter until
+# another one is set, here or in samconfig.toml.
 . "$(dirname "$0")/common.sh"
 
-# --- Parameters: samconfig.toml's, then the caller's. If there are several, sam uses the last.
+# --- Parameters: samconfig.toml's, then the caller's. If one is set twice, sam uses the last value.
 
 known=$(sed -n '/^Parameters:/,/^Conditions:/s/^  \([A-Za-z]*\):$/\1/p' template.yaml | tr '\n' ' ')
 
-# given NAME prints the value that this deployment gives a parameter, or nothing if it gives none.
+# given NAME prints the value that this deployment sets for a parameter, or nothing if it sets none.
 given() {
 	value=
 	for word in $overrides; do
@@ -38,7 +38,7 @@ done
 need sam cargo cargo-lambda
 need_credentials
 
-# --- What exists already.
+# --- What exists already
 
 # say_that_the_table_exists fails if the table of a new stack exists already.
 say_that_the_table_exists() {
@@ -52,7 +52,7 @@ say_that_the_table_exists() {
 }
 
 # say_what_is_in_the_way fails if something has a name that a new stack needs. CloudFormation would
-# find it only after the build, and the SAM CLI would not say what it is.
+# report it only after the build, and the SAM CLI would not say what it is.
 say_what_is_in_the_way() {
 	suffix=$(given NameSuffix)
 	functions=$(aws lambda list-functions --output text --query \
@@ -120,7 +120,7 @@ choose_api_logs() {
 	esac
 	name=api-gateway-cloudwatch-logs
 	echo "API Gateway has no role for its logs in this account. Creating the role $name." >&2
-	aws iam create-role --role-name "$name" --description 'API Gateway writes its logs with it' \
+	aws iam create-role --role-name "$name" --description 'Lets API Gateway write its logs' \
 		--tags Key=service,Value=user-profiles --assume-role-policy-document '{
 			"Version": "2012-10-17",
 			"Statement": [{
@@ -146,7 +146,7 @@ choose_api_logs() {
 	echo ExistingRole
 }
 
-# say_what_alarms_stop fails if CodeDeploy would not start because an alarm is on.
+# say_what_alarms_stop fails if CodeDeploy would not start because an alarm is firing.
 say_what_alarms_stop() {
 	preference=$(given DeploymentPreference)
 	[ -n "$preference" ] || preference=$(parameter DeploymentPreference)
@@ -158,11 +158,11 @@ say_what_alarms_stop() {
 	on=$(aws cloudwatch describe-alarms --alarm-names "$alarm" --output text \
 		--query "MetricAlarms[?StateValue=='ALARM'].AlarmName")
 	[ -z "$on" ] || [ "$on" = None ] || fail \
-		"The alarm $on is on: clients get 5xx responses." \
-		"CodeDeploy starts no gradual deployment while it is on. If this deployment is the fix," \
+		"The alarm $on is firing: clients get 5xx responses." \
+		"CodeDeploy starts no gradual deployment while it fires. If this deployment is the fix," \
 		"move all traffic to it at once:" \
 		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }DeploymentPreference=None'" \
-		"Later, return to gradual deployments:" \
+		"Afterwards, return to gradual deployments:" \
 		"  make deploy STAGE=$stage PARAMS=DeploymentPreference=$preference"
 }
 
@@ -189,7 +189,7 @@ say_what_is_kept() {
 status=$(stack 'Stacks[].StackStatus')
 case $status in
 '' | REVIEW_IN_PROGRESS | *_COMPLETE) ;;
-*_IN_PROGRESS) fail "The stack $stack_name is being changed ($status). Wait until that has ended:" \
+*_IN_PROGRESS) fail "The stack $stack_name is being changed ($status). Wait until that is done:" \
 	"  aws cloudformation describe-stacks --stack-name $stack_name" ;;
 UPDATE_ROLLBACK_FAILED) fail "The stack $stack_name could not be rolled back. Find the cause," \
 	"remove it, and let CloudFormation continue:" \
@@ -225,7 +225,7 @@ else
 	say_what_is_kept
 fi
 
-# --- The build and the deployment.
+# --- The build and the deployment
 
 # sam build does not know what the stage keeps.
 architecture=${architecture:-${kept_architecture:-arm64}}
@@ -235,15 +235,15 @@ arm64) setting=CARGO_LAMBDA_BUILD.ARM64 machine=183 ;;
 x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
 *) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
 esac
-# The SAM CLI runs cargo. With this one, executables also list the crates that they consist of, as
-# those of `make package` do.
+# The SAM CLI runs cargo from the PATH. This wrapper adds the list of crates to the executables, as
+# `make package` does.
 if has_auditable; then
 	printf '#!/bin/sh\nexec "%s" auditable "$@"\n' "$(command -v cargo)" >"$scratch/cargo"
 	chmod +x "$scratch/cargo"
 fi
 # For x86_64, the SAM CLI passes no architecture to cargo-lambda, which then builds for this
-# machine. cargo-lambda also reads its options from such variables. No shell can export one with a
-# dot.
+# machine. cargo-lambda also reads its options from variables such as this one. A shell cannot
+# export a variable whose name contains a dot, so env sets it.
 PATH=$scratch:$PATH env "$setting=true" \
 	sam build --config-env "$section" --parameter-overrides "$@"
 

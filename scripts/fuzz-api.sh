@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests a local service with thousands of requests that schemathesis generates from openapi.yaml,
-# and checks the responses against it. SEED= repeats a run; N= limits the requests per operation.
+# and checks the responses against it. SEED repeats a run; N limits the requests for each operation.
 set -eu
 cd "$(dirname "$0")/.."
 

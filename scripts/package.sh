@@ -16,6 +16,6 @@ for function in $functions; do
 	set -- "$@" --package "$function"
 done
 set -- lambda build --release "$flag" --output-format zip "$@"
-# Each executable also lists the crates that it consists of, for those who scan what is deployed.
+# Adds to each executable the list of its crates, for scanners of what is deployed.
 has_auditable && set -- auditable "$@"
 cargo "$@"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes what each deployed function consists of, as a CycloneDX SBOM, beside its zip:
-# target/lambda/*/sbom.cdx.json, for ARCH=arm64 (the default) or x86_64.
+# Writes a CycloneDX SBOM of each deployed function beside its zip: target/lambda/*/sbom.cdx.json,
+# for ARCH=arm64 (the default) or x86_64.
 . "$(dirname "$0")/common.sh"
 
 case ${ARCH:-arm64} in
@@ -11,8 +11,8 @@ esac
 need cargo
 cargo install --quiet --locked --root .venv cargo-cyclonedx@0.5.9
 
-# What Cargo reports of a workspace has the features that any member asks for. In a workspace of the
-# functions alone, they are those as deployed.
+# Cargo reports dependencies with the features that any member of the workspace enables. A workspace
+# of the functions alone has the features that are deployed.
 functions=$(sed -n 's/^ *Binary: //p' template.yaml)
 workspace=$scratch/workspace
 mkdir -p "$workspace/crates"
@@ -22,7 +22,7 @@ for crate in users-core $functions; do
 	cp -R "crates/$crate" "$workspace/crates"
 done
 
-# With the time of the commit, the same commit has the same SBOM.
+# The time of the commit makes the SBOM of a commit reproducible.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 cargo cyclonedx --quiet --manifest-path "$workspace/Cargo.toml" --target "$target" \
@@ -30,7 +30,7 @@ cargo cyclonedx --quiet --manifest-path "$workspace/Cargo.toml" --target "$targe
 for function in $functions; do
 	sbom=target/lambda/$function/sbom.cdx.json
 	mkdir -p "${sbom%/*}"
-	# Paths of this machine are nobody's business.
+	# The SBOM must not contain paths of this machine.
 	sed "s|$workspace/||g" "$workspace/crates/$function/${function}_bin.cdx.json" >"$sbom"
 	echo "$sbom: $(grep -c '"purl"' "$sbom") components"
 done

@@ -7,7 +7,7 @@ case $1 in
 api-key)
 	need_credentials
 	id=$(output ApiKeyId)
-	[ -n "$id" ] || fail "The stage $stage has no API key. This deploys it with one:" \
+	[ -n "$id" ] || fail "The stage $stage has no API key. To deploy it with one:" \
 		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
 	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
 	;;
@@ -35,7 +35,7 @@ destroy)
 	need sam
 	need_credentials
 	if [ "${YES:-}" != 1 ]; then
-		printf 'This deletes the stack %s. Its table stays. Type the name of the stack to continue: ' \
+		printf "This deletes the stack %s but not its table. Type the stack's name to continue: " \
 			"$stack_name"
 		confirmation=
 		read -r confirmation || true
@@ -45,5 +45,5 @@ destroy)
 	sam delete --stack-name "$stack_name" --no-prompts
 	if [ -n "$url" ] && [ "$(cat api.txt 2>/dev/null)" = "$url" ]; then rm api.txt; fi
 	;;
-*) fail "stage.sh does not know '$1'." ;;
+*) fail "stage.sh has no command '$1'." ;;
 esac

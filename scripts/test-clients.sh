@@ -1,6 +1,6 @@
 #!/bin/sh
 # Generates clients in TypeScript and Python from openapi.yaml, checks their types, and calls a
-# local service with them. Prints which one it skips because the machine lacks its tools.
+# local service with them. Skips a client whose tools are missing, and says so.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs in .venv what the verbs for stages need: the SAM CLI, cargo-lambda, cargo-auditable,
-# cfn-lint, shellcheck, checkov and, where there is none, the AWS CLI.
+# Installs in .venv what the targets for stages need: the SAM CLI, cargo-lambda, cargo-auditable,
+# cfn-lint, shellcheck, checkov and, if there is none, the AWS CLI.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +24,7 @@ python3 -m venv .venv/checkov
 ln -sf ../checkov/bin/checkov .venv/bin/checkov
 
 command -v rustup >/dev/null || {
-	echo "rustup is missing, so cross-compiling may be: see https://rustup.rs." >&2
+	echo "rustup is missing. It installs what cross-compiling needs: see https://rustup.rs." >&2
 	exit 1
 }
 cargo install --quiet --locked --root .venv cargo-auditable@0.7.7

@@ -1,14 +1,14 @@
--- The load of `make test-load`, for wrk (https://github.com/wg/wrk/blob/master/SCRIPTING): the six
--- operations on a thousand ids, half of which have a user at any time. Any response that the
--- contract does not have for such a request is an error, and makes wrk end with status 1.
+-- The load of `make test-load`, for wrk (https://github.com/wg/wrk/blob/master/SCRIPTING): all
+-- operations, on a thousand ids of which about half have a user at any time. A response that the
+-- contract does not allow is an error, and makes wrk exit with status 1.
 
 local IDS, ADDRESSES = 1000, 50
--- How many of a thousand requests each operation has. DELETE /users has one of 2,000.
+-- How many of a thousand requests are of each operation. One of 2,000 is DELETE /users.
 local MIX = {
 	{ 400, "GET /users/{id}" }, { 200, "PUT /users/{id}" }, { 130, "POST /users" },
 	{ 100, "DELETE /users/{id}" }, { 100, "GET /users?email=" }, { 70, "GET /users?limit=" },
 }
--- What wrk does not tell a script is to which request a response belongs.
+-- The same for all operations: wrk does not tell a script which request a response belongs to.
 local EXPECTED = { ["200"] = true, ["400 UserNotFound"] = true, ["400 UserAlreadyExists"] = true }
 
 local threads = {}
@@ -96,7 +96,7 @@ local function print_counts(title, counts)
 end
 
 local function print_histogram(latency)
-	-- Each row goes up to twice the row before, from half a millisecond.
+	-- Each row ends at twice the latency of the row before. The first ends at half a millisecond.
 	local rows, most = {}, 0
 	for i = 1, #latency do
 		local microseconds, responses = latency(i)
