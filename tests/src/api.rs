@@ -1,4 +1,4 @@
-//! An API over HTTP: a deployed one, or a local service of the test's own.
+//! An API over HTTP: a deployed one, or a local service that only this test uses.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -30,8 +30,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// An API to send requests to.
 ///
 /// At a deployed API, a test shares the table with others, and must leave their users alone. It
-/// uses ids and email addresses that nobody else has, and [`Api::share`] deletes the users that it
-/// created.
+/// uses ids and email addresses that no other client uses, and [`Api::share`] deletes the users
+/// that it created.
 pub struct Api {
     url: String,
     client: Client<HttpsConnector<HttpConnector>, Body>,
@@ -44,9 +44,9 @@ pub struct Api {
 }
 
 impl Api {
-    /// Returns the API at the URL in the environment variable `API_ENDPOINT`. Without the variable,
-    /// returns a local service of the test's own. This is for tests that create no users; others
-    /// use [`Api::share`].
+    /// Returns the API at the URL in the environment variable `API_ENDPOINT`, or a new local
+    /// service if the variable is unset. This is for tests that create no users; others use
+    /// [`Api::share`].
     pub async fn shared() -> Self {
         match endpoint() {
             Some(url) => Self::deployed(&url).await,
@@ -71,8 +71,8 @@ impl Api {
         }
     }
 
-    /// Returns an API in which all users may be deleted. That is a local service of the test's own,
-    /// or with `WIPE=1` the API at `API_ENDPOINT`, whose users this deletes.
+    /// Returns an API whose users may all be deleted: a new local service, or with `WIPE=1` the API
+    /// at `API_ENDPOINT`, whose users this deletes.
     ///
     /// # Panics
     ///
@@ -104,7 +104,7 @@ impl Api {
         }
     }
 
-    /// Starts a local service of the test's own, with its users in this database.
+    /// Starts a local service that keeps its users in this database.
     ///
     /// # Panics
     ///
@@ -114,8 +114,8 @@ impl Api {
         Self::start(Options { database, ..Options::new(template, executables().to_owned()) }).await
     }
 
-    /// Starts a local service that keeps its users in a table of the DynamoDB at this URL, with one
-    /// process for each function: the process that encountered a fault also serves the next request.
+    /// Starts a local service that keeps its users in a table of the DynamoDB at this URL. Each
+    /// function has one process, so the one that encountered a fault also serves the next request.
     ///
     /// # Panics
     ///
@@ -172,7 +172,7 @@ impl Api {
         format!("{name}@{}.example.com", self.unique)
     }
 
-    /// Returns the users in a list that have ids of this test.
+    /// Returns the users in a list whose ids belong to this test.
     ///
     /// # Panics
     ///
@@ -200,7 +200,7 @@ impl Api {
     }
 
     async fn delete_created(&self) {
-        let created = std::mem::take(&mut *self.created.lock().expect("no panic holds the lock"));
+        let created = std::mem::take(&mut *self.created.lock().expect("the lock is not poisoned"));
         for id in created {
             let reply = self.delete(&format!("/users/{}", percent_encoded(&id))).await;
             let gone = reply.status == 200 || reply.json()["code"] == "UserNotFound";
@@ -225,16 +225,16 @@ impl Api {
         self.send(Method::GET, path, "").await
     }
 
-    /// Sends a `POST`, and remembers the user that this may create. Because a deployed table has a
-    /// maximum of write units, this waits after a 503 as long as the response says, and tries
-    /// again, up to twenty times.
+    /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
+    /// of write units, so after a 503, this waits as long as the response says and tries again, up
+    /// to twenty times.
     ///
     /// # Panics
     ///
     /// If there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
         let remember = |id: &str| {
-            self.created.lock().expect("no panic holds the lock").insert(id.to_owned());
+            self.created.lock().expect("the lock is not poisoned").insert(id.to_owned());
         };
         let user: Value = serde_json::from_str(body).unwrap_or_default();
         if let Some(id) = user["id"].as_str().filter(|id| id.starts_with(&self.id(""))) {
@@ -267,7 +267,7 @@ impl Api {
         self.send(Method::DELETE, path, "").await
     }
 
-    /// Sends a request for an operation, which concerns the user with this id, if it concerns one.
+    /// Sends a valid request of an operation. If the operation is on one user, it is this one.
     ///
     /// # Panics
     ///
@@ -278,7 +278,7 @@ impl Api {
         self.send(method, &operation.path.replace("{id}", &percent_encoded(id)), &body).await
     }
 
-    /// Sends a request that is part of a trace, which this header names.
+    /// Sends a request with this trace header.
     ///
     /// # Panics
     ///
@@ -329,7 +329,7 @@ fn endpoint() -> Option<String> {
     env::var("API_ENDPOINT").ok().filter(|url| !url.trim().is_empty())
 }
 
-/// Returns an id as a path contains it.
+/// Returns an id as it appears in a path.
 #[must_use]
 pub fn percent_encoded(id: &str) -> String {
     form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")

@@ -18,7 +18,7 @@ pub(crate) fn authenticate(request: &mut Request<Body>) {
     if let Some(key) = variable("API_KEY") {
         request.headers_mut().insert(
             "x-api-key",
-            HeaderValue::try_from(key).expect("an API key that a header can have"),
+            HeaderValue::try_from(key).expect("an API key that is a valid header"),
         );
     }
     if variable("AUTH_TYPE").as_deref() == Some("AWS_IAM") {
@@ -50,7 +50,7 @@ fn add_signature(request: &mut Request<Body>) {
         .time(SystemTime::now())
         .settings(SigningSettings::default())
         .build()
-        .expect("all that a signature needs")
+        .expect("complete signing parameters")
         .into();
     let signable = SignableRequest::new(
         request.method().as_str(),

@@ -1,4 +1,4 @@
-//! Chromium without a window, controlled by the `DevTools` protocol
+//! Headless Chromium, controlled over the `DevTools` protocol
 //! (<https://chromedevtools.github.io/devtools-protocol/>).
 
 use std::env;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A browser with one page. Commands and events go through pipes, and each message ends with a zero
-/// byte. The browser ends when the pipes close, so none is left running.
+/// byte. The browser exits when the pipes close, so none is left running.
 #[derive(Debug)]
 pub struct Browser {
     process: Child,
@@ -116,7 +116,7 @@ impl Browser {
         loop {
             let mut message = Vec::new();
             self.messages.read_until(0, &mut message).expect("chromium writes");
-            assert_eq!(message.pop(), Some(0), "chromium has ended");
+            assert_eq!(message.pop(), Some(0), "chromium has exited");
             let message: Value = serde_json::from_slice(&message).expect("JSON");
             if message["id"] == self.last_id {
                 assert_eq!(message["error"], Value::Null, "{method}");

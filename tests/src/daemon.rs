@@ -1,4 +1,4 @@
-//! A socket in the place of the X-Ray daemon, and the header of a trace.
+//! A stand-in for the X-Ray daemon, and a trace header.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde_json::Value;
 /// The id of the trace in [`trace_header`].
 pub const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
-/// Returns the header of a trace that is sampled, or not.
+/// Returns the header of a trace, which is sampled or not.
 #[must_use]
 pub fn trace_header(sampled: bool) -> String {
     format!("Root={TRACE};Parent=53995c3f42cd8ad8;Sampled={}", u8::from(sampled))
 }
 
-/// A daemon that keeps what it is sent, on a port of its own.
+/// A daemon on a free port. It keeps the documents that are sent to it.
 #[derive(Debug)]
 pub struct Daemon {
     socket: UdpSocket,
@@ -39,7 +39,7 @@ impl Daemon {
     ///
     /// # Panics
     ///
-    /// If none comes within ten seconds, or something else.
+    /// If none arrives within ten seconds, or something else does.
     #[must_use]
     pub fn receive(&self) -> Value {
         self.document(Duration::from_secs(10)).expect("a datagram")

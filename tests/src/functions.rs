@@ -1,4 +1,4 @@
-//! Functions whose environment a test changes.
+//! Functions with additional environment variables.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{Api, TEMPLATE, executables};
 
-/// The API on functions that have these variables besides those that Lambda sets.
+/// An API whose functions have other variables besides those that Lambda sets.
 pub struct Functions {
     /// The API.
     pub api: Api,
@@ -20,7 +20,7 @@ pub struct Functions {
 }
 
 impl Functions {
-    /// Starts a local service, in whose functions these variables have these values.
+    /// Starts a local service whose functions have these variables.
     ///
     /// # Panics
     ///
@@ -59,7 +59,7 @@ impl Functions {
     /// If a line could not be logged.
     pub async fn into_log(self) -> Vec<String> {
         self.api.stop().await;
-        // Functions that have ended may still be read from.
+        // The service may still be reading the output of functions that have exited.
         while Arc::strong_count(&self.log) > 1 {
             tokio::task::yield_now().await;
         }
@@ -67,7 +67,7 @@ impl Functions {
         log.clone()
     }
 
-    /// Does as [`Functions::into_log`], for a log in JSON, and returns the lines of requests.
+    /// Stops the service, and returns the lines about requests from its log, which is in JSON.
     ///
     /// # Panics
     ///

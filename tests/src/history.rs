@@ -1,5 +1,5 @@
-//! Whether a history of operations on one user is linearizable: Wing and Gong's search with Lowe's
-//! memoisation (<https://www.cs.ox.ac.uk/people/gavin.lowe/LinearizabiltyTesting/paper.pdf>).
+//! Decides whether a history of operations on one user is linearizable, by Wing and Gong's search
+//! with Lowe's memoisation (<https://www.cs.ox.ac.uk/people/gavin.lowe/LinearizabiltyTesting/paper.pdf>).
 
 use std::collections::HashSet;
 
@@ -21,18 +21,18 @@ pub enum Action {
 pub enum Outcome {
     /// 200, with this value.
     Done(u64),
-    /// The user exists already, or there is none.
+    /// The user already exists, or there is none.
     Rejected,
-    /// A 503: the operation may have been applied, or may be later, or never.
+    /// A 503: the operation may have been applied, may be applied later, or may never be applied.
     Unknown,
 }
 
-/// One operation, from the request to the response in any unit of time.
+/// One operation, with the times of its request and response in any unit.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
     /// What was requested.
     pub action: Action,
-    /// What came of it.
+    /// What the client saw.
     pub outcome: Outcome,
     /// When it was requested.
     pub start: u64,
@@ -49,15 +49,15 @@ pub enum Effects {
     OnceOrTwice,
 }
 
-/// Whether there is an order of these operations that explains every outcome. The user does not
-/// exist at first.
+/// Returns whether some order of these operations explains every outcome. The user does not exist
+/// at first.
 #[must_use]
 pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
     let mut seen = HashSet::new();
     let mut stack = vec![(vec![Progress::Open; history.len()], None)];
     while let Some((progress, state)) = stack.pop() {
         let open = || (0..history.len()).filter(|i| progress[*i] != Progress::Done);
-        // What must come before the first response that is still to be explained.
+        // The next operation in the order must start before the first response of an open one.
         let end = |i: usize| match history[i].outcome {
             Outcome::Unknown => u64::MAX,
             _ => history[i].end,
@@ -87,7 +87,7 @@ pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
     false
 }
 
-/// How much of an operation has been ordered.
+/// How far an operation has been placed in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Progress {
     Open,
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_of_what_was_replaced_is_not_linearizable() {
+    fn a_read_of_a_replaced_value_is_not_linearizable() {
         let history = [
             operation(Action::Create(1), Outcome::Done(1), 0, 1),
             operation(Action::Replace(2), Outcome::Done(2), 2, 3),
@@ -166,9 +166,10 @@ mod tests {
         assert!(!is_linearizable(&history, Effects::Once));
         assert!(is_linearizable(&history, Effects::OnceOrTwice));
     }
+
     /// Without memoisation, all orders of these operations would be tried, which takes hours.
     #[test]
-    fn many_operations_at_once_are_checked_soon() {
+    fn many_concurrent_operations_are_checked_quickly() {
         let writes = (0..12).map(|i| operation(Action::Replace(i), Outcome::Done(i), 1, 2));
         let mut history = vec![operation(Action::Create(99), Outcome::Done(99), 0, 0)];
         history.extend(writes);

@@ -1,4 +1,4 @@
-//! JSON with exact numbers, and what generates it.
+//! JSON with exact numbers, and strategies that generate JSON.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ pub enum Json {
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, never through a float.
+    /// A number, never converted to a float.
     Number(BigDecimal),
     /// A string.
     String(String),
     /// An array.
     Array(Vec<Json>),
-    /// An object. Of members with one name, the last counts.
+    /// An object. If several members have the same name, the last one counts.
     Object(BTreeMap<String, Json>),
 }
 
 impl Json {
-    /// Reads JSON, unless the text is none.
+    /// Parses JSON. Returns `None` if the text is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
@@ -58,7 +58,7 @@ pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Generates the text of numbers that DynamoDB keeps, in one of the ways they can be written.
+/// Generates the text of numbers that DynamoDB stores exactly, in various notations.
 pub fn number() -> impl Strategy<Value = String> {
     let digits = "[1-9][0-9]{0,37}";
     prop_oneof![

@@ -33,6 +33,6 @@ pub use table::{TEMPLATE, Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
 pub use tls_proxy::TlsProxy;
 
-/// The file of generated cases that failed, which are tried first next time. It belongs in the
-/// repository. Proptest itself would read it from another directory than it writes it to.
+/// The file of generated cases that failed, which Proptest tries first next time. It belongs in the
+/// repository. By default, Proptest reads it from a different directory than it writes it to.
 pub const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions.txt");

@@ -1,5 +1,5 @@
-//! A model of the contract: users in a map, and what each request returns. It has nothing in common
-//! with the service, so that both would have to be wrong in the same way.
+//! A model of the contract: users in a map, and what each request returns. It shares no code with
+//! the service, so a mistake goes unnoticed only if both make it.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use bigdecimal::BigDecimal;
 
 use crate::json::Json;
 
-/// A user without a certain `id`, or the members of any object.
+/// A user, perhaps without an `id`, or the members of any object.
 pub type Members = BTreeMap<String, Json>;
 
-/// The code of an error, or several of which each is right.
+/// The codes of an error, each of which is correct.
 pub type Codes = Vec<&'static str>;
 
 const INVALID_REQUEST: &str = "InvalidRequest";
 const INVALID_USER: &str = "InvalidUser";
 
-/// The most bytes of an id or email address.
+/// The maximum size of an id or email address, in bytes.
 const KEY_BYTES: usize = 2048;
 
-/// The most bytes of a user.
+/// The maximum size of a user, in bytes.
 pub const USER_BYTES: usize = 400 * 1024;
 
-/// The bytes of a random id with its name.
+/// The size of a random id with its name, in bytes.
 const RANDOM_ID_BYTES: usize = 2 + 36;
 
 /// The `{id}` of a path.
@@ -39,8 +39,8 @@ pub enum PathId {
 pub struct Model(pub Members);
 
 impl Model {
-    /// Creates the user in a body. One without an `id` is returned, but not kept: nobody knows yet
-    /// which it gets.
+    /// Creates the user in a body. A user without an `id` is returned but not kept, because its id
+    /// is not known yet.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Model {
         Ok(user)
     }
 
-    /// Replaces a user by the one in a body. Where there are two reasons not to, any may be given.
+    /// Replaces a user with the one in a body. If there are two errors, either may be returned.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Model {
         Ok(Json::Null)
     }
 
-    /// Whether a list for this email address, or for none, has the user with this id.
+    /// Returns whether a list of all users, or of those with this email address, has this user.
     #[must_use]
     pub fn is_listed(&self, id: &str, email: Option<&str>) -> bool {
         let is_own = |user: &Json| match (user, email) {
@@ -164,7 +164,7 @@ pub fn cursor(text: &str) -> Result<(), Codes> {
     if is_key { Ok(()) } else { Err(vec![INVALID_REQUEST]) }
 }
 
-/// Returns the user in a body, with the id of the path if there is one, or why it is none.
+/// Returns the user in a body, with the id of the path if there is one, or the code of an error.
 fn user(body: &str, id: Option<&str>) -> Result<Members, &'static str> {
     let Some(Json::Object(mut user)) = Json::parse(body) else { return Err(INVALID_REQUEST) };
     if let Some(id) = id {
@@ -183,7 +183,7 @@ fn user(body: &str, id: Option<&str>) -> Result<Members, &'static str> {
     }
 }
 
-/// Whether names, numbers and nesting are within the limits. The user itself is the first level.
+/// Returns whether names, numbers and nesting are within the limits. The user is the first level.
 fn is_storable(value: &Json, level: usize) -> bool {
     match value {
         Json::Number(number) => is_kept(number),
@@ -199,7 +199,7 @@ fn is_storable(value: &Json, level: usize) -> bool {
     }
 }
 
-/// Whether DynamoDB keeps a number exactly.
+/// Returns whether DynamoDB stores a number exactly.
 fn is_kept(number: &BigDecimal) -> bool {
     let (digits, scale) = number.normalized().into_bigint_and_exponent();
     let digits = digits.magnitude().to_string();
@@ -207,7 +207,7 @@ fn is_kept(number: &BigDecimal) -> bool {
     digits == "0" || digits.len() <= 38 && (-130..=125).contains(&magnitude)
 }
 
-/// Returns the bytes of a user, as DynamoDB counts them
+/// Returns the size of a user in bytes, as DynamoDB counts it
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
 #[must_use]
 pub fn bytes(user: &Members) -> usize {
@@ -218,7 +218,7 @@ fn value_bytes(value: &Json) -> usize {
     match value {
         Json::Null | Json::Bool(_) => 1,
         Json::String(text) => text.len(),
-        // At most. No user with a number is as large as that would matter.
+        // The maximum. No test has a user with numbers that is large enough for this to matter.
         Json::Number(_) => 21,
         Json::Array(elements) => {
             3 + elements.iter().map(|element| 1 + value_bytes(element)).sum::<usize>()

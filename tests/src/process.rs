@@ -1,4 +1,4 @@
-//! What the process of a function has taken of its machine, from Linux's `/proc`
+//! The resources that a function's process uses, from Linux's `/proc`
 //! (<https://man7.org/linux/man-pages/man5/proc.5.html>).
 
 use std::fs;
@@ -15,7 +15,7 @@ pub struct Process(PathBuf);
 
 impl Process {
     /// Finds the process that runs `executable` and has this value in its environment, such as the
-    /// URL of its DynamoDB or the name of its table. `None` on a system without `/proc`.
+    /// URL of its DynamoDB or the name of its table. Returns `None` on a system without `/proc`.
     #[must_use]
     pub fn find(executable: &str, value: &str) -> Option<Self> {
         let is_own = |process: &Self| {
@@ -25,8 +25,8 @@ impl Process {
         Self::all(value).into_iter().find(is_own)
     }
 
-    /// Finds the processes of all functions that have this value in their environment. There are
-    /// none on a system without `/proc`.
+    /// Finds the processes of all functions that have this value in their environment. Finds none
+    /// on a system without `/proc`.
     #[must_use]
     pub fn all(value: &str) -> Vec<Self> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -42,7 +42,7 @@ impl Process {
         self.executable().is_some_and(|path| path.parent() == Some(executables()))
     }
 
-    /// Whether a variable in its environment has this value.
+    /// Returns whether a variable in its environment has this value.
     fn has(&self, value: &str) -> bool {
         let environment = fs::read(self.0.join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| {
@@ -51,48 +51,48 @@ impl Process {
         })
     }
 
-    /// Returns its id.
+    /// Returns the id of the process.
     ///
     /// # Panics
     ///
-    /// If `/proc` has other names.
+    /// If its directory in `/proc` is not named by the id.
     #[must_use]
     pub fn id(&self) -> Pid {
         let name = self.0.file_name().and_then(|name| name.to_str()?.parse().ok());
         name.and_then(Pid::from_raw).expect("the id of a process")
     }
 
-    /// Kills it, unless it has ended.
+    /// Kills the process, unless it has exited.
     pub fn kill(&self) {
         let _ = kill_process(self.id(), Signal::KILL);
     }
 
-    /// Returns how many file descriptors it has open. `None` if it has ended.
+    /// Returns how many file descriptors it has open, or `None` if it has exited.
     #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
         Some(fs::read_dir(self.0.join("fd")).ok()?.count())
     }
 
-    /// Returns the time that its threads have run on a processor, in steps of 10 ms. `None` if it
-    /// has ended.
+    /// Returns the CPU time that its threads have used, in steps of 10 ms, or `None` if it has
+    /// exited.
     #[must_use]
     pub fn cpu(&self) -> Option<Duration> {
-        // The kernel counts in hundredths of a second on all machines that Lambda has.
+        // The kernel counts in hundredths of a second on all architectures that Lambda has.
         const TICK: Duration = Duration::from_millis(10);
         let stat = fs::read_to_string(self.0.join("stat")).ok()?;
-        // What follows the executable's name begins with the third field.
+        // The text after the executable's name begins with the third field.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
         let mut ticks = || fields.next()?.parse::<u32>().ok();
         Some(TICK * (ticks()? + ticks()?))
     }
 
-    /// Returns its memory that no file backs, in bytes. `None` if it has ended.
+    /// Returns its anonymous resident memory in bytes, or `None` if it has exited.
     #[must_use]
     pub fn memory(&self) -> Option<u64> {
         self.status("RssAnon:")
     }
 
-    /// Returns the most memory that it has had, in bytes. `None` if it has ended.
+    /// Returns its peak resident memory in bytes, or `None` if it has exited.
     #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
         self.status("VmHWM:")

@@ -4,7 +4,7 @@ use lambda_http::http::HeaderMap;
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
-/// A whole response, which is JSON.
+/// A complete JSON response.
 #[derive(Debug)]
 pub struct Reply {
     /// The status.
@@ -19,7 +19,7 @@ impl Reply {
     ///
     /// # Panics
     ///
-    /// If the response is not JSON, or does not say so.
+    /// If the body is not JSON, or the content type is another.
     #[must_use]
     pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
         let reply = Self { status, text, headers };
@@ -32,7 +32,7 @@ impl Reply {
     ///
     /// # Panics
     ///
-    /// If the response is not JSON, or does not say so.
+    /// If the body is not JSON, or the content type is another.
     #[must_use]
     pub fn of(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
@@ -95,7 +95,7 @@ impl Reply {
     ///
     /// # Panics
     ///
-    /// If there is a link, but to something else.
+    /// If there is a link to something else.
     #[must_use]
     pub fn next_url(&self) -> Option<String> {
         let link = self.header("link")?;

@@ -1,4 +1,4 @@
-//! A server that stands in for DynamoDB, and fails on demand as no engine does.
+//! A server that stands in for DynamoDB, and fails on demand in ways that no engine does.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 pub enum ScriptedResponse {
     /// This status and JSON.
     Json(u16, Value),
-    /// An error of DynamoDB's with this status and code.
+    /// A DynamoDB error with this status and code.
     Error(u16, &'static str),
     /// This status and text.
     Text(u16, &'static str),
@@ -23,7 +23,7 @@ pub enum ScriptedResponse {
     Bytes(u16, Vec<u8>),
     /// Exactly these bytes; then the connection is closed.
     Raw(Vec<u8>),
-    /// What the server at this URL responds; the connection is closed if it does not.
+    /// The response of the server at this URL; if there is none, the connection is closed.
     Forwarded(String),
     /// The beginning of a response; then the connection is closed.
     Partial,
@@ -42,7 +42,7 @@ pub enum ScriptedResponse {
 /// Takes the operation's name, such as `GetItem`, and the request's JSON.
 type Script = Box<dyn FnMut(&str, &Value) -> ScriptedResponse + Send>;
 
-/// A scripted server on a port of its own. It ends when it is dropped.
+/// A scripted server on a free port. Dropping it stops it.
 pub struct ScriptedServer {
     endpoint: String,
     shared: Arc<Shared>,
@@ -55,16 +55,16 @@ struct Shared {
 }
 
 impl ScriptedServer {
-    /// Starts a server that follows this script. Requests that create or describe a table
-    /// succeed, whatever the script.
+    /// Starts a server that follows this script. Requests that create or describe a table succeed
+    /// regardless of the script.
     ///
     /// # Panics
     ///
-    /// If there is no port.
+    /// If no port is free.
     pub async fn start(
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
@@ -118,7 +118,7 @@ pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
     )
 }
 
-/// Returns the response of a DynamoDB whose table has this item, which every request finds.
+/// Returns the response of a DynamoDB in which every request finds this item.
 #[must_use]
 pub fn one_item(operation: &str, item: &Value) -> Value {
     match operation {
@@ -160,7 +160,7 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
         let is_last = matches!(response, ScriptedResponse::Last(_));
         let (status, body) = match response {
             ScriptedResponse::Late(time, body) => {
-                // A timer of tokio's may be a millisecond late.
+                // Tokio's timers may be a millisecond late.
                 spawn_blocking(move || thread::sleep(time)).await.ok()?;
                 (200, body)
             }

@@ -18,7 +18,7 @@ use crate::json::Json;
 /// The repository's `template.yaml`.
 pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
 
-/// A table of the test's own, with the schema from `template.yaml`. Dropping this deletes it.
+/// A table for one test, with the schema from `template.yaml`. Dropping this deletes it.
 #[derive(Debug)]
 pub struct Table {
     client: Client,
@@ -26,8 +26,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, else in the one that is embedded in
-    /// this process.
+    /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, or in the one that is embedded in this
+    /// process if the variable is unset.
     ///
     /// # Panics
     ///
@@ -78,7 +78,7 @@ impl Table {
             .set_item(Some(item))
             .send()
             .await
-            .expect("an item stored");
+            .expect("the item is stored");
     }
 
     /// Puts users in the table.
@@ -102,7 +102,9 @@ impl Table {
                 .send()
                 .await;
             assert_eq!(
-                sent.expect("items stored").unprocessed_items.map_or(0, |items| items.len()),
+                sent.expect("the items are stored")
+                    .unprocessed_items
+                    .map_or(0, |items| items.len()),
                 0
             );
         }
@@ -120,7 +122,7 @@ impl Table {
             .table_name(&self.name)
             .key("id", AttributeValue::S(id.to_owned()))
             .consistent_read(true);
-        let item = get.send().await.expect("the table read").item?;
+        let item = get.send().await.expect("the table can be read").item?;
         Some(json(&AttributeValue::M(item)))
     }
 
@@ -134,7 +136,8 @@ impl Table {
         let mut start = None;
         loop {
             let scan = self.client.scan().table_name(&self.name).consistent_read(true);
-            let page = scan.set_exclusive_start_key(start).send().await.expect("the table read");
+            let page =
+                scan.set_exclusive_start_key(start).send().await.expect("the table can be read");
             for item in page.items.unwrap_or_default() {
                 let id = item["id"].as_s().expect("a string").clone();
                 users.insert(id, exact_json(&AttributeValue::M(item)));
@@ -180,7 +183,7 @@ pub fn engine() -> &'static str {
 /// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. Like
 /// DynamoDB Local, it accepts any credentials. The local service's DynamoDB accepts only its own.
 fn embedded() -> String {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.set_nonblocking(true).expect("a listener for tokio");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
@@ -195,7 +198,7 @@ fn embedded() -> String {
     url
 }
 
-/// Converts a user to an item without the code under test. Works for numbers that a float can hold.
+/// Converts a user to an item without the code under test. Numbers must be exact as floats.
 fn item(user: &Value) -> HashMap<String, AttributeValue> {
     user.as_object()
         .expect("an object")

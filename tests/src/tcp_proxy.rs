@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What happens to the connections that were open when they died.
+/// How connections behave once they are killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// The next packet causes a reset.
@@ -17,7 +17,7 @@ pub enum Death {
     Silence,
 }
 
-/// A proxy on a port of its own. It ends when it is dropped.
+/// A proxy on a free port. Dropping it stops it.
 pub struct TcpProxy {
     url: String,
     shared: Arc<Shared>,
@@ -28,7 +28,7 @@ struct Shared {
     upstream: String,
     connections: AtomicUsize,
     responses_to_lose: AtomicUsize,
-    /// Of how many responses one is lost; 0 for none.
+    /// One in this many responses is lost; 0 means none.
     lose_every: AtomicUsize,
     responses: AtomicUsize,
     lost: AtomicUsize,
@@ -70,17 +70,17 @@ impl TcpProxy {
         self.shared.connections.load(Relaxed)
     }
 
-    /// Kills every connection that is open. Later ones live.
+    /// Kills every connection that is open. Later ones are not affected.
     pub fn kill_connections(&self, death: Death) {
         self.shared.dead.send_replace((self.connections(), death));
     }
 
-    /// Loses the next responses: the server has processed the request, and the client sees a reset.
+    /// Loses the next responses: the server processes the request, but the client sees a reset.
     pub fn lose_responses(&self, count: usize) {
         self.shared.responses_to_lose.store(count, Relaxed);
     }
 
-    /// Loses one of this many responses from now on, in the same way.
+    /// From now on, loses one in this many responses in the same way.
     pub fn lose_every(&self, count: usize) {
         self.shared.lose_every.store(count, Relaxed);
     }
@@ -131,7 +131,7 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
             } => {
                 let death = death.ok()?;
                 drop(server);
-                // A reset comes only when the client sends something, as from a peer that forgot.
+                // As if the peer had restarted, a reset comes only when the client sends something.
                 while client.read(&mut request).await.ok()? > 0 && death == Death::Silence {}
                 client.set_zero_linger().ok()?;
                 return None;

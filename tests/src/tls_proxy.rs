@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// A TLS proxy on a port of its own, with a certificate for `localhost`. Dropping it ends it.
+/// A TLS proxy on a free port, with a certificate for `localhost`. Dropping it stops it.
 pub struct TlsProxy {
     url: String,
     root: NamedTempFile,
@@ -26,7 +26,7 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Starts a proxy to the server at this URL, with a certificate from a root of its own.
+    /// Starts a proxy to the server at this URL, with a certificate from a new root.
     ///
     /// # Panics
     ///
@@ -34,13 +34,13 @@ impl TlsProxy {
     pub async fn start(upstream: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Without a name of its own for the root, OpenSSL takes the certificate to be self-signed.
+        // If the root had the certificate's name, OpenSSL would consider the latter self-signed.
         params.distinguished_name.push(DnType::CommonName, "A test's root");
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
         let issuer = issuer.expect("a root certificate");
         let mut root = NamedTempFile::new().expect("a file");
-        root.write_all(issuer.pem().as_bytes()).expect("the root written");
+        root.write_all(issuer.pem().as_bytes()).expect("the root is written");
 
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");

@@ -1,4 +1,4 @@
-"""Lambda's runtime for Python, as far as the benchmark needs it: `bootstrap.py MODULE` serves
+"""The part of Lambda's Python runtime that the benchmark needs: `bootstrap.py MODULE` serves
 invocations with MODULE's `handler`."""
 
 import http.client

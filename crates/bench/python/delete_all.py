@@ -1,4 +1,4 @@
-"""DELETE /users, as usually written with boto3: one DeleteItem after another."""
+"""DELETE /users, as it is usually written with boto3: one DeleteItem after another."""
 
 import json
 import os

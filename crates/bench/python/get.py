@@ -1,4 +1,4 @@
-"""GET /users/{id}, as usually written with boto3."""
+"""GET /users/{id}, as it is usually written with boto3."""
 
 import json
 import os

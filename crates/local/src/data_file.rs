@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use crate::{DEFAULT_DATA, Error};
 
-/// The first bytes of every database that is not empty
+/// The first bytes of every non-empty database
 /// (<https://www.sqlite.org/fileformat.html#magic_header_string>).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The suffixes of the files that SQLite keeps beside a database
 /// (<https://www.sqlite.org/tempfiles.html>). It deletes those that it does not need.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// A data file that no other service uses while this exists.
+/// A data file that no other service can use while this exists.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     /// The path without symbolic links, in UTF-8.

@@ -1,5 +1,5 @@
-//! The page at `/docs`, on which people try the API, and `/openapi.yaml`, the specification that it
-//! shows. Both are outside the stage, because they are not part of the API.
+//! The page at `/docs`, for trying the API in a browser, and the specification that it shows, at
+//! `/openapi.yaml`. Both are outside the stage, because they are not part of the API.
 //!
 //! The page is Swagger UI. All its files are in this executable.
 
@@ -20,7 +20,7 @@ use zip::ZipArchive;
 pub(crate) const PATH: &str = "/docs";
 
 const SPECIFICATION: &str = include_str!("../../../openapi.yaml");
-/// The server in the specification that stands for the local service.
+/// The local service's URL in the specification.
 const SERVER: &str = "http://127.0.0.1:3000/test";
 
 const INDEX: &str = include_str!("docs_page/index.html");

@@ -18,7 +18,7 @@ use crate::data_file::DataFile;
 use crate::embedded::Embedded;
 use crate::template::{REGION, Table};
 
-/// The secret of the embedded DynamoDB's access key, which nobody checks: see [`Embedded`].
+/// The secret of the embedded DynamoDB's access key, which is not checked: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
 /// How long a DynamoDB may take to respond to one request.

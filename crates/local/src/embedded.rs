@@ -1,5 +1,5 @@
-//! The embedded DynamoDB: dynoxide's engine behind an HTTP server of our own. dynoxide's server
-//! accepts requests from web pages, and any signature.
+//! The embedded DynamoDB: dynoxide's engine behind our own HTTP server. dynoxide's server accepts
+//! requests from web pages, and any signature.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -65,8 +65,8 @@ impl Embedded {
         let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
-        // The database blocks its thread, so it has one of its own: the gateway must not wait. The
-        // lock on the file is released after the database is closed.
+        // The database blocks its thread, so it runs on a separate one, where it does not delay the
+        // gateway. The lock on the file is released after the database is closed.
         let server = move || {
             runtime.block_on(front.serve(listener, stop));
             drop(runtime);
@@ -196,7 +196,7 @@ fn json_call<Q: DeserializeOwned, R: Serialize>(
     operation: impl FnOnce(Q) -> dynoxide::Result<R>,
 ) -> dynoxide::Result<String> {
     let invalid = |error: serde_json::Error| {
-        // dynoxide's own types mark the errors of values that are well-formed but invalid.
+        // dynoxide marks the errors of values that are well-formed JSON but invalid.
         let message = error.to_string();
         let marks = ["VALIDATION:", "VALIDATION_REQUEST:", "VALIDATION_AS_READ:"];
         match marks.iter().find_map(|mark| message.strip_prefix(mark)) {

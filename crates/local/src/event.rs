@@ -33,7 +33,7 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
         (TRACE_ID, trace_id.clone()),
     ];
     for (name, value) in added {
-        // All values are printable, except perhaps the client's own, which then stay unchanged.
+        // Fails only if the client sent unprintable characters. The header then stays unchanged.
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
@@ -45,7 +45,7 @@ pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) ->
 ///
 /// The body is text. An API without binary media types supports only UTF-8
 /// (<https://docs.aws.amazon.com/apigateway/latest/api/API_RestApi.html>), and replaces other bytes
-/// by U+FFFD, as LocalStack found on AWS
+/// with U+FFFD, as LocalStack found on AWS
 /// (<https://github.com/localstack/localstack/pull/12215>).
 pub(crate) fn event(
     stage: &str,

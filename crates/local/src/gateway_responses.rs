@@ -17,7 +17,7 @@ const HEADER_PREFIX: &str = "gatewayresponse.header.";
 /// The body if the template defines none.
 const DEFAULT_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
-/// Why API Gateway rejects a request, or has no response to it.
+/// Why API Gateway rejects a request, or cannot get a response to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GatewayError {
     /// No route matches the request.
@@ -32,7 +32,8 @@ pub(crate) enum GatewayError {
     BadGateway,
     /// The function did not respond within API Gateway's timeout.
     IntegrationTimeout,
-    /// The request is invalid HTTP, or exceeds a limit. The parts are the status, and what to do.
+    /// The request is invalid HTTP, or exceeds a limit. Contains the status, and a message that
+    /// says what to do.
     Protocol(StatusCode, String),
 }
 
@@ -219,7 +220,7 @@ mod tests {
             json!({"statusCode": 420}),
         ] {
             GatewayResponses::new(Some(&json!({"DEFAULT_4XX": definition})))
-                .expect_err("the definition is not known");
+                .expect_err("the definition is not supported");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Decides by `Host` and `Origin` which requests are served at all.
+//! Decides which requests are served at all, from their `Host` and `Origin` headers.
 //!
 //! A browser is the one program on a machine that sends requests on behalf of strangers. A page
-//! can reach a loopback port by its address, or by a domain name of its own that resolves to
+//! can reach a loopback port by its address, or by a domain name that its owner makes resolve to
 //! loopback (DNS rebinding). It cannot forge the headers that are checked here.
 
 use std::net::{IpAddr, SocketAddr};
@@ -97,7 +97,7 @@ pub(crate) fn check_internal(
 }
 
 /// Returns the `Host` of a request. If there are several, none can be trusted, so this returns an
-/// empty one, which is not a loopback name.
+/// empty string, which is not a loopback name.
 fn host(headers: &HeaderMap) -> Option<&str> {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next()?;

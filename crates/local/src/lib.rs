@@ -66,9 +66,9 @@ pub struct Options {
     pub functions: PathBuf,
     /// Where the users are kept.
     pub database: Database,
-    /// The address to listen on. Port 0 stands for any free port.
+    /// The address to listen on. Port 0 means any free port.
     pub address: SocketAddr,
-    /// The maximum number of processes of one function. Further requests wait.
+    /// The maximum number of processes of each function. Further requests wait.
     pub instances: u16,
     /// Whether the service throttles requests as the stage does.
     pub throttled: bool,
@@ -223,7 +223,7 @@ impl Service {
         &self.url
     }
 
-    /// Returns the URL of the page on which people try the API.
+    /// Returns the URL of the page for trying the API in a browser.
     #[must_use]
     pub fn docs_url(&self) -> String {
         let origin = self.url.rsplit_once('/').map_or(self.url.as_str(), |(origin, _)| origin);
@@ -279,8 +279,8 @@ impl Service {
         self.functions.started()
     }
 
-    /// Stops the service: ends every function process, even a busy one, and closes the database.
-    /// Returns when all of it has stopped.
+    /// Stops the service: kills every function process, even a busy one, and closes the database.
+    /// Returns when everything has stopped.
     pub async fn stop(self) {
         let Self { dynamodb, functions, mut server, stop, .. } = self;
         drop(stop);

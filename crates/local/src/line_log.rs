@@ -94,7 +94,7 @@ mod tests {
         for _ in 0..total {
             log.line(text.clone());
         }
-        // Now somebody reads again.
+        // The reader resumes.
         let (mut read, mut dropped) = (0, 0);
         for line in BufReader::new(reader).lines() {
             let line = line.expect("the lines are text");

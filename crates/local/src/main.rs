@@ -82,7 +82,7 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     signals.next().await;
     tokio::select! {
         () = service.stop() => {}
-        // After a second signal, it does not wait.
+        // A second signal ends the wait.
         () = signals.next() => {}
     }
     Ok(())

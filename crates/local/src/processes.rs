@@ -26,7 +26,7 @@ use crate::{Error, Logs};
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many new processes may end before one of them reads an invocation.
+/// How many new processes may exit before one of them reads the invocation.
 const TRIES: usize = 3;
 /// How long an executable may be missing or incomplete while it is rebuilt.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,10 +40,10 @@ pub enum InvokeError {
     /// The function reported this error instead of a response. Its process continues.
     #[error("the function failed: {0}")]
     Function(String),
-    /// The function's process ended.
-    #[error("the function's process ended ({0}) before it responded")]
+    /// The function's process exited.
+    #[error("the function's process exited ({0}) before it responded")]
     Crashed(ExitStatus),
-    /// The function exceeded its timeout, and its process was ended.
+    /// The function exceeded its timeout, and its process was killed.
     #[error("the function did not respond in time")]
     TimedOut,
     /// The service is stopping.
@@ -58,8 +58,8 @@ pub(crate) struct Processes {
 
 impl Processes {
     /// Prepares `functions`, by logical id, whose executables are in `directory`. Their processes
-    /// start when needed, at most `instances` for each function, and end soon after `stop`'s sender
-    /// is dropped.
+    /// start when needed, at most `instances` for each function, and are killed soon after `stop`'s
+    /// sender is dropped.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] if an executable is missing.
@@ -134,10 +134,10 @@ impl Processes {
         self.pools.values().map(|pool| pool.started.load(Relaxed)).sum()
     }
 
-    /// Waits until every process has ended. Drop `stop`'s sender first.
+    /// Waits until every process has exited. Drop `stop`'s sender first.
     pub(crate) async fn stop(&self) {
         for pool in self.pools.values() {
-            // All permits are free once every busy instance has ended.
+            // All permits are free once no instance is busy.
             let _ = pool.permits.acquire_many(pool.instances.into()).await;
             let idle = std::mem::take(&mut *pool.idle());
             for mut instance in idle {
@@ -174,8 +174,8 @@ impl Pool {
                 None => self.start().await?,
             };
             match instance.invoke(invocation, self.function.timeout).await {
-                // It ended before it read the invocation, so another process can serve it. All idle
-                // ones may have ended at once; only new ones count.
+                // The process exited before it read the invocation, so another can serve it. All
+                // idle processes may have exited at once, so only new ones count.
                 Err(InvokeError::Crashed(_)) if instance.api.unfetched() && tries < TRIES => {
                     tries += usize::from(is_new);
                 }
@@ -189,7 +189,7 @@ impl Pool {
     }
 
     /// Returns the most recently used idle instance that still runs and has the current executable.
-    /// Ends those that do not.
+    /// Kills those that do not.
     fn take_idle(&self) -> Option<Instance> {
         let mut idle = self.idle();
         while let Some(mut instance) = idle.pop() {
@@ -206,7 +206,7 @@ impl Pool {
         Version::of(&self.executable).is_ok_and(|version| version == instance.version)
     }
 
-    /// Keeps the instance as idle if its process still runs, which it does if it responded itself.
+    /// Keeps the instance as idle if its process still runs, as it does if it responded itself.
     fn keep(
         &self,
         instance: Instance,
@@ -248,7 +248,7 @@ impl Pool {
             let spawned = Version::of(&self.executable)
                 .and_then(|version| Ok((version, self.command(api).spawn()?)));
             match spawned {
-                // Starts again if the executable was replaced meanwhile.
+                // Tries again if the executable was replaced meanwhile.
                 Ok((version, process)) if Version::of(&self.executable).ok() == Some(version) => {
                     return Ok((version, process));
                 }
@@ -269,7 +269,7 @@ impl Pool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C in a terminal reaches a whole process group. The service ends its processes
+            // Ctrl-C in a terminal reaches a whole process group. The service stops its processes
             // itself.
             .process_group(0)
             .kill_on_drop(true);
@@ -314,7 +314,7 @@ impl Version {
     }
 }
 
-/// A running process, ended when dropped.
+/// A running process, killed when dropped.
 struct Instance {
     process: Child,
     version: Version,
@@ -332,15 +332,15 @@ impl Instance {
         let outcome = async {
             match outcome.await {
                 Ok(outcome) => outcome,
-                // The process stopped in the middle of its response: it is ending.
+                // The process disconnected in the middle of its response: it is exiting.
                 Err(_) => pending().await,
             }
         };
         self.unless_ended(outcome, timeout).await?.map_err(InvokeError::Function)
     }
 
-    /// Returns the result of `work`, unless the process ends, `limit` passes or the service stops
-    /// first. In these cases, ends the process.
+    /// Returns the result of `work`, unless the process exits, `limit` elapses or the service stops
+    /// first. In the latter two cases, kills the process.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -359,9 +359,9 @@ impl Instance {
         Err(error)
     }
 
-    /// Ends the process, and waits for its end.
+    /// Kills the process, and waits until it has exited.
     async fn kill(&mut self) {
-        // This fails only if the process has already ended.
+        // This fails only if the process has already exited.
         let _ = self.process.kill().await;
     }
 }

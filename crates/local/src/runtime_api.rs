@@ -27,7 +27,7 @@ use crate::wire::Connection;
 /// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;
 
-/// A process keeps its one connection while it works.
+/// A process keeps its single connection while it works.
 const LIMITS: Limits = Limits { connections: 16, idle: Duration::from_mins(20) };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
@@ -59,7 +59,7 @@ pub struct RuntimeApi {
     _stop: watch::Sender<()>,
 }
 
-/// What the API knows about its process.
+/// The state of the process that the API serves.
 struct Process {
     function_arn: String,
     /// Set when the process asks for its first invocation, or reports why it cannot.
@@ -130,7 +130,7 @@ impl RuntimeApi {
     }
 
     /// Gives the process an invocation as soon as it asks for one. The receiver fails if the
-    /// process stops in the middle of its response.
+    /// process disconnects in the middle of its response.
     pub fn offer(
         &self,
         invocation: &Invocation,
@@ -148,8 +148,8 @@ impl RuntimeApi {
         receiver
     }
 
-    /// Returns whether the process, which has ended, did not read its invocation. Then another
-    /// process can serve it. The system resets a connection that is closed with unread data.
+    /// Returns whether the process, which has exited, did not read its invocation. If so, another
+    /// process can serve it. The kernel resets a connection that is closed with unread data.
     pub(crate) fn unfetched(&self) -> bool {
         let slots = self.process.lock();
         slots.offered.is_some()
@@ -393,12 +393,13 @@ mod tests {
     #[tokio::test]
     async fn an_invocation_that_the_process_did_not_read_is_unfetched() {
         let api = start().await;
-        // The process asks, reads nothing, and goes away before or after the invocation is offered.
+        // The process asks, reads nothing, and disconnects before or after the invocation is
+        // offered.
         for offered_first in [false, true] {
             let ask =
                 b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: localhost\r\n\r\n";
-            let mut process = std::net::TcpStream::connect(api.address()).expect("it listens");
-            std::io::Write::write_all(&mut process, ask).expect("it reads");
+            let mut process = std::net::TcpStream::connect(api.address()).expect("the API listens");
+            std::io::Write::write_all(&mut process, ask).expect("the API reads");
             api.initialised().await.expect("the process asks");
             let outcome = if offered_first {
                 let outcome = offer(&api);
@@ -422,7 +423,7 @@ mod tests {
     #[tokio::test]
     async fn a_browser_gets_no_invocation() {
         let api = start().await;
-        let _answer = offer(&api);
+        let _outcome = offer(&api);
         for header in ["origin", "sec-fetch-site"] {
             let uri = format!("http://{}/2018-06-01/runtime/invocation/next", api.address());
             let request = Request::get(uri).header(header, "null").body(Body::empty());

@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
 }
 
-/// Who sent a request, and on which connection. A request has this as an extension.
+/// Who sent a request, and on which connection. Each request carries this as an extension.
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     let room = Arc::new(Room { limit: limits.connections, ..Room::default() });
     let mut connections = JoinSet::new();
     loop {
-        // Forgets the connections that have ended.
+        // Forgets the connections that have closed.
         while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -97,7 +97,7 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Returns the stream, and a second handle of its socket.
+/// Returns the stream, and a second handle to its socket.
 fn prepare(stream: TcpStream) -> Option<(TcpStream, Option<std::net::TcpStream>)> {
     let _ = stream.set_nodelay(true);
     let stream = stream.into_std().ok()?;
@@ -201,7 +201,7 @@ impl Room {
     }
 }
 
-/// Makes room when its connection ends, for whatever reason.
+/// Makes room when dropped, however its connection ends.
 struct Leaving {
     room: Arc<Room>,
     connection: Arc<Connection>,

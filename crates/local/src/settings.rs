@@ -116,7 +116,7 @@ fn database(
     })
 }
 
-/// Returns the parameters from `PARAMS`, and those with a variable of their own.
+/// Returns the parameters from `PARAMS`, and those that have their own variables.
 fn parameters(
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, String> {

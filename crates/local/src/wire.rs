@@ -39,13 +39,13 @@ pub(crate) struct Connection {
     active: AtomicU64,
     /// Whether a request is in progress.
     busy: AtomicBool,
-    /// Whether the peer is gone, and left sent data unread.
+    /// Whether the peer disconnected and left sent data unread.
     reset: AtomicBool,
     /// The heads of the requests that were read but not yet served.
     heads: Mutex<VecDeque<Head>>,
     /// Notified when the connection must make room for others.
     pub(crate) close: Notify,
-    /// A second handle of the socket, to query its state.
+    /// A second handle to the socket, to query its state.
     socket: Option<std::net::TcpStream>,
 }
 
@@ -68,7 +68,7 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
-    /// Sets whether a request waits for the rest of its body, during which the connection is not
+    /// Sets whether a request waits for the rest of its body. While it does, the connection is not
     /// busy.
     pub(crate) fn wait_for_body(&self, waits: bool) {
         self.busy.store(!waits, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl Connection {
         self.opened + Duration::from_millis(self.active())
     }
 
-    /// Takes what is known about the next request's head.
+    /// Removes and returns what is known about the next request's head.
     pub(crate) fn next_head(&self) -> Head {
         self.heads().pop_front().unwrap_or_default()
     }
@@ -260,7 +260,7 @@ impl Framing {
                 Self::Head(known) => {
                     let before = known.len();
                     known.extend_from_slice(bytes);
-                    // Searches only where new bytes can have completed the head, which may arrive
+                    // Searches only where new bytes may have completed the head, which may arrive
                     // byte by byte.
                     let start = before.saturating_sub(3);
                     let ends = |mark: &[u8]| {

@@ -1,4 +1,4 @@
-//! Tests the service with shell scripts as functions: how it starts, shares, replaces and ends
+//! Tests the service with shell scripts as functions: how it starts, shares, replaces and kills
 //! processes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,9 +113,9 @@ impl Gate {
 }
 
 impl Waiting {
-    /// Waits until the function's process has ended.
-    async fn ended(mut self) {
-        // The connection is then closed, or reset.
+    /// Waits until the function's process has exited.
+    async fn exited(mut self) {
+        // Fails if the connection is reset instead of closed.
         let _ = self.connection.read_to_end(&mut Vec::new()).await;
     }
 }
@@ -145,7 +145,7 @@ async fn one_process_serves_consecutive_requests() {
         assert_eq!(get(service.url()).await, first);
     }
     service.stop().await;
-    assert!(!kill(&first.1, "-0"), "the process has ended");
+    assert!(!kill(&first.1, "-0"), "the process has exited");
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wa
 }
 
 #[tokio::test]
-async fn a_process_that_ends_during_a_request_fails_that_request_and_is_replaced() {
+async fn a_process_that_crashes_during_a_request_fails_that_request_and_is_replaced() {
     let gate = Gate::new().await;
     let service = start(options("responds", &gate.url)).await;
     let crash = async {
@@ -193,7 +193,7 @@ async fn a_process_that_ends_during_a_request_fails_that_request_and_is_replaced
 }
 
 #[tokio::test]
-async fn a_process_that_ends_after_its_response_is_replaced_without_failing_a_request() {
+async fn a_process_that_exits_after_its_response_is_replaced_without_failing_a_request() {
     let service = start(options("responds-once", "")).await;
     let mut pids = BTreeSet::new();
     for _ in 0..5 {
@@ -256,7 +256,7 @@ async fn a_function_that_cannot_start_fails_each_request_and_its_output_is_logge
     assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
     service.stop().await;
     let words = "exits | cannot go on";
-    let reason = "exits | the function's process ended (exit status: 3) before it responded";
+    let reason = "exits | the function's process exited (exit status: 3) before it responded";
     let mut logged = Vec::new();
     while let Some(line) = lines.recv().await {
         logged.push(line);
@@ -266,7 +266,7 @@ async fn a_function_that_cannot_start_fails_each_request_and_its_output_is_logge
 }
 
 #[tokio::test]
-async fn a_function_that_hangs_is_ended_at_its_timeout() {
+async fn a_function_that_hangs_is_killed_at_its_timeout() {
     let gate = Gate::new().await;
     let mut options = options("hangs", &gate.url);
     for function in options.template.functions.values_mut() {
@@ -274,14 +274,14 @@ async fn a_function_that_hangs_is_ended_at_its_timeout() {
     }
     let service = start(options).await;
     let (response, waiting) = tokio::join!(get(service.url()), gate.next());
-    // This is as Lambda reports it, because API Gateway's own timeout is longer.
+    // The error is that of a failed function, because API Gateway's own timeout is longer.
     assert_eq!(text(&response), BAD_GATEWAY);
-    assert!(!kill(&waiting.pid, "-0"), "the process has ended");
+    assert!(!kill(&waiting.pid, "-0"), "the process has exited");
     service.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
+async fn a_process_whose_client_disconnects_serves_the_next_request() {
     let gate = Gate::new().await;
     let service = start(Options { instances: 1, ..options("responds", &gate.url) }).await;
     let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
@@ -301,27 +301,27 @@ async fn a_client_that_goes_away_leaves_the_process_fit_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn stopping_ends_a_process_during_a_request() {
+async fn stopping_kills_a_process_during_a_request() {
     let gate = Gate::new().await;
     let service = start(options("hangs", &gate.url)).await;
     let url = service.url().to_owned();
     let (response, ()) = tokio::join!(get(&url), async {
         let waiting = gate.next().await;
         service.stop().await;
-        assert!(!kill(&waiting.pid, "-0"), "the process has ended");
+        assert!(!kill(&waiting.pid, "-0"), "the process has exited");
     });
     assert_eq!(text(&response), BAD_GATEWAY);
 }
 
 #[tokio::test]
-async fn dropping_the_service_ends_its_processes() {
+async fn dropping_the_service_kills_its_processes() {
     let gate = Gate::new().await;
     let service = start(options("hangs", &gate.url)).await;
     let url = service.url().to_owned();
     let (response, ()) = tokio::join!(get(&url), async {
         let waiting = gate.next().await;
         drop(service);
-        waiting.ended().await;
+        waiting.exited().await;
     });
     assert_eq!(text(&response), BAD_GATEWAY);
 }

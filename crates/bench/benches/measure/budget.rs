@@ -1,5 +1,5 @@
-//! The budget: what does not depend on the machine. That is the size of a zip file, and the
-//! instructions of a start and of a warm invocation, as valgrind's callgrind counts them.
+//! The budget for the figures that do not depend on the machine: the size of each zip file, and the
+//! instructions of a start and of a warm invocation, as Valgrind's Callgrind counts them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,25 +17,26 @@ use crate::dynamodb::one_user;
 use crate::function::Function;
 use crate::subject::{command, executable, functions, zip_size};
 
-/// How often a count is tried.
+/// The maximum number of attempts at a count.
 const TRIES: u32 = 5;
 
 const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget.toml");
 
 const HEAD: &str = "\
-# What each function may cost: the bytes of its zip file, and the instructions of its start and end
-# and of one warm invocation. `make budget` fails beyond these and the margins, in per cent. `make
-# budget UPDATE=1` writes this file: say in the commit what the growth is for.
+# What each function may cost: the size of its zip file in bytes, and the instructions that it takes
+# to start and exit, and to serve one warm invocation. `make budget` fails if a function exceeds one
+# of these by more than the margin, in per cent. `make budget UPDATE=1` rewrites this file: say in
+# the commit message what the growth is for.
 ";
 
 /// The content of `budget.toml`.
 #[derive(Deserialize)]
 struct Budget {
-    /// The CPU architecture that the numbers are for.
+    /// The CPU architecture that the figures are for.
     architecture: String,
-    /// How much larger a zip may be, in per cent: another compiler changes it by so much.
+    /// How much larger a zip file may be, in per cent, such as after a change of compiler.
     zip_margin: u64,
-    /// How many more instructions there may be, in per cent.
+    /// How many more instructions a function may take, in per cent.
     instructions_margin: u64,
     functions: BTreeMap<String, Costs>,
 }
@@ -47,7 +48,7 @@ struct Costs {
     warm: u64,
 }
 
-/// Compares the functions with the budget, or writes it, and prints a table.
+/// Compares the functions with the budget, or rewrites it, and prints a table.
 ///
 /// # Errors
 ///
@@ -73,8 +74,10 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
     let mut exceeded = false;
     println!("{:10}  {:>25}  {:>25}  {:>25}", "", "zip, bytes", "start, instructions", "warm");
     for (name, found) in &costs {
-        let allowed =
-            budget.functions.get(name).ok_or_else(|| format!("{BUDGET} does not have {name}"))?;
+        let allowed = budget
+            .functions
+            .get(name)
+            .ok_or_else(|| format!("{BUDGET} has no entry for {name}"))?;
         print!("{name:10}");
         for (found, allowed, margin) in [
             (found.zip, allowed.zip, budget.zip_margin),
@@ -88,10 +91,11 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
     }
     if exceeded {
         return Err(format!(
-            "the budget is exceeded by more than {} % (zip) or {} % (instructions).\n\
-             What grew shows in 'nm --size-sort --demangle' of an executable built with\n\
-             CARGO_PROFILE_RELEASE_STRIP=none, and in 'callgrind_annotate --inclusive=yes'.\n\
-             If it is worth it: 'make budget UPDATE=1', and say in the commit what for.",
+            "a function exceeds its budget by more than {} % (zip) or {} % (instructions).\n\
+             To see what grew, use 'callgrind_annotate --inclusive=yes', or build an executable\n\
+             with CARGO_PROFILE_RELEASE_STRIP=none and use 'nm --size-sort --demangle'.\n\
+             If the growth is worth it, run 'make budget UPDATE=1', and say why in the commit\n\
+             message.",
             budget.zip_margin, budget.instructions_margin
         )
         .into());
@@ -110,9 +114,11 @@ async fn measure(name: &str, event: &Value, proxy: &TlsProxy) -> Result<Costs, B
     Ok(Costs { zip: zip_size(&executable(name)?)?, start, warm })
 }
 
-/// Counts the instructions of a whole process that serves so many invocations on one connection.
+/// Counts the instructions of a process from start to exit. The process serves `invocations` on one
+/// connection to DynamoDB.
 ///
-/// Under valgrind the start of a busy machine may give its connection up. That is tried again.
+/// On a busy machine, a function under Valgrind may abandon the connection that it opens during
+/// init. Such a count is repeated.
 async fn count(
     name: &str,
     event: &Value,
@@ -125,7 +131,7 @@ async fn count(
         let mut command = command("valgrind", proxy, "user-profiles");
         command.args(["--tool=callgrind", "--quiet"]);
         command.arg(format!("--callgrind-out-file={}", output.display()));
-        // At its end the function complains that the Runtime API is gone.
+        // On exit, the function logs that the Runtime API is unreachable.
         command.arg(executable(name)?).stderr(Stdio::null());
         let mut function = Function::start(&mut command, None).await?;
         for _ in 0..invocations {
@@ -135,13 +141,13 @@ async fn count(
         if proxy.connections() == before + 1 {
             let text = fs::read_to_string(&output)?;
             let total = text.lines().find_map(|line| line.strip_prefix("totals:"));
-            return Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?);
+            return Ok(total.ok_or("Callgrind wrote no total")?.trim().parse()?);
         }
     }
-    Err(format!("{name} opened a second connection to DynamoDB, {TRIES} times").into())
+    Err(format!("{name} opened a second connection to DynamoDB {TRIES} times").into())
 }
 
-/// Returns how much a cost is above what is allowed, in thousandths.
+/// Returns by how much a cost exceeds the allowed one, in thousandths of the latter.
 fn per_mille(found: u64, allowed: u64) -> i64 {
     (found.cast_signed() - allowed.cast_signed()) * 1000 / allowed.cast_signed()
 }
@@ -153,7 +159,7 @@ fn text(budget: &Budget, costs: &BTreeMap<String, Costs>) -> String {
         budget.architecture, budget.zip_margin, budget.instructions_margin
     );
     for (name, Costs { zip, start, warm }) in costs {
-        // A string takes everything.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{name} = {{ zip = {zip}, start = {start}, warm = {warm} }}");
     }
     text

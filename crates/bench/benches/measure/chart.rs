@@ -1,4 +1,4 @@
-//! Charts of bars, as SVG that suits light and dark pages.
+//! Bar charts, as SVG that suits light and dark pages.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 </style>
 ";
 
-/// Bars on one scale.
+/// A group of bars on one scale.
 pub(crate) struct Panel {
     pub(crate) title: String,
-    /// What the parts of each bar are.
+    /// The names of the parts of each bar.
     pub(crate) parts: &'static [&'static str],
     pub(crate) bars: Vec<Bar>,
 }
@@ -25,21 +25,21 @@ pub(crate) struct Bar {
     pub(crate) name: String,
     /// The lengths of the parts, in the unit of the panel.
     pub(crate) parts: Vec<f64>,
-    /// What stands behind the bar.
+    /// The text to the right of the bar.
     pub(crate) label: String,
 }
 
-/// Returns panels below each other. `label` says what they show to those who cannot see it.
+/// Draws the panels one below the other. `label` describes the chart to screen readers.
 pub(crate) fn chart(label: &str, panels: &[Panel]) -> String {
     const WIDTH: usize = 760;
     const LEFT: usize = 150;
     const LENGTH: f64 = 470.0;
-    /// More than the width of a character.
+    /// An upper bound on the width of a character.
     const CHARACTER: usize = 8;
 
     let mut body = String::new();
     let mut y = 0;
-    // A string takes everything that is written.
+    // Writing to a `String` cannot fail.
     for panel in panels {
         let _ =
             writeln!(body, r#"<text class="title" x="8" y="{}">{}</text>"#, y + 24, panel.title);

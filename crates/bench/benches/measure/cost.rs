@@ -1,4 +1,4 @@
-//! What AWS bills for each operation: milliseconds by memory, units, log lines, responses.
+//! What AWS bills for each operation: milliseconds, units, log bytes and response bytes.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -17,30 +17,30 @@ use crate::machine;
 use crate::prices::{self, PARTS, Usage, dollars, number, thousands};
 use crate::subject::{command, event, executable, user};
 
-/// The sizes of memory that are measured, in megabytes.
+/// The memory sizes to measure, in megabytes.
 const MEMORY: [u32; 5] = [128, 256, 512, 1024, 1769];
 
-/// How long DynamoDB takes to respond. Its pages promise single-digit milliseconds
+/// How long DynamoDB takes to respond. AWS promises single-digit milliseconds
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Introduction.html>).
 const LATENCY: Duration = Duration::from_millis(5);
 
-/// How many invocations are cold starts, at most
+/// The maximum share of invocations that are cold starts
 /// (<https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/>).
 const COLD_STARTS: f64 = 0.01;
 
-/// The bytes of a list's users, as they are written in a response: what fits, less a thousandth.
+/// The size of the largest list in a function's response, in bytes: the limit less a thousandth.
 const LARGEST_LIST: usize = 6_285_000;
 
-/// The sizes of items whose units are measured, in bytes.
+/// The item sizes whose units are measured, in bytes.
 const ITEM_SIZES: [usize; 5] = [300, 1024, 4096, 102_400, 409_600];
 
-/// A request, and the table that it meets.
+/// A request, and the number of users in the table that it uses.
 struct Operation {
     name: String,
     executable: &'static str,
     event: Value,
     users: usize,
-    /// The read and the write units that AWS's rules give.
+    /// The read and write units according to AWS's rules.
     units: (f64, f64),
 }
 
@@ -51,33 +51,33 @@ struct Costs {
     /// One for each of [`MEMORY`].
     times: Vec<Times>,
     usage: Usage,
-    /// The read and the write units, as text.
+    /// The read and write units, as text.
     units: (String, String),
 }
 
-/// The milliseconds that Lambda bills, on average.
+/// The average milliseconds that Lambda bills.
 #[derive(Default)]
 struct Times {
     /// Init and the first invocation.
     cold: f64,
-    /// An invocation right after another one.
+    /// An invocation right after another.
     warm: f64,
 }
 
 impl Times {
-    /// Returns the average of many invocations.
+    /// Returns the average over cold starts and warm invocations.
     fn average(&self) -> f64 {
         COLD_STARTS * self.cold + (1.0 - COLD_STARTS) * self.warm
     }
 }
 
-/// Everything that was measured.
+/// The results.
 pub(crate) struct Report {
     conditions: String,
-    /// The default of `template.yaml`, in megabytes.
+    /// The memory size in `template.yaml`, in megabytes.
     memory: u32,
     costs: Vec<Costs>,
-    /// Units by the size of an item, as a table.
+    /// The units by item size, as a Markdown table.
     units: String,
 }
 
@@ -107,9 +107,9 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
     Ok(Report { conditions, memory, costs, units })
 }
 
-/// Returns the operations, for items of so many bytes.
+/// Returns the operations to measure, for items of `item` bytes.
 fn operations(item: usize) -> Result<Vec<Operation>, Box<dyn Error>> {
-    // A response has the list as a string in JSON.
+    // In a function's response, the list is a JSON string, whose quotes are escaped.
     let in_response = serde_json::to_string(&user(1).to_string())?.len() - 2 + ",".len();
     let (read, write) = (read_units(item), 2.0 * write_units(item));
     let operation = |name: &str, executable, users, units| {
@@ -139,25 +139,26 @@ fn operations(item: usize) -> Result<Vec<Operation>, Box<dyn Error>> {
     ])
 }
 
-/// The units of a strongly consistent read, and of a write, of so many bytes
+/// Returns the units of a strongly consistent read of this many bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
 fn read_units(bytes: usize) -> f64 {
     number(bytes.div_ceil(4096))
 }
 
+/// Returns the units of a write of this many bytes.
 fn write_units(bytes: usize) -> f64 {
     number(bytes.div_ceil(1024))
 }
 
-/// The units of reading so many items of so many bytes, page by page.
+/// Returns the units of a scan of `items` items of `bytes` bytes each, page by page.
 fn read_units_of_a_scan(items: usize, bytes: usize) -> f64 {
     let per_page = PAGE / bytes;
     let (pages, rest) = (items / per_page, items % per_page);
     number(pages) * read_units(per_page * bytes) + read_units(rest * bytes)
 }
 
-/// Measures the billed milliseconds at each size of memory. The sizes take turns, so that a machine
-/// that becomes slower does so for all.
+/// Measures the billed milliseconds at each memory size. The sizes take turns, so that a slowdown
+/// of the machine affects them all.
 async fn times(operation: &Operation) -> Result<Vec<Times>, Box<dyn Error>> {
     let server = ScriptedServer::start(users(operation.users.max(1), LATENCY)).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
@@ -168,7 +169,7 @@ async fn times(operation: &Operation) -> Result<Vec<Times>, Box<dyn Error>> {
         _ => (3, 1),
     };
     let mut sums: Vec<_> = MEMORY.iter().map(|_| Times::default()).collect();
-    // The first round reads the executable from disk.
+    // The first round does not count, because it reads the executable from disk.
     for round in 0..=rounds {
         for (memory, sum) in MEMORY.iter().zip(&mut sums) {
             let mut function = Function::start(&mut command, Some(*memory)).await?;
@@ -186,12 +187,12 @@ async fn times(operation: &Operation) -> Result<Vec<Times>, Box<dyn Error>> {
     Ok(sums)
 }
 
-/// Returns the milliseconds that Lambda bills for a time.
+/// Returns the milliseconds that Lambda bills for a duration.
 fn billed(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).ceil()
 }
 
-/// Has the function serve the request on a real engine, and returns what it took, and the units as
+/// Sends the request to the function once, with a real engine. Returns its usage, and its units as
 /// text.
 async fn usage(operation: &Operation) -> Result<(Usage, (String, String)), Box<dyn Error>> {
     let table = Table::new().await;
@@ -220,7 +221,7 @@ fn logged(function: &Function) -> Result<(String, f64, f64), Box<dyn Error>> {
     Ok((line, read, write))
 }
 
-/// Returns units as text, with those that the rule gives where they differ.
+/// Formats the logged units, and adds those of the rule if they differ.
 fn compared(logged: f64, rule: f64) -> String {
     if (logged - rule).abs() < 0.01 {
         return thousands(logged);
@@ -228,7 +229,7 @@ fn compared(logged: f64, rule: f64) -> String {
     format!("{logged} (by the rule: {rule})")
 }
 
-/// Measures the units of requests for one user by its size, on a real engine, as a table.
+/// Measures the units of requests for one user by item size, on a real engine. Returns a table.
 async fn units_by_size() -> Result<String, Box<dyn Error>> {
     const STEPS: [(&str, &str, &str); 6] = [
         ("POST /users", "post", ""),
@@ -275,7 +276,7 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
     Ok(text + "\n")
 }
 
-/// Returns the event of an operation by its name, such as `GET /users?email=` or `GET /users of 3`.
+/// Returns the event for an operation's name, such as `GET /users?email=` or `GET /users of 3`.
 fn operation_event(name: &str) -> Value {
     let (method, rest) = name.split_once(' ').unwrap_or_default();
     let resource = rest.split([' ', '?']).next().unwrap_or_default();
@@ -287,11 +288,11 @@ fn operation_event(name: &str) -> Value {
 }
 
 impl Report {
-    /// Returns the tables, with the conditions above them.
+    /// Returns the conditions and the tables as Markdown.
     pub(crate) fn markdown(&self) -> String {
         let memory = MEMORY.map(|memory| format!("{} MB", thousands(f64::from(memory))));
         let row = |text: &mut String, name: &str, cells: &[String]| {
-            // A string takes everything.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
         };
         let head = |text: &mut String, cells: &[String]| {
@@ -343,8 +344,8 @@ impl Report {
             let sums = MEMORY.map(|memory| costs.prices(memory).iter().sum::<f64>());
             let cheapest = sums.iter().copied().fold(f64::INFINITY, f64::min);
             let fastest = costs.times.iter().map(Times::average).fold(f64::INFINITY, f64::min);
-            // The smallest of those that differ by a hundredth of the price, or a twentieth of the
-            // time, which may well be chance.
+            // The smallest size within 1 % of the lowest price or 5 % of the shortest time, because
+            // smaller differences may be chance.
             let cheapest = sums.iter().position(|sum| *sum <= cheapest * 1.01);
             let fastest = costs.times.iter().position(|times| times.average() <= fastest * 1.05);
             let mut cells: Vec<_> = sums.into_iter().map(dollars).collect();
@@ -354,7 +355,7 @@ impl Report {
         text + "\n"
     }
 
-    /// Returns the chart: what a million requests for one user cost, and what memory does to the
+    /// Returns the chart: what a million requests for one user cost, and how memory affects the
     /// largest list.
     pub(crate) fn chart(&self) -> String {
         let bar = |costs: &Costs| {
@@ -389,14 +390,14 @@ impl Report {
 }
 
 impl Costs {
-    /// Returns what a million requests cost, in dollars, by [`PARTS`].
+    /// Returns the price of a million requests in dollars, split into [`PARTS`].
     fn prices(&self, memory: u32) -> Vec<f64> {
         let at = MEMORY.iter().position(|other| *other == memory).unwrap_or_default();
         self.usage.price_of_a_million(self.times[at].average(), memory)
     }
 }
 
-/// Returns the name of an operation with its request as code.
+/// Formats the name of an operation as Markdown, with its request as code.
 fn code(name: &str) -> String {
     match name.split_once(" of ") {
         Some((request, users)) => format!("`{request}` of {users}"),
@@ -404,7 +405,7 @@ fn code(name: &str) -> String {
     }
 }
 
-/// Returns milliseconds without decimals that say nothing.
+/// Formats milliseconds without insignificant decimals.
 fn short(milliseconds: f64) -> String {
     if milliseconds < 99.95 { format!("{milliseconds:.1}") } else { thousands(milliseconds) }
 }

@@ -1,4 +1,4 @@
-//! The share of a CPU that Lambda gives a function: a control group with a quota.
+//! The share of a CPU that Lambda gives a function, set with a control group.
 
 use std::fs;
 use std::io;
@@ -6,25 +6,25 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// How often the quota is renewed, in microseconds.
+/// The period of the quota, in microseconds.
 const PERIOD: u32 = 20_000;
 
-/// The megabytes for which Lambda gives a function one CPU
+/// The memory size, in megabytes, for which Lambda gives a function one CPU
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const ONE_CPU: u32 = 1769;
 
-/// The control group of one process. It is removed when this is dropped, by when the process has to
-/// be over.
+/// The control group of one process. Dropping this removes the group, so the process must have
+/// exited before.
 pub(crate) struct CpuShare {
     directory: PathBuf,
 }
 
 impl CpuShare {
-    /// Creates the control group for a function with so many megabytes, without its process.
+    /// Creates an empty control group for a function with `memory` megabytes.
     ///
     /// # Errors
     ///
-    /// If this is not Linux, or the user is not root.
+    /// If the system is not Linux, or the user is not root.
     pub(crate) fn new(memory: u32) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let quota = PERIOD * memory / ONE_CPU;
@@ -48,7 +48,7 @@ impl CpuShare {
     ///
     /// # Errors
     ///
-    /// If the process is over.
+    /// If the process has exited.
     pub(crate) fn throttle(&self, pid: u32) -> io::Result<()> {
         fs::write(self.directory.join("cgroup.procs"), pid.to_string())
     }
@@ -56,7 +56,7 @@ impl CpuShare {
 
 impl Drop for CpuShare {
     fn drop(&mut self) {
-        // What an error leaves behind is an empty group.
+        // If this fails, it only leaves an empty group behind.
         let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -1,4 +1,4 @@
-//! The scripted DynamoDB of cold starts and warm invocations, and the sizes of items.
+//! Scripts of a server that stands in for DynamoDB, and the sizes of items.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tests::{ScriptedResponse, one_item};
 
 use crate::subject::user;
 
-/// The most bytes of items that DynamoDB reads for one page
+/// The maximum size of the items that DynamoDB reads for one page, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html>).
 pub(crate) const PAGE: usize = 1024 * 1024;
 
-/// Responds at once, as for a table with one user, whatever is written to it.
+/// Responds at once, as if the table always held one user.
 pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
     ScriptedResponse::Json(200, one_item(operation, &attribute(&user(1))["M"]))
 }
 
-/// Returns a script that responds as a table with so many users does to a scan, and to everything
-/// else as one with a single user, after this time. A key to continue from is the number of a page.
+/// Returns a script that responds to scans as if the table held `count` users, and to other
+/// requests as if it held one. Each response comes after `latency`. The key to continue from is a
+/// page number.
 pub(crate) fn users(
     count: usize,
     latency: Duration,
@@ -50,12 +51,12 @@ pub(crate) fn users(
         }
         let pages = if request["ProjectionExpression"].is_null() { &whole } else { &ids };
         let page = request["ExclusiveStartKey"]["id"]["S"].as_str();
-        let page = page.map_or(0, |page| page.parse().expect("the number of a page"));
+        let page = page.map_or(0, |page| page.parse().expect("a page number"));
         ScriptedResponse::Late(latency, pages[page].clone())
     }
 }
 
-/// Returns a value as DynamoDB's JSON has it.
+/// Converts a value to DynamoDB's JSON.
 fn attribute(value: &Value) -> Value {
     match value {
         Value::Null => json!({"NULL": true}),

@@ -1,4 +1,4 @@
-//! A function's process, started and invoked as Lambda does it.
+//! A function's process, started and invoked as on Lambda.
 
 use std::error::Error;
 use std::fs;
@@ -15,16 +15,16 @@ use crate::cpu_share::CpuShare;
 /// How long API Gateway waits for a function, less a second.
 const TIMEOUT: Duration = Duration::from_secs(28);
 
-/// How long init or an invocation may take. Valgrind makes them many times as slow.
+/// How long init or an invocation may take. Valgrind makes them many times slower.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running function. Its process is killed when this is dropped.
 pub(crate) struct Function {
     process: Process,
-    /// Dropped after the process, which would complain that it is gone.
+    /// Dropped after the process, which would otherwise log that the API is unreachable.
     api: RuntimeApi,
     init: Duration,
-    /// The bytes of the last response's body.
+    /// The size of the last response's body, in bytes.
     response_bytes: usize,
     log: NamedTempFile,
     /// Dropped after the process, because only an empty control group can be removed.
@@ -32,12 +32,13 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts a function and waits until it asks for its first invocation. From then on it has the
-    /// share of a CPU that Lambda gives so many megabytes, if any.
+    /// Starts a function and waits until it asks for its first invocation. From then on, if
+    /// `memory` is given, the function has the share of a CPU that Lambda gives for that many
+    /// megabytes.
     ///
     /// # Errors
     ///
-    /// If the process cannot be started, ends, or takes more than two minutes.
+    /// If the process cannot be started, exits, or takes more than two minutes.
     pub(crate) async fn start(
         command: &mut Command,
         memory: Option<u32>,
@@ -67,7 +68,7 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// If the process ends, takes more than two minutes, or returns anything but status 200.
+    /// If the process exits, takes more than two minutes, or returns a status other than 200.
     pub(crate) async fn invoke(&mut self, event: &Value) -> Result<Duration, Box<dyn Error>> {
         let invocation = Invocation {
             event: event.to_string().into(),
@@ -86,7 +87,7 @@ impl Function {
         Ok(took)
     }
 
-    /// Returns the bytes of the last response's body.
+    /// Returns the size of the last response's body, in bytes.
     pub(crate) fn response_bytes(&self) -> usize {
         self.response_bytes
     }
@@ -95,17 +96,17 @@ impl Function {
     ///
     /// # Errors
     ///
-    /// If there is none.
+    /// If the log is empty.
     pub(crate) fn last_log_line(&self) -> Result<String, Box<dyn Error>> {
         let log = fs::read_to_string(&self.log)?;
         Ok(log.lines().next_back().ok_or("the function has logged nothing")?.to_owned())
     }
 
-    /// Returns the most memory that the process has had resident, in bytes.
+    /// Returns the peak resident memory of the process, in bytes.
     ///
     /// # Errors
     ///
-    /// If the system does not tell.
+    /// If `/proc` does not report it.
     pub(crate) fn peak_memory(&self) -> Result<u64, Box<dyn Error>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -113,18 +114,18 @@ impl Function {
         Ok(kibibytes * 1024)
     }
 
-    /// Takes the Runtime API away from the process, which then ends by itself, and waits for that.
+    /// Stops the Runtime API, which makes the process exit, and waits until it has exited.
     ///
     /// # Errors
     ///
-    /// If it does not end within two minutes.
+    /// If the process does not exit within two minutes.
     pub(crate) async fn end(self) -> Result<(), Box<dyn Error>> {
         let Self { api, mut process, .. } = self;
         drop(api);
         let end = Instant::now() + PATIENCE;
         while process.0.try_wait()?.is_none() {
             if Instant::now() > end {
-                return Err("the function does not end".into());
+                return Err("the function does not exit".into());
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -136,7 +137,7 @@ impl Function {
 struct Process(Child);
 
 impl Process {
-    /// Waits for `work`, unless the process ends or `PATIENCE` is over before.
+    /// Waits for `work`, unless the process exits or `PATIENCE` elapses first.
     async fn unless_ended<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -146,10 +147,10 @@ impl Process {
             loop {
                 sleep(Duration::from_millis(100)).await;
                 match self.0.try_wait() {
-                    Ok(Some(status)) => return format!("the function ended: {status}"),
+                    Ok(Some(status)) => return format!("the function exited: {status}"),
                     Err(error) => return error.to_string(),
                     Ok(None) if Instant::now() > end => {
-                        return "the function takes too long".to_owned();
+                        return "the function took too long".to_owned();
                     }
                     Ok(None) => {}
                 }
@@ -164,7 +165,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when the process has ended by itself.
+        // Both fail only if the process has already exited.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

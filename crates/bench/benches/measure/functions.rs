@@ -1,5 +1,5 @@
-//! Cold starts, warm invocations, sizes and memory, beside a function that does nothing and beside
-//! Python.
+//! Cold starts, warm invocations, sizes and memory, compared with a function that does nothing and
+//! with Python.
 
 use std::error::Error;
 use std::process::Command;
@@ -16,31 +16,31 @@ use crate::report::{Report, Row, megabytes, time};
 use crate::subject::{command, event, executable, functions, user, zip_size};
 use crate::{machine, output};
 
-/// How many processes of each function are started.
+/// How many cold starts of each function are measured.
 const COLD_STARTS: usize = 15;
 
-/// How many warm invocations are measured.
+/// How many warm invocations of each function are measured.
 const WARM: usize = 300;
 
-/// How many users are deleted.
+/// How many users `DELETE /users` deletes.
 const DELETED: usize = 3000;
 
-/// How long a function rests between invocations, so that each has its whole share of the CPU.
+/// The pause between warm invocations, so that each has the full CPU quota.
 const REST: Duration = Duration::from_millis(20);
 
-/// The memory of the functions, in megabytes, which sets their share of a CPU.
+/// The functions' memory in megabytes, which determines their share of a CPU.
 const MEMORY: u32 = 128;
 
 /// Measures the functions.
 ///
 /// # Errors
 ///
-/// If one is not built, fails, or leaves a user.
+/// If a function is not built or fails, or `DELETE /users` leaves a user.
 pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
     let share = CpuShare::new(MEMORY).map(drop);
     let cpu = match &share {
         Ok(()) => "After init a function has 7.2 % of a CPU, as on Lambda at 128 MB.".to_owned(),
-        Err(error) => format!("Without Lambda's share of a CPU: no control group ({error})."),
+        Err(error) => format!("Functions have a whole CPU: no control group ({error})."),
     };
     let python = python();
     let versions = python.as_ref().map_or("Without Python: no python3 has boto3", |(_, text)| text);
@@ -66,7 +66,7 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
     Ok(Report { conditions, rows, delete_all })
 }
 
-/// What a row of the table is about.
+/// A function to measure, which becomes a row of the table.
 struct Subject {
     name: String,
     command: Command,
@@ -74,15 +74,15 @@ struct Subject {
     zip: Option<u64>,
 }
 
-/// Starts the functions in turn, again and again, so that a machine that becomes slower does so for
-/// all. Then invokes one process of each again and again.
+/// Measures cold starts, in rounds of one start of each function, so that a slowdown of the machine
+/// affects them all. Then measures the warm invocations of one process of each function.
 async fn rows(
     subjects: &mut [Subject],
     proxy: &TlsProxy,
     memory: Option<u32>,
 ) -> Result<Vec<Row>, Box<dyn Error>> {
     let mut cold = vec![(Vec::new(), Vec::new()); subjects.len()];
-    // The first start reads the executable from disk.
+    // The first round does not count, because it reads the executables from disk.
     for start in 0..=COLD_STARTS {
         for (subject, (init, first)) in subjects.iter_mut().zip(&mut cold) {
             let mut function = Function::start(&mut subject.command, memory).await?;
@@ -121,7 +121,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Deletes many users of a real engine, with this project and with Python, and says what it cost.
+/// Deletes many users from a real engine, with this project and with Python. Describes the costs.
 async fn delete_all(python: Option<&str>) -> Result<String, Box<dyn Error>> {
     let proxy = TlsProxy::start(engine()).await;
     let table = Table::new().await;
@@ -152,15 +152,15 @@ async fn delete_all(python: Option<&str>) -> Result<String, Box<dyn Error>> {
     Ok(format!("{text} In Python, one `DeleteItem` after another: {took}, {memory}."))
 }
 
-/// Returns the command that starts a module of `python` as a function.
+/// Returns the command that runs a module in `crates/bench/python` as a function.
 fn python_command(python: &str, module: &str, proxy: &TlsProxy, table: &str) -> Command {
     let mut command = command(python, proxy, table);
     command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/bootstrap.py"), module]);
     command
 }
 
-/// Returns the interpreter of a Python that has boto3, in `.venv` or on the `PATH`, and both
-/// versions.
+/// Finds a Python interpreter that has boto3, in `.venv` or on the `PATH`. Returns its path, and
+/// the versions of Python and boto3.
 fn python() -> Option<(String, String)> {
     let script = "import sys, platform as p, boto3; print(sys.executable); \
                   print('Python ' + p.python_version() + ', boto3 ' + boto3.__version__)";

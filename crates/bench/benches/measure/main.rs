@@ -1,9 +1,9 @@
 //! `make bench` and `make budget`: what the six functions cost.
 //!
-//! `functions` measures times, sizes and memory beside a function that does nothing and beside
-//! Python. `cost` measures what AWS bills, and computes prices from it. With `--save`, both write to
-//! `docs`. `budget` compares what does not depend on the machine with `budget.toml`, and with
-//! `--update` writes that file.
+//! `functions` measures times, sizes and memory, and compares them with Python and with a function
+//! that does nothing. `cost` measures what AWS bills, and computes prices from it. With `--save`,
+//! both write to `docs`. `budget` compares the figures that do not depend on the machine with
+//! `budget.toml`; with `--update`, it rewrites that file.
 
 mod budget;
 mod chart;
@@ -57,24 +57,24 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes a report and its chart to a page in `docs` and beside it.
+/// Writes a report into a page in `docs`, and its chart to an SVG file beside the page.
 fn save(page: &str, report: &str, chart: &str) -> Result<(), Box<dyn Error>> {
     const START: &str = "<!-- written by make bench -->\n";
     const END: &str = "<!-- to here -->";
     let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).join(page);
     let text = fs::read_to_string(&page)?;
-    let (before, rest) = text.split_once(START).ok_or("the page has no place for the report")?;
-    let (_, after) = rest.split_once(END).ok_or("the page's place for the report has no end")?;
+    let (before, rest) = text.split_once(START).ok_or("the page has no start marker")?;
+    let (_, after) = rest.split_once(END).ok_or("the page has no end marker")?;
     fs::write(&page, [before, START, report, END, after].concat())?;
     Ok(fs::write(page.with_extension("svg"), chart)?)
 }
 
 /// Returns the date, the machine and the compiler.
 fn machine() -> Result<String, Box<dyn Error>> {
-    Ok(output("sh", &["-c", MACHINE]).ok_or("there is no shell")?)
+    Ok(output("sh", &["-c", MACHINE]).ok_or("cannot determine the machine and the compiler")?)
 }
 
-/// Returns what a program prints, if it succeeds.
+/// Returns the output of a program, or `None` if the program fails.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,12 +1,12 @@
-//! What AWS charges in us-east-1, and what a million requests come to.
+//! AWS's prices in us-east-1, and the price of a million requests.
 
 use std::fmt::Write as _;
 
-/// A price without what is free each month.
+/// A price without the free tier.
 pub(crate) struct Price {
     what: &'static str,
     usd: f64,
-    /// What the price is for.
+    /// The quantity that the price is for.
     per: &'static str,
     page: &'static str,
 }
@@ -60,25 +60,25 @@ const TRANSFER: Price = Price {
     page: "https://aws.amazon.com/ec2/pricing/on-demand/#Data_Transfer",
 };
 
-/// Lambda's own lines for an invocation, with typical values
+/// The log lines that Lambda itself writes for an invocation, with typical values
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html>).
 const PLATFORM_LINES: [&str; 2] = [
     r#"{"time":"2026-11-25T10:00:00.000Z","type":"platform.start","record":{"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","version":"12","tracing":{"spanId":"54565fb41ac79632","type":"X-Amzn-Trace-Id","value":"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=0efbd19962d95b05;Sampled=1"}}}"#,
     r#"{"time":"2026-11-25T10:00:00.006Z","type":"platform.report","record":{"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","metrics":{"durationMs":5.123,"billedDurationMs":6,"memorySizeMB":1024,"maxMemoryUsedMB":20},"tracing":{"spanId":"54565fb41ac79632","type":"X-Amzn-Trace-Id","value":"Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=0efbd19962d95b05;Sampled=1"},"status":"success"}}"#,
 ];
 
-/// The API's line in its access log, in the format of `template.yaml`, with typical values.
+/// A line of the API's access log, in the format of `template.yaml`, with typical values.
 const ACCESS_LINE: &str = r#"{"time":"25/Nov/2026:10:00:00 +0000","requestId":"c6af9ac6-7b61-11e6-9a41-93e8deadbeef", "functionRequestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd", "traceId":"1-5bef4de7-ad49b0e87f6ef6c87fc2e700","method":"GET", "path":"/users/{id}","status":"200", "latency":"20","functionLatency":"15", "responseLength":"300", "error":"-","sourceIp":"192.0.2.1", "apiKeyId":"-"}"#;
 
-/// The bytes of the headers that API Gateway sends with a response, about.
+/// The approximate size of the headers that API Gateway sends with a response, in bytes.
 const HEADER_BYTES: f64 = 400.0;
 
-/// The requests per second at which the share of traced requests is computed: X-Ray traces the first
-/// of each second, and 5 % of the others
+/// The requests per second for which the share of traced requests is computed. X-Ray traces the
+/// first request of each second, and 5 % of the others
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-console-sampling.html>).
 const RATE: f64 = 100.0;
 
-/// What a price is made of.
+/// The parts of a price.
 pub(crate) const PARTS: &[&str] = &[
     "API Gateway",
     "Lambda requests",
@@ -89,28 +89,28 @@ pub(crate) const PARTS: &[&str] = &[
     "data transfer",
 ];
 
-/// What one request of an operation takes, apart from time.
+/// What one request consumes, apart from time.
 pub(crate) struct Usage {
     pub(crate) read_units: f64,
     pub(crate) write_units: f64,
-    /// The bytes of the function's own line.
+    /// The size of the function's log line, in bytes.
     pub(crate) line_bytes: f64,
-    /// The bytes of the response's body.
+    /// The size of the response's body, in bytes.
     pub(crate) body_bytes: f64,
 }
 
 impl Usage {
-    /// Returns the bytes that all logs together grow by.
+    /// Returns how many bytes one request adds to all logs together.
     pub(crate) fn log_bytes(&self) -> f64 {
         let others =
             PLATFORM_LINES.iter().map(|line| line.len()).sum::<usize>() + ACCESS_LINE.len();
         self.line_bytes + number(others)
     }
 
-    /// Returns what a million requests cost, in dollars, by [`PARTS`], if Lambda bills so many
-    /// milliseconds for each at so many megabytes.
+    /// Returns the price of a million requests in dollars, split into [`PARTS`], if Lambda bills
+    /// `billed` milliseconds for each at `memory` megabytes.
     pub(crate) fn price_of_a_million(&self, billed: f64, memory: u32) -> Vec<f64> {
-        // A million bytes for each of a thousand requests are a gigabyte.
+        // The bytes of one request, times a million requests, divided by a billion.
         let gigabytes = |bytes: f64| bytes / 1000.0;
         let traced = (1.0 + 0.05 * (RATE - 1.0)) / RATE;
         vec![
@@ -125,20 +125,20 @@ impl Usage {
     }
 }
 
-/// Returns the prices as a table.
+/// Returns the prices as a Markdown table.
 pub(crate) fn table() -> String {
     let mut text = "| what | price | for each |\n| --- | --: | --- |\n".to_owned();
     for Price { what, usd, per, page } in
         [API, REQUEST, GB_SECOND, READ_UNIT, WRITE_UNIT, LOG, TRACE, TRANSFER]
     {
-        // A string takes everything.
+        // Writing to a `String` cannot fail.
         let usd = if usd < 0.01 { usd.to_string() } else { dollars(usd) };
         let _ = writeln!(text, "| [{what}]({page}) | ${usd} | {per} |");
     }
     text
 }
 
-/// Returns dollars with two decimals, or with three below one.
+/// Formats dollars, with three decimals below 1, two below 100, and none above.
 pub(crate) fn dollars(usd: f64) -> String {
     match usd {
         ..0.9995 => format!("{usd:.3}"),
@@ -147,7 +147,7 @@ pub(crate) fn dollars(usd: f64) -> String {
     }
 }
 
-/// Returns a number with commas between its thousands, and without decimals from 100 on.
+/// Formats a number with commas between thousands, and without decimals from 100 up.
 pub(crate) fn thousands(number: f64) -> String {
     if number < 100.0 {
         return number.to_string();
@@ -163,7 +163,7 @@ pub(crate) fn thousands(number: f64) -> String {
     text
 }
 
-/// Returns a count as a number to compute with.
+/// Converts a count to a floating-point number.
 pub(crate) fn number(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }

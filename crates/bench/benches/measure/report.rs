@@ -1,11 +1,11 @@
-//! What was measured, as a table.
+//! The results, as a table and a chart.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::chart::{Bar, Panel, chart};
 
-/// What one function costs. Times are medians.
+/// The results for one function. Times are medians.
 pub(crate) struct Row {
     pub(crate) name: String,
     /// The time from the start of the process until it asks for its first invocation.
@@ -16,31 +16,31 @@ pub(crate) struct Row {
     pub(crate) warm: Duration,
     /// The size of the zip file, in bytes.
     pub(crate) zip: Option<u64>,
-    /// The most memory that the process had, in bytes.
+    /// The peak memory of the process, in bytes.
     pub(crate) peak_memory: u64,
     /// How many connections to DynamoDB the process opened.
     pub(crate) connections: usize,
 }
 
 impl Row {
-    /// Returns the time that the caller of a cold start waits for.
+    /// Returns how long a caller waits for a cold start.
     pub(crate) fn cold(&self) -> Duration {
         self.init + self.first
     }
 }
 
-/// Everything that was measured.
+/// The results.
 pub(crate) struct Report {
-    /// What it was measured on and with.
+    /// The date, the machine, the software and the share of a CPU.
     pub(crate) conditions: String,
-    /// The floor first.
+    /// The floor comes first.
     pub(crate) rows: Vec<Row>,
-    /// What `DELETE /users` of many users costs, in sentences.
+    /// Sentences about the cost of `DELETE /users` with many users.
     pub(crate) delete_all: String,
 }
 
 impl Report {
-    /// Returns the table, with the conditions above and the sentences below it.
+    /// Returns the conditions, the table and the sentences as Markdown.
     pub(crate) fn markdown(&self) -> String {
         let mut text = format!(
             "\n{}\n\n\
@@ -51,7 +51,7 @@ impl Report {
         );
         let floor = self.rows.first().map(Row::cold).unwrap_or_default().as_secs_f64();
         for row in &self.rows {
-            // A string takes everything.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} | {:.1} | {} | {} | {} | {} |",
@@ -69,8 +69,8 @@ impl Report {
         text + "\n" + &self.delete_all + "\n\n"
     }
 
-    /// Returns the chart of the executables' cold starts. Python would make their bars too short to
-    /// be seen.
+    /// Returns the chart of the executables' cold starts. It leaves out Python, beside which their
+    /// bars would be too short to see.
     pub(crate) fn chart(&self) -> String {
         let bar = |row: &Row| Bar {
             name: row.name.clone(),
@@ -84,7 +84,7 @@ impl Report {
     }
 }
 
-/// Returns a time in milliseconds or seconds, with two digits at least.
+/// Formats a time in milliseconds or seconds, with at least two digits.
 pub(crate) fn time(time: Duration) -> String {
     match time.as_secs_f64() * 1000.0 {
         milliseconds @ ..9.95 => format!("{milliseconds:.2} ms"),
@@ -93,9 +93,9 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// Returns a size in millions of bytes.
+/// Formats a size in megabytes, which are a million bytes each.
 pub(crate) fn megabytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "two decimals are shown")]
+    #[expect(clippy::cast_precision_loss, reason = "only two decimals are shown")]
     let megabytes = bytes as f64 / 1e6;
     format!("{megabytes:.2} MB")
 }

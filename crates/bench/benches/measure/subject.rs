@@ -1,4 +1,4 @@
-//! What is measured: executables, and the requests that they serve.
+//! The executables to measure, and the requests that they serve.
 
 use std::env;
 use std::error::Error;
@@ -13,12 +13,12 @@ use local::{Route, Template};
 use serde_json::{Value, json};
 use tests::{Event, TEMPLATE, TlsProxy};
 
-/// What a zip file has besides the compressed bytes of one file called `bootstrap`: its local
-/// header, its entry in the directory, and the directory's end.
+/// What a zip file adds to the compressed bytes of a single file called `bootstrap`, in bytes: the
+/// local header, the entry in the central directory, and the end of the directory.
 const ZIP_OVERHEAD: usize = (30 + "bootstrap".len()) + (46 + "bootstrap".len()) + 22;
 
-/// Returns the name of each function's executable, with the event of a request that it serves, in
-/// the order of the routes in `template.yaml`.
+/// Returns the name of each function's executable and the event of a request that it serves, in the
+/// order of the routes in `template.yaml`.
 ///
 /// # Errors
 ///
@@ -32,25 +32,25 @@ pub(crate) fn functions() -> Result<Vec<(String, Value)>, Box<dyn Error>> {
     Ok(template.routes.iter().map(function).collect())
 }
 
-/// Returns the path of an executable that was built for release.
+/// Returns the path of an executable in the release build.
 ///
 /// # Errors
 ///
-/// If it is not there.
+/// If the executable has not been built.
 pub(crate) fn executable(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     // This program runs as `target/PROFILE/deps/NAME-HASH`.
     let program = env::current_exe()?;
-    let target = program.ancestors().nth(3).ok_or("this program is not where Cargo puts it")?;
+    let target = program.ancestors().nth(3).ok_or("this program is not in the target directory")?;
     let executable = target.join("release").join(name);
     if !executable.is_file() {
         let path = executable.display();
-        return Err(format!("{path} is not built: use make, which builds it").into());
+        return Err(format!("{path} is not built: use make, which builds it first").into());
     }
     Ok(executable)
 }
 
-/// Returns the command that starts a program with the environment that Lambda gives a function, and
-/// with a table in the DynamoDB behind `proxy`.
+/// Returns the command that starts a program with the environment that Lambda sets for a function.
+/// The function's table is in the DynamoDB behind `proxy`.
 pub(crate) fn command(program: impl AsRef<Path>, proxy: &TlsProxy, table: &str) -> Command {
     let mut command = Command::new(program.as_ref());
     command
@@ -69,12 +69,12 @@ pub(crate) fn command(program: impl AsRef<Path>, proxy: &TlsProxy, table: &str) 
         .env("USERS_TABLE", table)
         .env("DYNAMO_ENDPOINT", proxy.url())
         .env("SSL_CERT_FILE", proxy.root())
-        // boto3's variable for the same.
+        // The same for boto3.
         .env("AWS_CA_BUNDLE", proxy.root());
     command
 }
 
-/// Returns a user of 300 bytes, as DynamoDB counts them.
+/// Returns a user of 300 bytes, as DynamoDB counts its size.
 pub(crate) fn user(number: usize) -> Value {
     json!({
         "id": format!("5f2c8a1e-7b3d-4c9f-8e6a-{number:012}"),
@@ -89,7 +89,7 @@ pub(crate) fn user(number: usize) -> Value {
     })
 }
 
-/// Returns the event of a request, with the headers of a usual client.
+/// Returns the event of a request, with the headers of a typical client.
 pub(crate) fn event(method: &str, resource: &str) -> Value {
     let mut event = Event::new(method, resource);
     if resource.contains("{id}") {
@@ -98,7 +98,7 @@ pub(crate) fn event(method: &str, resource: &str) -> Value {
     if matches!(method, "POST" | "PUT") {
         let mut user = user(1);
         user.as_object_mut().expect("an object").remove("id");
-        // Another age than that of the stored user.
+        // Not the stored user's age, so that a `PUT` changes the user.
         user["age"] = json!(37);
         event = event.body(&user.to_string());
     }
@@ -118,8 +118,8 @@ pub(crate) fn event(method: &str, resource: &str) -> Value {
     event
 }
 
-/// Returns the size in bytes of the zip file that deploys an executable, compressed as zip programs
-/// do by default.
+/// Returns the size in bytes of the zip file that deploys an executable, at the default compression
+/// level of zip programs.
 ///
 /// # Errors
 ///

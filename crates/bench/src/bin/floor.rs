@@ -1,5 +1,5 @@
-//! A Lambda function that does nothing, so that the benchmark can compare with the cost of
-//! `lambda_http` alone.
+//! A Lambda function that does nothing. The benchmark compares the others with it, because it shows
+//! what `lambda_http` alone costs.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,4 +1,4 @@
-//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions by their values, if
+//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions with their values, if
 //! these are known without AWS.
 
 use std::collections::BTreeMap;
@@ -149,7 +149,7 @@ impl Source {
         }
     }
 
-    /// Replaces each `${Name}` in the argument of `Fn::Sub` by the parameter's value.
+    /// Replaces each `${Name}` in the argument of `Fn::Sub` with the parameter's value.
     fn substitute(&self, text: &str) -> Option<String> {
         let mut pieces = text.split("${");
         let mut result = pieces.next()?.to_owned();
