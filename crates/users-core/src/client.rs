@@ -1,6 +1,5 @@
 //! The DynamoDB client: which endpoint it uses, and how long it tries.
 
-use std::env;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
@@ -12,11 +11,9 @@ use lambda_http::http::Uri;
 use rustls::RootCertStore;
 
 use crate::calls::RecordCalls;
+use crate::environment::variable;
 use crate::http::{Http, TrustError, trusted_roots};
 use crate::responses::CheckResponses;
-
-/// The environment variable with the URL of a DynamoDB to use instead of AWS's.
-pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -148,21 +145,6 @@ fn has_credentials() -> Result<bool, ConfigurationError> {
         }
     }
     Ok(values[0].is_some() && values[1].is_some())
-}
-
-/// Returns the value of an environment variable, unless it is blank.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
-/// Returns the URL of the DynamoDB to use instead of AWS's, from [`ENDPOINT_VARIABLE`] or else from
-/// the SDK's own variables
-/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>). A blank variable
-/// counts as unset.
-#[must_use]
-pub fn endpoint_from_env() -> Option<String> {
-    let names = [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
-    names.into_iter().find_map(variable)
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
+use crate::key::Key;
 use crate::list::ListRequest;
 use crate::proxy::{Route, target};
 use crate::response::{from_error, ok};
 use crate::store::Store;
-use crate::user::{Key, User};
+use crate::user::User;
 
 /// `GET /users`, which [`get_all`] handles.
 pub const GET_ALL: Route = Route { method: "GET", resource: "/users" };

@@ -3,10 +3,12 @@
 
 mod calls;
 mod client;
+mod environment;
 mod error;
 mod fault;
 pub mod handlers;
 mod http;
+mod key;
 mod list;
 mod log;
 mod number;
@@ -20,10 +22,12 @@ mod store;
 mod trace;
 mod user;
 
-pub use client::{ConfigurationError, ENDPOINT_VARIABLE, client, endpoint_from_env};
+pub use client::{ConfigurationError, client};
+pub use environment::{ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, endpoint_from_env};
 pub use error::{Chain, Error};
 pub use http::TrustError;
+pub use key::{EMAIL, ID, Key, MAX_KEY_BYTES};
 pub use proxy::{Route, request};
-pub use runtime::{ORIGIN_VARIABLE, TABLE_VARIABLE, run};
+pub use runtime::run;
 pub use store::{EMAIL_INDEX, Pages, Store};
-pub use user::{EMAIL, ID, Key, MAX_KEY_BYTES, User};
+pub use user::User;

@@ -4,9 +4,10 @@ use base64_simd::URL_SAFE_NO_PAD as BASE64;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::error::Error;
+use crate::key::{EMAIL, Key, MAX_KEY_BYTES};
 use crate::proxy::Target;
 use crate::store::Store;
-use crate::user::{EMAIL, Key, MAX_KEY_BYTES, User};
+use crate::user::User;
 
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";

@@ -12,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::calls::Totals;
+use crate::environment::{LOG_FORMAT_VARIABLE, LOG_LEVEL_VARIABLE};
 use crate::proxy::Route;
 use crate::response::Failure;
 use crate::trace::trace_id;
@@ -25,11 +26,9 @@ pub(crate) enum Format {
     Text,
 }
 
-/// Writes the log to standard output from now on: as JSON if `AWS_LAMBDA_LOG_FORMAT` says so, at the
-/// level that `AWS_LAMBDA_LOG_LEVEL` names and above
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-advanced.html>).
+/// Starts the log, in the format and from the level that the environment names.
 pub(crate) fn init() -> Format {
-    let level = match env::var("AWS_LAMBDA_LOG_LEVEL").as_deref() {
+    let level = match env::var(LOG_LEVEL_VARIABLE).as_deref() {
         Ok("FATAL") => LevelFilter::ERROR,
         Ok(name) => LevelFilter::from_str(name).unwrap_or(LevelFilter::INFO),
         Err(_) => LevelFilter::INFO,
@@ -40,7 +39,7 @@ pub(crate) fn init() -> Format {
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level.min(LevelFilter::INFO));
     let is_json =
-        env::var("AWS_LAMBDA_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
+        env::var(LOG_FORMAT_VARIABLE).is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     let (format, layer) = if is_json {
         (Format::Json, fmt::layer().json().flatten_event(true).boxed())
     } else {

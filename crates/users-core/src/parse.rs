@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 
 use crate::error::{Error, shortened};
+use crate::key::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
 use crate::number;
-use crate::user::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
 
 /// The maximum size of an item, in bytes as DynamoDB counts them
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>).

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::user::ID;
+use crate::key::ID;
 
 /// The method and resource of an operation, as in `template.yaml`.
 #[derive(Clone, Copy, Debug)]

@@ -22,7 +22,7 @@ use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use serde_json::value::RawValue;
 
 use crate::http::ConnectError;
-use crate::user::Item;
+use crate::key::Item;
 
 /// A successful response that DynamoDB cannot have sent.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,8 @@ use lambda_runtime::Runtime;
 use serde_json::value::RawValue;
 
 use crate::calls::Calls;
-use crate::client::{ConfigurationError, client_and_warm_up, endpoint_from_env, variable};
+use crate::client::{ConfigurationError, client_and_warm_up};
+use crate::environment::{ORIGIN_VARIABLE, TABLE_VARIABLE, endpoint_from_env, variable};
 use crate::error::{Chain, Error};
 use crate::handlers;
 use crate::log;
@@ -22,14 +23,8 @@ use crate::serve::ServeAll;
 use crate::store::Store;
 use crate::trace::{Trace, Tracer};
 
-/// The environment variable with the name of the table.
-pub const TABLE_VARIABLE: &str = "USERS_TABLE";
-
-/// The name of the table if the variable is unset.
+/// The name of the table if the environment does not name one.
 const DEFAULT_TABLE: &str = "user-profiles";
-
-/// The environment variable with the origin whose pages may use the API from a browser, or `*`.
-pub const ORIGIN_VARIABLE: &str = "CORS_ALLOW_ORIGIN";
 
 /// How long the warm-up before the first invocation may take.
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -20,8 +20,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::error::Error;
 use crate::fault::{fault, garbage, is_failed_condition, is_too_large, put_fault};
+use crate::key::{EMAIL, ID, Item, Key};
 use crate::responses::UnknownOutcomes;
-use crate::user::{EMAIL, ID, Item, Key, User};
+use crate::user::User;
 
 /// The global secondary index whose partition key is `email`, with all attributes projected.
 pub const EMAIL_INDEX: &str = "email-index";

@@ -4,7 +4,6 @@
 //! `xray-lite` cannot send a table name, and the OpenTelemetry crates for X-Ray add half a megabyte
 //! to each function's zip.
 
-use std::env;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -12,11 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::client::variable;
-
-/// The environment variable with the address that subsegments are sent to, as Lambda sets it
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
-const DAEMON_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
+use crate::environment::{DAEMON_VARIABLE, variable};
 
 /// What precedes a document in a datagram
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon>).
@@ -42,7 +37,7 @@ impl Tracer {
         let socket = UdpSocket::bind(own).ok()?;
         socket.connect(address).ok()?;
         socket.set_nonblocking(true).ok()?;
-        let region = env::var("AWS_REGION").ok();
+        let region = variable("AWS_REGION");
         Some(Arc::new(Self { socket, region, table: table.to_owned() }))
     }
 }

@@ -1,53 +1,15 @@
 //! A user: its rules, and its exact mapping from DynamoDB's attribute values to JSON. `parse` maps
 //! the other way. No I/O.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64_simd::STANDARD as BASE64;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use crate::error::Error;
+use crate::key::{ID, Item, Key};
 use crate::number;
 use crate::parse::{BodyId, parse};
-
-/// The attribute that is the table's partition key.
-pub const ID: &str = "id";
-
-/// The attribute that is the index's partition key.
-pub const EMAIL: &str = "email";
-
-/// The maximum size of a partition key's value, of a table or of an index, in bytes of UTF-8
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys>).
-pub const MAX_KEY_BYTES: usize = 2048;
-
-/// An item, as the SDK represents it.
-pub(crate) type Item = HashMap<String, AttributeValue>;
-
-/// A string that can be a partition key, such as an id: 1 to 2,048 bytes of UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// Returns this text as a key, unless it is empty or too long.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        (1..=MAX_KEY_BYTES).contains(&text.len()).then(|| Self(text.to_owned()))
-    }
-
-    /// Returns a new random UUID (version 4), in lower case and with hyphens.
-    pub(crate) fn random() -> Self {
-        Self(Uuid::new_v4().to_string())
-    }
-
-    /// Returns the key as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// A user profile: an `id`, and any other attributes that the client stores with it.
 ///

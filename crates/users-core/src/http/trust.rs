@@ -12,10 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
 
-/// The environment variable with the path of a PEM file. Its certificates are trusted instead of
-/// Mozilla's. OpenSSL reads it, too
-/// (<https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/>).
-pub(crate) const CERTIFICATES_VARIABLE: &str = "SSL_CERT_FILE";
+use crate::environment::CERTIFICATES_VARIABLE;
 
 /// Why the certificates to trust cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
