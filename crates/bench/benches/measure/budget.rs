@@ -11,11 +11,11 @@ use std::process::Stdio;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::NamedTempFile;
-use tests::{ScriptedServer, TlsProxy};
+use tests::{Operation, ScriptedServer, TlsProxy, operations};
 
 use crate::dynamodb::one_user;
 use crate::function::Function;
-use crate::subject::{command, executable, functions, zip_size};
+use crate::subject::{command, event, executable, zip_size};
 
 /// The maximum number of attempts at a count.
 const TRIES: u32 = 5;
@@ -62,9 +62,9 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
     let server = ScriptedServer::start(one_user).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut costs = BTreeMap::new();
-    for (name, event) in functions()? {
-        let cost = measure(&name, &event, &proxy).await?;
-        costs.insert(name, cost);
+    for Operation { executable, .. } in operations() {
+        let cost = measure(executable, &event(executable), &proxy).await?;
+        costs.insert(executable.clone(), cost);
     }
     if update {
         fs::write(BUDGET, text(&budget, &costs))?;

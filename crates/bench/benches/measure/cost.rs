@@ -113,7 +113,7 @@ fn operations(item: usize) -> Result<Vec<Operation>, Box<dyn Error>> {
     let in_response = serde_json::to_string(&user(1).to_string())?.len() - 2 + ",".len();
     let (read, write) = (read_units(item), 2.0 * write_units(item));
     let operation = |name: &str, executable, users, units| {
-        let event = operation_event(name);
+        let event = event_of(name, executable);
         Operation { name: name.to_owned(), executable, event, users, units }
     };
     let list = |users| {
@@ -260,7 +260,7 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
         for ((number, (name, executable, note)), rule) in STEPS.iter().enumerate().zip(rules) {
             // Each write changes the user.
             user["about"] = json!(number.to_string().repeat(rest));
-            let mut event = operation_event(name);
+            let mut event = event_of(name, executable);
             if !note.is_empty() {
                 user["email"] = json!(user["email"].as_str().unwrap_or_default().replace('a', "b"));
             }
@@ -276,12 +276,10 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
     Ok(text + "\n")
 }
 
-/// Returns the event for an operation's name, such as `GET /users?email=` or `GET /users of 3`.
-fn operation_event(name: &str) -> Value {
-    let (method, rest) = name.split_once(' ').unwrap_or_default();
-    let resource = rest.split([' ', '?']).next().unwrap_or_default();
-    let mut event = event(method, resource);
-    if rest.contains('?') {
+/// Returns the event for a function, with a query if the name of the operation has one.
+fn event_of(name: &str, executable: &str) -> Value {
+    let mut event = event(executable);
+    if name.contains('?') {
         event["queryStringParameters"] = json!({"email": user(1)["email"]});
     }
     event

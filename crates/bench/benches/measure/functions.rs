@@ -6,14 +6,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{ScriptedServer, Table, TlsProxy, engine};
+use tests::{ScriptedServer, Table, TlsProxy, engine, operations};
 use tokio::time::sleep;
 
 use crate::cpu_share::CpuShare;
 use crate::dynamodb::one_user;
 use crate::function::Function;
 use crate::report::{Report, Row, megabytes, time};
-use crate::subject::{command, event, executable, functions, user, zip_size};
+use crate::subject::{command, event, executable, user, zip_size};
 use crate::{machine, output};
 
 /// How many cold starts of each function are measured.
@@ -49,17 +49,18 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
     let server = ScriptedServer::start(one_user).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut subjects = Vec::new();
-    let floor = ("floor".to_owned(), event("GET", "/users/{id}"));
-    for (name, event) in [floor].into_iter().chain(functions()?) {
-        let executable = executable(&name)?;
+    let names =
+        operations().iter().map(|operation| (&*operation.executable, &*operation.executable));
+    for (name, function) in [("floor", "get")].into_iter().chain(names) {
+        let executable = executable(name)?;
         let command = command(&executable, &proxy, "user-profiles");
         let zip = Some(zip_size(&executable)?);
-        subjects.push(Subject { name, command, event, zip });
+        subjects.push(Subject { name: name.to_owned(), command, event: event(function), zip });
     }
     if let Some((python, _)) = &python {
         let command = python_command(python, "get", &proxy, "user-profiles");
-        let event = event("GET", "/users/{id}");
-        subjects.push(Subject { name: "python".to_owned(), command, event, zip: None });
+        let name = "python".to_owned();
+        subjects.push(Subject { name, command, event: event("get"), zip: None });
     }
     let rows = rows(&mut subjects, &proxy, share.ok().map(|()| MEMORY)).await?;
     let delete_all = delete_all(python.as_ref().map(|(python, _)| &**python)).await?;
@@ -130,7 +131,7 @@ async fn delete_all(python: Option<&str>) -> Result<String, Box<dyn Error>> {
         table.put_all(&users).await;
         let before = proxy.connections();
         let mut function = Function::start(&mut command, None).await?;
-        let took = function.invoke(&event("DELETE", "/users")).await?;
+        let took = function.invoke(&event("delete-all")).await?;
         let left = table.store().list(None, None).next(None).await?;
         if left.is_some_and(|users| !users.is_empty()) {
             return Err("DELETE /users left a user".into());

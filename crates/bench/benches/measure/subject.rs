@@ -9,28 +9,12 @@ use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use local::{Route, Template};
 use serde_json::{Value, json};
-use tests::{Event, TEMPLATE, TlsProxy};
+use tests::{Event, Operation, TlsProxy, operations};
 
 /// What a zip file adds to the compressed bytes of a single file called `bootstrap`, in bytes: the
 /// local header, the entry in the central directory, and the end of the directory.
 const ZIP_OVERHEAD: usize = (30 + "bootstrap".len()) + (46 + "bootstrap".len()) + 22;
-
-/// Returns the name of each function's executable and the event of a request that it serves, in the
-/// order of the routes in `template.yaml`.
-///
-/// # Errors
-///
-/// If the template cannot be used.
-pub(crate) fn functions() -> Result<Vec<(String, Value)>, Box<dyn Error>> {
-    let template = Template::read(Path::new(TEMPLATE))?;
-    let function = |route: &Route| {
-        let executable = template.functions[&route.function].executable.clone();
-        (executable, event(&route.method, &route.path))
-    };
-    Ok(template.routes.iter().map(function).collect())
-}
 
 /// Returns the path of an executable in the release build.
 ///
@@ -89,13 +73,20 @@ pub(crate) fn user(number: usize) -> Value {
     })
 }
 
-/// Returns the event of a request, with the headers of a typical client.
-pub(crate) fn event(method: &str, resource: &str) -> Value {
-    let mut event = Event::new(method, resource);
-    if resource.contains("{id}") {
+/// Returns the event of a request to the function with this executable, with the headers of a
+/// typical client.
+///
+/// # Panics
+///
+/// If `template.yaml` has no such function.
+pub(crate) fn event(executable: &str) -> Value {
+    let operation = operations().iter().find(|operation| operation.executable == executable);
+    let Operation { method, path, has_body, .. } = operation.expect("a function of template.yaml");
+    let mut event = Event::new(method, path);
+    if path.contains("{id}") {
         event = event.id("5f2c8a1e-7b3d-4c9f-8e6a-000000000001");
     }
-    if matches!(method, "POST" | "PUT") {
+    if *has_body {
         let mut user = user(1);
         user.as_object_mut().expect("an object").remove("id");
         // Not the stored user's age, so that a `PUT` changes the user.

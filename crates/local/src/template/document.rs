@@ -2,13 +2,12 @@
 //! these are known without AWS.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, json};
-use serde_saphyr::Tagged;
+use serde_json::{Map, Value};
 
 use super::parameters;
+use super::yaml::{self, entries, text};
 use crate::Error;
 
 /// An evaluated template. A value that is unknown here stays an intrinsic function.
@@ -21,8 +20,7 @@ impl Document {
     /// Parses and evaluates a template with the `given` values of its parameters, and the defaults
     /// of the others.
     pub(super) fn parse(text: &str, given: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let Node(root) =
-            serde_saphyr::from_str(text).map_err(|error| Error::Template(error.to_string()))?;
+        let root = yaml::parse(text)?;
         let parameters = parameters::values(root.get("Parameters"), given)?;
         let source = Source { root, parameters };
         let evaluated = source.evaluate(&source.root).unwrap_or_default();
@@ -85,19 +83,6 @@ impl<'a> Resource<'a> {
     pub(super) fn problem(&self, pointer: &str, problem: impl Display) -> Error {
         Error::Template(format!("{}{pointer} {problem}", self.place))
     }
-}
-
-/// Returns the text of a scalar.
-pub(super) fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        _ => None,
-    }
-}
-
-pub(super) fn entries(object: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
-    object.and_then(Value::as_object).into_iter().flatten()
 }
 
 /// The template as it is written, and its parameters' values.
@@ -187,77 +172,4 @@ fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, argument) = entries.next()?;
     entries.next().is_none().then_some((name.as_str(), argument))
-}
-
-/// YAML as JSON, with CloudFormation's tags in their long form: `!Sub x` as `{"Fn::Sub": "x"}`.
-struct Node(Value);
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Tagged(Untagged(value), tag) = Tagged::deserialize(deserializer)?;
-        Ok(Self(match tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
-            None => value,
-            Some(name @ ("Ref" | "Condition")) => json!({ name: value }),
-            Some(name) => json!({ format!("Fn::{name}"): value }),
-        }))
-    }
-}
-
-/// A node without its own tag.
-struct Untagged(Value);
-
-impl<'de> Deserialize<'de> for Untagged {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor).map(Self)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Value;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a YAML node")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Node(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(list.into())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, Node(value))) = entries.next_entry()? {
-            object.insert(name, value);
-        }
-        Ok(object.into())
-    }
 }

@@ -15,10 +15,12 @@ use serde_json::Value;
 use crate::Error;
 use crate::gateway_responses::GatewayResponses;
 use crate::throttle::Throttle;
-use document::{Document, Resource, entries, text};
+use document::{Document, Resource};
+use yaml::{entries, text};
 
 mod document;
 mod parameters;
+mod yaml;
 
 pub use parameters::parse as parse_parameters;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::document::{entries, text};
+use super::yaml::{entries, text};
 use crate::Error;
 
 /// Parses values of parameters, as in `AuthType=API_KEY RateLimit=5`. If a parameter has several
