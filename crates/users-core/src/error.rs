@@ -71,7 +71,7 @@ impl Rejection {
     /// Returns the error with this status, code and message. The message is left out unless it can
     /// name only a permission, a principal or a table, because others quote what a client sent.
     pub(crate) fn new(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
-        /// The maximum size of a code, in bytes. DynamoDB has no longer ones.
+        /// The maximum size of a code, in bytes. All of DynamoDB's codes are shorter.
         const LONGEST: usize = 64;
         let is_code = |code: &&str| {
             code.len() <= LONGEST && code.bytes().all(|byte| byte.is_ascii_alphanumeric())

@@ -29,7 +29,7 @@ pub const PUT: Route = Route { method: "PUT", resource: "/users/{id}" };
 /// `DELETE /users/{id}`, which [`delete`] handles.
 pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
 
-/// How long before the deadline of the invocation a response is returned at the latest.
+/// The minimum time between a response and the deadline of the invocation.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
 /// Lists all users, or those with an email address, in one response or page by page.

@@ -34,7 +34,7 @@ pub(crate) fn init() -> Format {
         Err(_) => LevelFilter::INFO,
     };
     // At finer levels, the SDK and the runtime log whole requests and events, and so users. The
-    // runtime's spans are not needed either: each line of our own contains their ids.
+    // runtime's spans are not needed either: each of our lines contains their ids.
     let levels = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level.min(LevelFilter::INFO));

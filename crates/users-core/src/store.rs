@@ -37,8 +37,8 @@ const BATCHES_AT_ONCE: usize = 16;
 /// How many segments of a table with several pages are read concurrently to delete its users.
 const SEGMENTS: i32 = 4;
 
-/// How long before its deadline [`Store::delete_all`] sends its last requests, so that they end in
-/// time.
+/// How long before its deadline [`Store::delete_all`] stops sending requests, so that those in
+/// flight end in time.
 const WIND_UP: Duration = Duration::from_secs(2);
 
 /// How long to wait before keys that DynamoDB left unprocessed are sent again: at most the first
