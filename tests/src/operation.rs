@@ -24,7 +24,8 @@ pub struct Operation {
     pub has_body: bool,
 }
 
-/// Returns the routes of `template.yaml`. Whether they have a body is in `openapi.yaml`.
+/// Returns the operations: the routes of `template.yaml`. `openapi.yaml` says whether each has a
+/// body.
 ///
 /// # Panics
 ///

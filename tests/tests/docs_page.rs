@@ -1,4 +1,4 @@
-//! The page on which people try the API, in a browser that can reach only this machine.
+//! The page on which people try out the API, in a browser that can reach only this machine.
 
 use local::{Database, Service};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! The API over HTTP, as clients use it: the one at `API_ENDPOINT`, else a local service with the
-//! six executables. At `API_ENDPOINT`, other clients may use the table at the same time.
+//! executables of the functions. Other clients may use the API at `API_ENDPOINT` at the same time.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -73,7 +73,7 @@ async fn users_are_found_by_email_address() {
         let user = json!({"id": api.id("1"), "email": email});
         api.post("/users", &user.to_string()).await.is(200, &user);
         api.post("/users", &json!({"id": api.id("2"), "email": other}).to_string()).await;
-        // The index may lag behind for a moment. Each request gives it some time.
+        // The index may lag behind for a moment. Each request gives it time to catch up.
         let path = format!("/users?email={}", email.replace('+', "%2B").replace('@', "%40"));
         let mut found = json!([]);
         for _ in 0..100 {
@@ -199,7 +199,7 @@ async fn a_list_larger_than_a_response_can_be_read_in_pages() {
 }
 
 #[tokio::test]
-async fn the_gateway_rejects_what_the_api_does_not_have() {
+async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
     let api = Api::shared().await;
     for (method, path) in [
         (Method::GET, "/"),
@@ -209,7 +209,7 @@ async fn the_gateway_rejects_what_the_api_does_not_have() {
     ] {
         api.send(method, path, "").await.is_error(403, "MissingAuthenticationToken");
     }
-    // One body exceeds the 6 MB of an event, and the other the 10 MB of a body.
+    // One body exceeds the 6 MB limit of an event, and the other the 10 MB limit of a body.
     for megabytes in [7, 11] {
         let reply = api.post("/users", &"x".repeat(megabytes << 20)).await;
         reply.is_error(413, "RequestTooLarge");
@@ -231,7 +231,7 @@ async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
     assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
 }
 
-/// Runs this suite in a process of its own, while another client creates users on the same API.
+/// Runs this suite in another process, while a second client creates users on the same API.
 #[tokio::test]
 async fn the_suite_leaves_the_users_of_other_clients_alone() {
     const THIS_TEST: &str = "the_suite_leaves_the_users_of_other_clients_alone";
@@ -246,7 +246,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
         .expect("the suite starts");
 
     let mut written = BTreeSet::new();
-    // The client pauses between requests to leave the suite a share of the machine.
+    // The client pauses between requests to leave CPU time for the suite.
     let mut sign_ups = interval(Duration::from_millis(50));
     let status = loop {
         sign_ups.tick().await;
@@ -267,7 +267,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
         }
         next = page.next_url().map(|url| api.path_of(&url).to_owned());
     }
-    assert!(written.len() > 10, "{} users are no second client", written.len());
+    assert!(written.len() > 10, "the second client created only {} users", written.len());
     assert_eq!(left, written);
 }
 

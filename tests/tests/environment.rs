@@ -78,7 +78,7 @@ async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
 }
 
 #[tokio::test]
-async fn an_untrusted_certificate_is_unavailability_and_the_log_says_which_and_why() {
+async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_which_and_why() {
     let (proxy, other) = (TlsProxy::start(engine()).await, TlsProxy::start(engine()).await);
     let by_address = proxy.url().replace("localhost", "127.0.0.1");
     let trusting = |proxy: &TlsProxy| proxy.root().to_str().expect("a path").to_owned();

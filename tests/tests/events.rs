@@ -5,7 +5,7 @@ use std::ptr;
 use serde_json::{Value, json};
 use tests::{Api, Event, Operation, Table, engine, operations};
 
-/// The functions on a table.
+/// The functions, and the table that they use.
 struct Functions {
     api: Api,
     table: Table,
@@ -38,7 +38,7 @@ impl Functions {
         assert!(self.table.stored("1").await.is_some(), "{function}: {event}");
     }
 
-    /// Asserts that a function serves an event.
+    /// Asserts that a function serves an event, and returns the body.
     async fn serves(&self, function: &str, event: &Value) -> Value {
         self.table.put(&json!({"id": "1", "email": "a@b"})).await;
         let (status, body) = self.invoke(function, event).await;
@@ -47,7 +47,7 @@ impl Functions {
     }
 }
 
-/// Returns an event for which a function succeeds if the user 1 exists.
+/// Returns an event that a function serves successfully if the user 1 exists.
 fn event(method: &str, resource: &str) -> Value {
     Event::new(method, resource).id("1").body("{}").json()
 }

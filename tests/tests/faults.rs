@@ -66,7 +66,7 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
 }
 
 #[tokio::test]
-async fn throttling_is_unavailability() {
+async fn throttling_leads_to_service_unavailable() {
     let codes =
         ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
     join_all(codes.map(|code| {
@@ -76,7 +76,7 @@ async fn throttling_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_server_error_is_unavailability() {
+async fn a_server_error_leads_to_service_unavailable() {
     assert_each_function_returns(
         ScriptedResponse::Error(500, "InternalServerError"),
         503,
@@ -92,7 +92,7 @@ async fn a_server_error_is_unavailability() {
 }
 
 #[tokio::test]
-async fn garbage_is_unavailability() {
+async fn garbage_leads_to_service_unavailable() {
     let garbage = ["<html>", "", "[]", "{", "42", "\u{0}"];
     join_all(garbage.map(|text| {
         assert_each_function_returns(ScriptedResponse::Text(200, text), 503, "ServiceUnavailable")
@@ -103,7 +103,7 @@ async fn garbage_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_success_that_dynamodb_cannot_have_sent_is_unavailability() {
+async fn a_success_that_dynamodb_cannot_have_sent_leads_to_service_unavailable() {
     let garbage = [
         json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
         json!({"message": "Service Unavailable"}),
@@ -119,7 +119,7 @@ async fn a_success_that_dynamodb_cannot_have_sent_is_unavailability() {
 }
 
 #[tokio::test]
-async fn an_item_that_was_not_requested_is_unavailability() {
+async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
     let items =
         [json!({}), json!({"id": {"S": "2"}}), json!({"id": {"N": "1"}}), json!({"a": {"S": "1"}})];
     for item in items {
@@ -141,7 +141,7 @@ async fn an_item_that_was_not_requested_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_list_whose_count_differs_from_its_items_is_unavailability() {
+async fn a_list_whose_count_differs_from_its_items_leads_to_service_unavailable() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({"Items": [], "Count": 5})))
             .await;
@@ -153,7 +153,7 @@ async fn a_list_whose_count_differs_from_its_items_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_list_without_items_is_unavailability() {
+async fn a_list_without_items_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({}))).await;
     let api = api(&dynamodb, |_| {}).await;
     for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
@@ -163,7 +163,7 @@ async fn a_list_without_items_is_unavailability() {
 }
 
 #[tokio::test]
-async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
+async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable() {
     let stranger = json!({"DeleteRequest": {"Key": {"id": {"S": "other"}}}});
     let put = json!({"PutRequest": {"Item": {"id": {"S": "1"}}}});
     let own = json!({"DeleteRequest": {"Key": {"id": {"S": "1"}}}});
@@ -183,7 +183,7 @@ async fn unprocessed_deletes_that_were_not_requested_are_unavailability() {
 }
 
 #[tokio::test]
-async fn a_missing_or_incomplete_response_is_unavailability() {
+async fn a_missing_or_incomplete_response_leads_to_service_unavailable() {
     let faults = [
         ScriptedResponse::Partial,
         ScriptedResponse::Stalled,
@@ -209,7 +209,7 @@ async fn an_error_that_the_service_itself_caused_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn a_dynamodb_that_cannot_be_reached_is_unavailability() {
+async fn an_unreachable_dynamodb_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(empty_table).await;
     let api = api(&dynamodb, |_| {}).await;
     request_each(&api).await;
@@ -266,7 +266,7 @@ async fn the_pages_of_a_list_are_read_on_one_connection() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_garbage_is_unavailability() {
+async fn an_item_that_is_garbage_leads_to_service_unavailable() {
     let garbage = json!({"id": {"S": "1"}, "n": {"N": "one"}});
     let items = json!({"Items": [garbage], "Item": garbage, "Attributes": garbage});
     let dynamodb =
@@ -452,7 +452,7 @@ async fn an_endless_list_ends_with_the_invocation() {
 }
 
 #[tokio::test]
-async fn a_page_that_continues_where_it_began_is_unavailability() {
+async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
     let dynamodb = ScriptedServer::start(move |operation, _| match operation {
         "Scan" => ScriptedResponse::Json(200, same.clone()),

@@ -1,5 +1,5 @@
-//! Nothing that people store, and nothing that DynamoDB says, is in a log line or in a trace,
-//! whatever goes wrong; and an error says nothing but what its own request said.
+//! Whatever goes wrong, no log line and no trace contains what clients store or what DynamoDB
+//! returns, and an error response quotes nothing but its own request.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,20 @@ use tests::{
     engine, executables, one_item, operations, trace_header,
 };
 
-/// A part of every id, e-mail address, attribute and query that a client sends.
+/// A part of every id, email address, attribute and query that a client sends.
 const OWN: &str = "own-7d1f";
 
-/// A part of everything that DynamoDB sends and the client did not.
+/// A part of everything that DynamoDB returns and that the client did not send.
 const STORED: &str = "stored-93ab";
 
-/// Every level and format of the log that Lambda has.
+/// Returns every log level of Lambda with every log format.
 fn logs() -> impl Iterator<Item = (&'static str, &'static str)> {
     let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
     levels.into_iter().flat_map(|level| ["JSON", "Text"].map(|format| (level, format)))
 }
 
-/// Starts functions that log so, send traces to the daemon, and use the DynamoDB at the endpoint.
+/// Starts functions with this log level and format, which send traces to the daemon and use the
+/// DynamoDB at the endpoint.
 async fn functions(
     (level, format): (&str, &str),
     daemon: &Daemon,
@@ -42,7 +43,7 @@ async fn functions(
     .await
 }
 
-/// Sends each function a valid request that is traced.
+/// Sends each function a valid, traced request.
 async fn request_each(api: &Api) -> Vec<Reply> {
     let user = json!({"id": OWN, "email": OWN, "text": OWN, OWN: [OWN]}).to_string();
     let (path, query) = (format!("/users/{OWN}"), format!("/users?email={OWN}&limit=1&x={OWN}"));
@@ -63,7 +64,7 @@ async fn request_each(api: &Api) -> Vec<Reply> {
 /// Sends requests that the functions reject.
 async fn request_invalid(api: &Api) {
     let bodies = [
-        format!("{OWN} is no JSON"),
+        format!("{OWN} is not JSON"),
         format!("\"{OWN}\""),
         format!("{{\"id\": \"{OWN}"),
         format!("{{\"{OWN}\": 1e999}}"),
@@ -108,14 +109,14 @@ async fn invoke_each(api: &Api) {
                 serde_json::from_str(&response.expect("a response")).expect("JSON");
             assert_eq!(response["statusCode"], json!(400), "{function}: {event}: {response}");
         }
-        // What is no JSON fails in the runtime.
+        // An event that is not JSON fails in the runtime.
         let error = service.invoke(function, format!("{{\"{OWN}\": {OWN}}}")).await;
-        let error = error.expect_err("no JSON").to_string();
+        let error = error.expect_err("the event is not JSON").to_string();
         assert!(!error.contains(OWN), "{error}");
     }
 }
 
-/// Asserts that neither mark is in a log or a trace, and that there are both.
+/// Asserts that there is a log and that there are traces, and that neither mark is in them.
 async fn assert_unmarked(functions: Functions, daemon: &Daemon, case: (&str, &str)) {
     let log = functions.into_log().await;
     let traces: Vec<_> = daemon.received().iter().map(Value::to_string).collect();
@@ -129,7 +130,7 @@ async fn assert_unmarked(functions: Functions, daemon: &Daemon, case: (&str, &st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_and_events_are_in_no_log_and_no_trace() {
+async fn no_log_and_no_trace_contains_a_request_or_an_event() {
     for case in logs() {
         let (table, daemon) = (Table::new().await, Daemon::start());
         let functions = functions(case, &daemon, engine(), table.name()).await;
@@ -145,7 +146,7 @@ async fn requests_and_events_are_in_no_log_and_no_trace() {
 /// How a DynamoDB responds to an operation.
 type Fault = Box<dyn Fn(&str) -> ScriptedResponse + Send>;
 
-/// Returns each way in which a DynamoDB fails, and says too much.
+/// Returns the ways in which a DynamoDB can fail and reveal too much.
 fn faults() -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
     let item = json!({"id": {"S": STORED}, "email": {"S": STORED}, STORED: {"S": STORED}});
@@ -175,7 +176,7 @@ fn faults() -> Vec<Fault> {
         let bytes = text.into_bytes();
         faults.push(Box::new(move |_| ScriptedResponse::Bytes(status, bytes.clone())));
     }
-    // Items that are none, or not those that were requested.
+    // Items that are malformed, or that were not requested.
     for item in [
         item,
         json!({"id": {"S": OWN}, "email": {"S": OWN}, STORED: {"N": STORED}}),
@@ -208,7 +209,7 @@ fn faults() -> Vec<Fault> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_dynamodb_says_is_in_no_log_no_trace_and_no_error() {
+async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
     let mut started = Vec::new();
     for case in logs() {
         let daemon = Daemon::start();
@@ -216,7 +217,7 @@ async fn what_dynamodb_says_is_in_no_log_no_trace_and_no_error() {
         let functions = functions(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
         started.push((case, daemon, dynamodb, functions));
     }
-    // Most faults are retried, which takes seconds, but no CPU.
+    // Most faults are retried, which takes seconds but hardly any CPU.
     join_all(started.into_iter().map(async |(case, daemon, dynamodb, functions)| {
         for fault in faults() {
             dynamodb.set_script(move |operation, _| fault(operation));

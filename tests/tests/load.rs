@@ -1,4 +1,4 @@
-//! Processes that are killed while clients send requests: functions, and the whole service.
+//! Kills functions and the whole service while clients send requests.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// Kills function processes, in an order that a seed decides.
+/// A killer of function processes, in an order that a seed decides.
 struct Killer<'a> {
     endpoint: &'a str,
     random: Mutex<fastrand::Rng>,
@@ -32,8 +32,8 @@ struct Killer<'a> {
 }
 
 impl Killer<'_> {
-    /// Returns a response, unless the function that had fetched its request was killed. Kills a
-    /// function after each tenth response.
+    /// Returns the response, unless the function that had fetched the request was killed. Kills a
+    /// function after every tenth response.
     fn after(&self, reply: Reply) -> Option<Reply> {
         if self.requests.fetch_add(1, Relaxed) % 10 == 9 {
             let processes = Process::all(self.endpoint);
@@ -51,8 +51,8 @@ impl Killer<'_> {
     }
 }
 
-/// Creates, reads, replaces, lists and deletes users. Returns those whose last write has a
-/// response, and what they are.
+/// Creates, reads, replaces, lists and deletes users. Returns the ids of those whose last write has
+/// a response, and what is stored for each.
 async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String, Option<Value>)> {
     let mut known = Vec::new();
     'users: for number in 0..15 {
@@ -106,7 +106,7 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     if Path::new("/proc/self/environ").exists() {
         assert!(kills > 50, "only {kills} functions were killed");
     } else {
-        eprintln!("not checked: this system does not show whose processes are whose");
+        eprintln!("not checked: this system does not show the environment of a process");
     }
     let all = api.get("/users").await.json();
     let users = all.as_array().expect("a list");
@@ -116,7 +116,7 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     }
     assert!(known.len() > 60, "{} users", known.len());
 
-    // Those that had fetched nothing cost nothing.
+    // Killing functions that have fetched no request costs nothing.
     for process in Process::all(killer.endpoint) {
         process.kill();
     }
@@ -130,7 +130,7 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     api.stop().await;
 }
 
-/// The executable that `make run` starts, with its users in a file.
+/// A process of the executable that `make run` starts, with its users in a file.
 struct Running {
     process: Child,
     url: String,
@@ -157,12 +157,12 @@ impl Running {
             url = url.or(line.strip_prefix("User Profile API: ").map(str::to_owned));
             endpoint = endpoint.or(line.split_once("--endpoint-url ").map(|(_, it)| it.to_owned()));
         }
-        // Nobody reads the rest, which stops nothing.
-        let url = url.expect("the service says its URL");
-        Self { process, url, endpoint: endpoint.expect("the service says its DynamoDB's") }
+        // The rest of the output is not read, which must not stop the service.
+        let url = url.expect("the service prints its URL");
+        Self { process, url, endpoint: endpoint.expect("the service prints its DynamoDB's") }
     }
 
-    /// Waits until no function of a service that has ended is left.
+    /// Waits until all functions of a service that was killed have exited.
     async fn functions_ended(&self) {
         let start = Instant::now();
         while !Process::all(&self.endpoint).is_empty() {
@@ -175,7 +175,7 @@ impl Running {
 
 type HttpClient = Client<HttpConnector, Body>;
 
-/// Sends a request. Returns the body of a 200, or nothing if the connection ends before.
+/// Sends a request. Returns the body of the 200, or nothing if the connection ends first.
 async fn send(client: &HttpClient, method: Method, url: &str, body: &Value) -> Option<Value> {
     let body = if body.is_null() { Body::Empty } else { Body::from(body.to_string()) };
     let request = Request::builder().method(method).uri(url).body(body).expect("a request");
@@ -187,10 +187,11 @@ async fn send(client: &HttpClient, method: Method, url: &str, body: &Value) -> O
     Some(serde_json::from_str(&text).expect("JSON"))
 }
 
-/// The users whose last write has a response, and what they are.
+/// The ids of the users whose last write has a response, and what is stored for each.
 type Known = Mutex<BTreeMap<String, Option<Value>>>;
 
-/// Creates, replaces and deletes users until the service is gone. Reports each response.
+/// Creates, replaces and deletes users until the service is killed. Calls `responded` after each
+/// response.
 async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Option<()> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     for number in 0.. {
@@ -212,7 +213,7 @@ async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Op
     None
 }
 
-/// Asserts that the users are what every response so far said.
+/// Asserts that the stored users are those of the responses so far.
 async fn check(service: &Running, known: &Known) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let list = send(&client, Method::GET, &service.url, &Value::Null).await.expect("a list");
@@ -224,7 +225,7 @@ async fn check(service: &Running, known: &Known) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_killed_under_writes_loses_no_acknowledged_one_and_leaves_no_process() {
+async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("users.db");
     let (known, mut random) = (Known::default(), fastrand::Rng::with_seed(1));

@@ -1,4 +1,4 @@
-//! Which requests the local service accepts, which errors of its own it returns, and what pages of
+//! Which requests the local service accepts, which errors it returns itself, and what pages of
 //! other origins can do.
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ async fn raw(url: &str, request: String) -> (u16, String, Value) {
         let mut stream = TcpStream::connect(address).expect("the service listens");
         stream.write_all(request.as_bytes()).expect("the service reads");
         let mut response = Vec::new();
-        // The response may precede a reset.
+        // After the response, the connection may be reset.
         let _ = stream.read_to_end(&mut response);
         String::from_utf8(response).expect("UTF-8")
     });
@@ -55,7 +55,7 @@ async fn send(service: &Service, line: &str, headers: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn other_names_and_other_origins_are_rejected() {
+async fn other_hosts_and_other_origins_are_rejected() {
     let service = service(&[]).await;
     for (line, headers, expected) in [
         ("GET /test/users", "host: localhost\r\n", (200, "")),
@@ -181,7 +181,7 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
     closed.stop().await;
 }
 
-/// Returns a script that tries each request, and returns what a page could read of the responses.
+/// Returns a script that sends each request, and returns what the page can read of the responses.
 fn script(requests: &[(&str, String, &str)]) -> String {
     let calls = requests.iter().map(|(method, url, body)| {
         let body = if body.is_empty() { String::new() } else { format!(", body: {}", json!(body)) };
@@ -196,7 +196,7 @@ fn script(requests: &[(&str, String, &str)]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
     let Some(mut browser) = Browser::start() else { return };
-    // Any response of it is a page of another origin.
+    // Any of its responses is a page of another origin.
     let other = service(&[]).await;
     browser.open(&format!("{}/users", other.url()));
     let origin = format!("http://{}", address(other.url()));

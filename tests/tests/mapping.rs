@@ -39,7 +39,7 @@ proptest! {
     }
 
     #[test]
-    fn what_comes_back_is_in_its_final_form(value in value()) {
+    fn a_second_round_trip_changes_nothing(value in value()) {
         let json = |text: &str| {
             let user = User::from_json(text).expect("a user");
             serde_json::to_string(&user).expect("a user is JSON")

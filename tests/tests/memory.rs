@@ -1,21 +1,20 @@
-//! How much memory the largest events and responses take. The least that a function can have is
-//! 128 MB.
+//! How much memory the largest events and responses take. A function has at least 128 MB.
 
 use serde_json::{Value, json};
 use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
-/// The most memory that a function may take, in bytes.
+/// The maximum memory that a function may take, in bytes.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
-/// Asserts that a function has stayed within the limit, if the system provides its memory.
+/// Asserts that a function has stayed within the limit, if the system reports its memory.
 fn assert_small(executable: &str, endpoint: &str, case: &str) {
     match Process::find(executable, endpoint).and_then(|process| process.peak_memory()) {
         Some(peak) => assert!(peak <= LIMIT, "{case}: {executable} took {peak} bytes"),
-        None => eprintln!("not checked: this system does not provide the memory of a process"),
+        None => eprintln!("not checked: this system does not report the memory of a process"),
     }
 }
 
-/// Returns bodies of nearly 6 MB that expand in memory, or break a rule by far.
+/// Returns bodies of up to 6 MB that expand in memory, or exceed a limit by far.
 fn large_bodies() -> Vec<(&'static str, String)> {
     let repeated = |text: &str, bytes: usize| text.repeat(bytes / text.len());
     let members: Vec<_> = (0..480_000).map(|i| format!("\"{i:x}\":1")).collect();
@@ -39,7 +38,7 @@ fn large_bodies() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_much_is_rejected_before_it_expands() {
+async fn a_body_that_would_expand_too_much_is_rejected_first() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     for (case, body) in large_bodies() {
@@ -50,7 +49,7 @@ async fn a_body_that_is_too_much_is_rejected_before_it_expands() {
     }
 }
 
-/// Responds as a DynamoDB with three users of 400,000 empty strings, each of which takes a byte in
+/// Responds as a DynamoDB with three users of 400,000 empty strings. Each string takes 1 byte in
 /// the item, 9 in JSON, and 64 in memory.
 fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse {
     let item = |id: u64| {
@@ -79,7 +78,7 @@ fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse 
 async fn the_users_that_expand_most_are_stored_and_read() {
     let dynamodb = ScriptedServer::start(users_of_empty_strings).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    // The blanks fill the event.
+    // The spaces fill the event.
     let user = format!("{{\"v\":[{}\"\"]{}}}", "\"\",".repeat(400_000), " ".repeat(3_000_000));
     for (executable, reply) in [
         ("post", api.post("/users", &user).await),
@@ -90,7 +89,7 @@ async fn the_users_that_expand_most_are_stored_and_read() {
         assert_eq!(reply.status, 200, "{executable}: {}", reply.text);
         assert_small(executable, dynamodb.endpoint(), "a user of empty strings");
     }
-    // They do not fit in memory at once, as the SDK keeps them.
+    // In the SDK's form, the three do not fit in memory together.
     for path in ["/users", "/users?limit=3"] {
         assert_eq!(api.get(path).await.json().as_array().map(Vec::len), Some(3));
         assert_small("get-all", dynamodb.endpoint(), "three users of empty strings");
@@ -98,7 +97,7 @@ async fn the_users_that_expand_most_are_stored_and_read() {
 }
 
 #[tokio::test]
-async fn a_response_above_dynamodbs_limit_is_unavailability() {
+async fn a_response_above_dynamodbs_limit_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(|operation, _| {
         let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
         ScriptedResponse::Json(
@@ -124,7 +123,7 @@ async fn a_response_above_dynamodbs_limit_is_unavailability() {
 }
 
 #[tokio::test]
-async fn a_response_that_would_expand_is_unavailability() {
+async fn a_response_that_would_expand_too_much_leads_to_service_unavailable() {
     let members: Vec<_> = (0..400_000).map(|i| format!("\"{i:x}\":{{\"S\":\"\"}}")).collect();
     for value in [
         format!("{{\"SS\":[{}\"\"]}}", "\"\",".repeat(4_600_000)),

@@ -1,5 +1,5 @@
-//! What a function tells an operator: one log line for each request, and a subsegment for each call
-//! of DynamoDB in a trace that is sampled.
+//! What a function tells an operator: one log line for each request, and a subsegment for each
+//! DynamoDB call in a sampled trace.
 
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
     let mut seen = BTreeSet::new();
     assert_eq!(lines.len(), expected.len());
     for (id, (method, route, status, code, calls, (read, writes))) in ids.iter().zip(expected) {
-        // Lines of different functions may be read in another order.
+        // The lines of different functions may be read in another order.
         let line = lines.iter().find(|line| line["correlation_id"] == **id).expect("a line");
         assert_eq!(
             (&line["method"], &line["route"], &line["status"], &line["dynamodb_calls"]),
@@ -101,13 +101,13 @@ async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
 }
 
 #[tokio::test]
-async fn each_call_is_a_subsegment_of_a_trace_that_is_sampled() {
+async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let (table, daemon) = (Table::new().await, Daemon::start());
     let variables =
         [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()), ("AWS_REGION", "eu-west-1")];
     let functions = functions_on(&table, &variables).await;
     let path = "/users/1";
-    // Nothing is sent for these, nor for the connection that is opened before.
+    // No subsegment is sent for these, nor for the warm-up.
     functions.api.get(path).await.is_error(400, "UserNotFound");
     functions.api.send_traced(Method::GET, path, "", &trace_header(false)).await;
     functions.api.send_traced(Method::GET, path, "", "Root=1;Sampled=1").await;
@@ -162,7 +162,7 @@ async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_calls_beyond_a_hundred_are_summed_up() {
+async fn calls_beyond_the_first_hundred_are_summarised() {
     let (table, daemon) = (Table::new().await, Daemon::start());
     let users: Vec<_> = (0..3000).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
@@ -192,13 +192,14 @@ async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
     }
 }
 
-/// The words of a query that are names of fields, and not Logs Insights' own or given by the query.
+/// Returns the names of the fields that a query uses, without those that Logs Insights or the query
+/// itself defines.
 fn fields(query: &str) -> BTreeSet<String> {
     const LANGUAGE: [&str; 19] = [
         "filter", "stats", "sort", "limit", "fields", "like", "and", "or", "in", "as", "by",
         "desc", "bin", "count", "sum", "avg", "m", "h", "true",
     ];
-    // What is quoted is a value, but for the name in the quoted part of a message.
+    // What is in double quotes is a value, or a name that the query looks for in a message.
     let unquoted: String = query.split('"').step_by(2).collect();
     let words: Vec<_> = unquoted
         .split(|character: char| !character.is_alphanumeric() && !"_@.".contains(character))
@@ -215,7 +216,7 @@ fn fields(query: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_saved_queries_ask_for_fields_that_the_lines_have() {
+async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
     let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];

@@ -1,4 +1,4 @@
-//! `openapi.yaml` says what `template.yaml` deploys, and its examples are real responses.
+//! `openapi.yaml` describes what `template.yaml` deploys, and its examples are real responses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -158,8 +158,7 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
     assert_eq!(*schemes, definition["components"]["securitySchemes"]);
 }
 
-/// Returns the statuses of a gateway response. `4XX` means the statuses without a response type of
-/// their own
+/// Returns the statuses of a gateway response. `4XX` means the statuses that have no response type
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>).
 fn statuses(kind: &str) -> &'static [&'static str] {
     match kind {
@@ -199,7 +198,7 @@ fn the_specification_has_each_api_gateway_error_under_its_status() {
             assert!(found, "{operation}: no example of {status} is {kind}'s {body}");
         }
     }
-    // The other statuses are the functions' own.
+    // The functions return the other statuses.
     seen.extend(["200", "400", "503"]);
     for operation in &operations {
         assert_eq!(operation.responses().into_keys().collect::<BTreeSet<_>>(), seen, "{operation}");
@@ -243,7 +242,7 @@ fn the_openapi_3_0_copy_is_current() {
     assert!(copy == derived.stdout, "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`");
 }
 
-/// Sends requests, and records the bodies of the responses by operation and status.
+/// An API, and the bodies of its responses by operation and status.
 struct Recorder {
     api: Api,
     bodies: BTreeMap<(String, u16), Vec<Value>>,

@@ -1,4 +1,4 @@
-//! Clients that meet at one user: what each of them sees can be put in an order.
+//! Clients that use the same user at the same time: the results of all of them fit into one order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const CLIENTS: u64 = 8;
 const OPERATIONS: u64 = 120;
 const USERS: u64 = 3;
 
-/// Performs operations on a few users by many clients at once, and returns the history of each user.
+/// Performs operations on a few users with concurrent clients. Returns the history of each user.
 async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Vec<Operation>> {
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_nanos()).expect("less than 584 years");
@@ -23,7 +23,7 @@ async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Ve
         let mut history = Vec::new();
         for i in 0..operations {
             let value = client * operations + i;
-            // Every mix of an action and a user comes up, in another order for each client.
+            // Every combination of an action and a user occurs, in another order for each client.
             let mixed = value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let (user, kind) = (mixed % USERS, mixed / USERS % 5);
             let path = format!("/users/{user}");
@@ -69,7 +69,7 @@ async fn operations_on_one_user_take_effect_in_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_in_its_time() {
+async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_during_its_operation() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::many_on(proxy.url(), table.name()).await;
     proxy.lose_every(50);
@@ -79,8 +79,8 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_in_i
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 
-/// Starts a server that passes requests on to the one at this URL, but throttles one of 25 itself,
-/// in the two ways of DynamoDB. Returns it with the number of requests that it throttled.
+/// Starts a server that forwards requests to the one at this URL, but throttles one in 25 itself,
+/// with DynamoDB's two codes in turn. Returns it with the number of requests that it has throttled.
 async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
     let throttled = Arc::new(AtomicUsize::new(0));
     let (upstream, count) = (upstream.to_owned(), Arc::clone(&throttled));
@@ -122,7 +122,7 @@ async fn throttled_requests_and_lost_responses_together_leave_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_many_clients_creates_a_user() {
+async fn only_one_of_many_clients_creates_a_user() {
     let table = Table::new().await;
     let api = Api::many_on(engine(), table.name()).await;
     for user in ["1", "2", "3"] {
@@ -139,7 +139,7 @@ async fn one_of_many_clients_creates_a_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_user_that_existed_is_gone_after_all_are_deleted_beside_writers() {
+async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
     let table = Table::new().await;
     let api = Api::many_on(engine(), table.name()).await;
     let before: Vec<_> = (0..200).map(|i| json!({"id": format!("before-{i}")})).collect();

@@ -1,4 +1,4 @@
-//! A quick test of a stage in production, which creates one user and deletes it again.
+//! A quick test of a production stage, which creates one user and deletes it again.
 
 use serde_json::json;
 use tests::Api;
@@ -13,7 +13,7 @@ async fn a_user_is_created_read_found_replaced_and_deleted() {
         api.get(&path).await.is(200, &user);
         assert_eq!(api.get("/users?limit=1").await.status, 200);
 
-        // The index may lag behind for a moment. Each request gives it some time.
+        // The index may lag behind for a moment. Each request gives it time to catch up.
         let mut found = json!([]);
         for _ in 0..100 {
             found = api.get(&format!("/users?email={}", email.replace('@', "%40"))).await.json();

@@ -1,6 +1,6 @@
-//! Many invocations of each function, a quarter of them with a fault: one process serves them all,
-//! and neither its memory nor its file descriptors grow. `CASES` says how many invocations of a
-//! function there are; `make test-soak` has more.
+//! Invokes each function many times, a quarter of them with a fault. One process must serve all
+//! invocations, and neither its memory nor its number of file descriptors may grow. `CASES` sets
+//! the number of invocations of each function; `make test-soak` sets a larger one.
 
 use std::env;
 use std::sync::{Arc, Mutex};
@@ -12,8 +12,8 @@ use tests::{
     Api, Event, Operation, Process, ScriptedResponse, ScriptedServer, one_item, operations,
 };
 
-/// How much more memory a process may have in the end than after the first quarter, in bytes. The
-/// heap still grows by half of it in the first hundreds of invocations.
+/// How much more memory a process may have at the end than after the first quarter, in bytes. In
+/// the first few hundred invocations, the heap still grows by half of this.
 const MARGIN: u64 = 256 * 1024;
 
 /// What goes wrong in an invocation.
@@ -21,20 +21,20 @@ const MARGIN: u64 = 256 * 1024;
 enum Fault {
     /// The event is for another function.
     Event,
-    /// DynamoDB is some milliseconds late.
+    /// DynamoDB responds a few milliseconds late.
     Late,
     /// DynamoDB closes the connection after its response.
     Last,
-    /// DynamoDB rejects the function.
+    /// DynamoDB denies the function access.
     Rejected,
-    /// DynamoDB's first response is this one, after which the SDK tries again.
+    /// DynamoDB's first response is this one, and the SDK tries again.
     Retried(ScriptedResponse),
 }
 
-/// Returns the fault of an invocation, if it is one of the quarter that have one.
+/// Returns the fault of an invocation, if it is one of the quarter with a fault.
 fn fault(invocation: usize) -> Option<Fault> {
     let number = (invocation % 4 == 3).then_some(invocation / 4)?;
-    // Before another attempt, the SDK waits for half a second on average, so these are rarer.
+    // The SDK waits half a second on average before another attempt, so these are rarer.
     let retried = [
         ScriptedResponse::Error(400, "ThrottlingException"),
         ScriptedResponse::Error(500, "InternalServerError"),
@@ -49,7 +49,7 @@ fn fault(invocation: usize) -> Option<Fault> {
     })
 }
 
-/// Returns what DynamoDB responds.
+/// Returns DynamoDB's response.
 fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
     let result = one_item(operation, &json!({"id": {"S": "1"}, "text": {"S": "x".repeat(1000)}}));
     match fault {
@@ -63,7 +63,7 @@ fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
     }
 }
 
-/// A function on a DynamoDB that fails once when it is told to.
+/// A function, with a DynamoDB that fails once when it is told to.
 struct Subject {
     operation: &'static Operation,
     event: Value,
@@ -72,7 +72,7 @@ struct Subject {
     api: Api,
 }
 
-/// The memory that a process has, in bytes, and how many descriptors.
+/// The memory of a process, in bytes, and its number of file descriptors.
 type Size = Option<(u64, usize)>;
 
 impl Subject {
@@ -89,7 +89,8 @@ impl Subject {
         Self { operation, event, fault, dynamodb, api }
     }
 
-    /// Invokes the function this often. Returns its size after the first quarter, and in the end.
+    /// Invokes the function this many times. Returns its size after the first quarter and at the
+    /// end.
     async fn soak(&self, invocations: usize) -> (Size, Size) {
         let service = self.api.service().expect("a local service");
         let mut other = self.event.clone();
@@ -122,7 +123,7 @@ impl Subject {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_meets_many_faults_does_not_grow() {
+async fn a_process_that_encounters_many_faults_does_not_grow() {
     let invocations =
         env::var("CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400_usize);
     let mut subjects = Vec::new();
@@ -133,16 +134,16 @@ async fn a_process_that_meets_many_faults_does_not_grow() {
     for (Subject { operation: Operation { executable, .. }, .. }, sizes) in
         subjects.iter().zip(sizes)
     {
-        let (Some((memory, descriptors)), Some((memory_in_end, descriptors_in_end))) = sizes else {
-            eprintln!("not checked: this system does not show the memory of a process");
+        let (Some((memory, descriptors)), Some((memory_at_end, descriptors_at_end))) = sizes else {
+            eprintln!("not checked: this system does not report the memory of a process");
             return;
         };
-        let growth = memory_in_end.saturating_sub(memory);
+        let growth = memory_at_end.saturating_sub(memory);
         println!(
-            "{executable}: {invocations} invocations, {memory} to {memory_in_end} bytes, \
-             {descriptors} to {descriptors_in_end} descriptors"
+            "{executable}: {invocations} invocations, {memory} to {memory_at_end} bytes, \
+             {descriptors} to {descriptors_at_end} descriptors"
         );
         assert!(growth <= MARGIN, "{executable} grew by {growth} bytes");
-        assert!(descriptors_in_end <= descriptors, "{executable} has more descriptors");
+        assert!(descriptors_at_end <= descriptors, "{executable} has more descriptors");
     }
 }

@@ -237,7 +237,7 @@ fn the_table_has_the_keys_that_the_store_uses() {
 }
 
 #[test]
-fn no_user_is_lost_with_a_stack() {
+fn no_user_is_lost_when_a_stack_is_deleted() {
     let table = &yaml()["Resources"]["UsersTable"];
     assert_eq!(
         (&table["DeletionPolicy"], &table["UpdateReplacePolicy"]),

@@ -1,4 +1,4 @@
-//! Checks what every crate shares, and that everything that is fetched has a fixed version.
+//! Checks what all crates share, and that everything that is fetched has a fixed version.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns what is in a directory of the repository.
+/// Returns the paths of the entries of a directory of the repository.
 fn entries(directory: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join(directory)).expect("a directory of the repository");
     entries.map(|entry| entry.expect("an entry").path()).collect()
@@ -73,7 +73,7 @@ fn workflows_may_only_read_the_repository_and_use_actions_by_their_hash() {
         let name = path.display();
         assert_eq!(workflow["permissions"], json!({"contents": "read"}), "{name}");
         for (job_name, job) in workflow["jobs"].as_object().expect("jobs") {
-            // The token with which a job that deploys gets its role at AWS.
+            // With this token, a job that deploys assumes its role on AWS.
             let allowed = [Value::Null, json!({"contents": "read", "id-token": "write"})];
             assert!(allowed.contains(&job["permissions"]), "{name}: {job_name}");
             for step in job["steps"].as_array().expect("steps") {
@@ -107,7 +107,7 @@ fn every_tool_that_is_installed_has_an_exact_version() {
             version.as_str().is_some_and(|version| version.starts_with(char::is_numeric));
         assert!(is_exact, "{name}: {version}");
     }
-    // On a command line, a tool is NAME@VERSION.
+    // A command line names a tool as NAME@VERSION.
     let scripts = entries("scripts").into_iter().filter(|path| path.is_file());
     let commands = scripts.chain(entries(".github/workflows")).chain([root().join("Makefile")]);
     for path in commands {

@@ -30,8 +30,8 @@ use crate::template::{Mock, Template};
 use crate::throttle::Bucket;
 use crate::wire::Head;
 
-/// The maximum size of a body, and of a request line with headers, in bytes, and the maximum time
-/// of an invocation
+/// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
+/// duration of an invocation
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
@@ -40,8 +40,8 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
-/// How much of a body that is too large is read, in bytes, so that its sender can read the
-/// response.
+/// How much of a body that is too large is read and discarded, in bytes, so that its sender can
+/// read the response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -176,7 +176,7 @@ impl Gateway {
             self.functions.log_line(function, "the function did not respond in 29 seconds");
             return Err(GatewayError::IntegrationTimeout);
         };
-        // Lambda reports a function that exceeds its own, shorter timeout as one that failed.
+        // Lambda reports a function that exceeds its own, shorter timeout as failed.
         let response = response.map_err(|error: InvokeError| {
             self.functions.log_line(function, &error.to_string());
             GatewayError::BadGateway

@@ -17,8 +17,8 @@ pub(crate) struct Matched<'a> {
     pub(crate) parameters: BTreeMap<&'a str, &'a str>,
 }
 
-/// Finds the one of `methods`, given as HTTP method and resource, that a request is for. Like API
-/// Gateway, it compares paths as they are sent, percent-encoded, but ignores trailing slashes.
+/// Finds which of `methods`, given as HTTP method and resource, a request is for. Like API Gateway,
+/// compares paths as they are sent, percent-encoded, but ignores trailing slashes.
 pub(crate) fn find<'a>(
     stage: &str,
     methods: impl Iterator<Item = (&'a str, &'a str)>,

@@ -1,4 +1,4 @@
-//! What an invocation asks of DynamoDB: counted for its log line, and traced.
+//! Records the DynamoDB calls of an invocation, for its log line and its trace.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -24,8 +24,8 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use crate::trace::{Subsegment, Trace};
 
 tokio::task_local! {
-    /// The calls of the invocation that this task serves. The connection that is opened before the
-    /// first invocation belongs to none.
+    /// The calls of the invocation that this task serves. It is unset during the warm-up, which
+    /// belongs to no invocation.
     static CALLS: Arc<Calls>;
 }
 
@@ -36,28 +36,28 @@ pub(crate) struct Calls {
     trace: Option<Trace>,
 }
 
-/// The sums over the calls of an invocation.
+/// The totals of the calls of an invocation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) calls: u32,
     pub(crate) retries: u32,
     /// How many attempts DynamoDB throttled.
     pub(crate) throttles: u32,
-    /// The durations of all calls, which may overlap.
+    /// The sum of the durations of all calls, which may overlap.
     pub(crate) time: Duration,
-    /// Capacity units, as DynamoDB reports them
+    /// The consumed capacity units, as DynamoDB reports them
     /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
     pub(crate) read_units: f64,
     pub(crate) write_units: f64,
 }
 
 impl Calls {
-    /// Returns a record for an invocation, whose calls are traced if it has a trace.
+    /// Returns an empty record for an invocation. Its calls are traced if it has a trace.
     pub(crate) fn new(trace: Option<Trace>) -> Arc<Self> {
         Arc::new(Self { totals: Mutex::default(), trace })
     }
 
-    /// Runs the work of the invocation, and returns what it returns and the totals of its calls.
+    /// Runs the work of the invocation. Returns its result and the totals of its calls.
     pub(crate) async fn record<T>(self: Arc<Self>, work: impl Future<Output = T>) -> (T, Totals) {
         let result = CALLS.scope(Arc::clone(&self), work).await;
         if let Some(trace) = &self.trace {
@@ -83,7 +83,7 @@ impl Storable for Progress {
     type Storer = StoreReplace<Self>;
 }
 
-/// Adds every call of the client to the invocation that makes it.
+/// An interceptor that adds each call of the client to the record of its invocation.
 #[derive(Debug)]
 pub(crate) struct RecordCalls;
 
@@ -165,8 +165,8 @@ impl Calls {
     }
 }
 
-/// Whether DynamoDB throttled the last attempt. The code is in the body of the response, whose
-/// shape every error of DynamoDB's has.
+/// Returns whether DynamoDB throttled the last attempt. Every DynamoDB error has its code in the
+/// body of the response.
 fn is_throttled(context: &FinalizerInterceptorContextRef<'_>) -> bool {
     let Some(response) = context.response().filter(|response| !response.status().is_success())
     else {

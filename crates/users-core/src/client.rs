@@ -18,13 +18,15 @@ use crate::responses::CheckResponses;
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long one attempt may take, and one call with all its attempts. A call therefore ends within
-/// the 29 seconds that API Gateway waits
-/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+/// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long one call may take with all its attempts: less than the 29 seconds that API Gateway
+/// waits
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How many times a call is attempted.
+/// The maximum number of attempts of a call.
 const ATTEMPTS: u32 = 3;
 
 /// More retries than a process can need. With the SDK's own quota, which carries over from one
@@ -44,7 +46,7 @@ pub enum ConfigurationError {
     #[error("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")]
     Credentials,
     /// A variable contains a character that cannot be sent, such as a line break.
-    #[error("{0} contains a blank, a line break or another character that a header cannot have")]
+    #[error("{0} contains a space, a line break or another character that a header cannot contain")]
     Character(&'static str),
     /// The certificates to trust cannot be read.
     #[error(transparent)]
@@ -52,10 +54,10 @@ pub enum ConfigurationError {
 }
 
 /// Returns a DynamoDB client. Its region and credentials come only from the environment variables
-/// that Lambda sets. It reads no profile and asks no other service.
+/// that Lambda sets. It reads no profile and calls no other service.
 ///
 /// `endpoint` is the URL of a DynamoDB to use instead of AWS's. With an endpoint, region and
-/// credentials may be missing, because the likes of DynamoDB Local accept any.
+/// credentials may be missing, because DynamoDB Local and similar servers accept any.
 ///
 /// A call ends within 20 seconds, retries included.
 ///
@@ -67,8 +69,8 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
     Ok(Client::from_conf(config.build()))
 }
 
-/// Returns the client of [`client`], and one for a warm-up, whose calls open connections for the
-/// first one and send nothing.
+/// Returns the same client as [`client`], and another for the warm-up. The calls of the second open
+/// connections for the first, and send nothing.
 ///
 /// # Errors
 ///
@@ -129,7 +131,7 @@ fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationErr
     Ok((config.region(region), http))
 }
 
-/// Returns whether a text is a URL with one of these schemes, and with a host.
+/// Returns whether the text is a URL with a host and one of these schemes.
 fn has_scheme(url: &str, schemes: &[&str]) -> bool {
     url.parse::<Uri>()
         .is_ok_and(|url| url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)))

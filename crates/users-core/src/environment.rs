@@ -13,13 +13,14 @@ pub const ENDPOINT_VARIABLE: &str = "DYNAMO_ENDPOINT";
 /// The origin whose pages may use the API from a browser, or `*` for any. Default: none.
 pub const ORIGIN_VARIABLE: &str = "CORS_ALLOW_ORIGIN";
 
-/// The path of a PEM file whose certificates are trusted instead of Mozilla's. OpenSSL reads it, too
+/// The path of a PEM file whose certificates are trusted instead of Mozilla's. OpenSSL also reads
+/// this variable
 /// (<https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/>). Default: none.
 pub(crate) const CERTIFICATES_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// The UDP address that trace subsegments are sent to, as Lambda sets it
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>).
-/// Default: none, and nothing is sent.
+/// Default: none, so nothing is sent.
 pub(crate) const DAEMON_VARIABLE: &str = "AWS_XRAY_DAEMON_ADDRESS";
 
 /// The lowest level that is logged, as Lambda sets it

@@ -1,11 +1,11 @@
-//! What can go wrong. `response` turns an error into a response, in one place.
+//! The errors of the operations. Only `response` turns them into responses.
 
 use std::fmt::{self, Display, Formatter};
 
 use aws_sdk_dynamodb::error::BoxError;
 use thiserror::Error;
 
-/// Why an operation on users has no result.
+/// Why an operation on users failed.
 ///
 /// The client sees the texts of the variants that it can act on. The other texts are for the log.
 #[derive(Debug, Error)]
@@ -37,7 +37,7 @@ pub enum Error {
          'limit', and follow the 'next' links"
     )]
     ResponseTooLarge,
-    /// The time of the invocation ran out before all users were deleted.
+    /// The invocation ran out of time before all users were deleted.
     #[error("time ran out after {deleted} users were deleted; send the request again to continue")]
     DeleteIncomplete {
         /// How many users this invocation deleted.
@@ -50,7 +50,7 @@ pub enum Error {
     /// A write may have been applied by an attempt whose response was lost.
     #[error("the response to an earlier attempt was lost, so its effect is unknown")]
     UnknownOutcome,
-    /// The time of the invocation ran out during a call of DynamoDB.
+    /// The invocation ran out of time during a DynamoDB call.
     #[error("DynamoDB did not respond before the deadline of the invocation")]
     OutOfTime,
     /// The service itself failed, for example because its table or a permission is missing.
@@ -58,7 +58,7 @@ pub enum Error {
     Internal(#[source] BoxError),
 }
 
-/// An error that DynamoDB returned, as far as the log may have it.
+/// An error that DynamoDB returned, reduced to what the log may contain.
 #[derive(Debug, Error)]
 #[error("DynamoDB returned {status} {code}{message}")]
 pub(crate) struct Rejection {
@@ -69,9 +69,9 @@ pub(crate) struct Rejection {
 
 impl Rejection {
     /// Returns the error with this status, code and message. The message is left out unless it can
-    /// only name a permission, a principal or a table: others quote what a client sent.
+    /// name only a permission, a principal or a table, because others quote what a client sent.
     pub(crate) fn new(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
-        /// The longest code, in bytes. Whatever is longer is none of DynamoDB's.
+        /// The maximum size of a code, in bytes. All of DynamoDB's codes are shorter.
         const LONGEST: usize = 64;
         let is_code = |code: &&str| {
             code.len() <= LONGEST && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -83,8 +83,8 @@ impl Rejection {
     }
 }
 
-/// Displays an error with all its sources. Their `Debug` texts, which the SDK's own
-/// `DisplayErrorContext` adds, would put the bodies of responses, and so users, in the log.
+/// An error that is displayed with all its sources. The SDK's own `DisplayErrorContext` adds their
+/// `Debug` texts, which would put the bodies of responses, and so users, in the log.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
 

@@ -1,4 +1,4 @@
-//! Turns failed calls of DynamoDB into errors of the service.
+//! Turns failed DynamoDB calls into errors of the service.
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -14,7 +14,7 @@ pub(crate) fn garbage() -> Error {
     Error::Unavailable(Garbage.into())
 }
 
-/// Returns the error for a call of DynamoDB that failed.
+/// Returns the error for a DynamoDB call that failed.
 pub(crate) fn fault<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -38,8 +38,8 @@ where
     if is_own { Error::Internal(error.into()) } else { Error::Unavailable(error.into()) }
 }
 
-/// Whether a code says that the same request may succeed later: AWS's throttling and transient
-/// errors, and writes that met at one item
+/// Returns whether a code means that the same request may succeed later. These are AWS's throttling
+/// and transient errors, and conflicts between writes to one item
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
 fn is_transient(code: &str) -> bool {
     THROTTLING_ERRORS.contains(&code)
@@ -47,14 +47,14 @@ fn is_transient(code: &str) -> bool {
         || ["ReplicatedWriteConflictException", "TransactionConflictException"].contains(&code)
 }
 
-/// Whether DynamoDB rejected a write because of its condition.
+/// Returns whether DynamoDB rejected a write because of its condition.
 pub(crate) fn is_failed_condition(error: &SdkError<PutItemError>) -> bool {
     let is_failed =
         error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception);
     is_failed && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
 }
 
-/// Whether a page was too large to be read.
+/// Returns whether a page was too large to be read.
 pub(crate) fn is_too_large(error: &Error) -> bool {
     let mut chain = std::iter::successors(std::error::Error::source(error), |error| error.source());
     chain.any(<dyn std::error::Error>::is::<ResponseTooLarge>)

@@ -1,5 +1,5 @@
-//! The six operations: a request in, a response out. They always return a response, at the latest a
-//! second before the deadline of the invocation.
+//! The operations, from request to response. Each always returns a response, at the latest a second
+//! before the deadline of the invocation.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,7 +29,7 @@ pub const PUT: Route = Route { method: "PUT", resource: "/users/{id}" };
 /// `DELETE /users/{id}`, which [`delete`] handles.
 pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
 
-/// How long before the deadline of the invocation a response is returned.
+/// The minimum time between a response and the deadline of the invocation.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
 
 /// Lists all users, or those with an email address, in one response or page by page.
@@ -59,7 +59,7 @@ pub async fn post(store: Store, request: Request) -> Response<Body> {
     .await
 }
 
-/// Deletes all users. A request that could mean fewer is rejected.
+/// Deletes all users. Rejects a request that could mean only some of them.
 pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
     let deadline = deadline(&request);
     respond(deadline, async {
@@ -82,7 +82,7 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
         let path = target.full_path.as_deref().unwrap_or(DELETE_ALL.resource);
         if !path.ends_with(DELETE_ALL.resource) {
             return Err(Error::InvalidRequest(
-                "the path in the event is that of another resource than /users".to_owned(),
+                "the path in the event is not that of the resource /users".to_owned(),
             ));
         }
         store.delete_all(deadline).await?;
@@ -133,7 +133,7 @@ async fn respond(
     }
 }
 
-/// Returns when the response to a request must be returned.
+/// Returns the time by which the response to a request must be returned.
 fn deadline(request: &Request) -> Instant {
     let epoch =
         Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));
@@ -158,7 +158,7 @@ fn id(request: &Request) -> Result<Key, Error> {
                 .to_owned(),
         )
     })?;
-    // No user can have another id.
+    // No user can have an id that is not a key.
     Key::new(&id).ok_or_else(|| Error::UserNotFound { id: id.into_owned() })
 }
 

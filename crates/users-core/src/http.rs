@@ -1,4 +1,5 @@
-//! HTTP for the SDK, as far as DynamoDB needs it: HTTP/1.1, over TLS by rustls and ring.
+//! An HTTP client for the SDK, with only what DynamoDB needs: HTTP/1.1, over TLS by rustls and
+//! ring.
 //!
 //! The SDK's own client also supports HTTP/2 and proxies, and adds a third of a megabyte to each
 //! function's zip.
@@ -27,25 +28,25 @@ use connections::Connections;
 /// How long a connection may take to open if the SDK sets no limit. This is the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
-/// Sends the SDK's requests over connections that it keeps.
+/// A client that sends the SDK's requests over connections that it keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     connections: Connections,
     connect_timeout: Duration,
-    /// Whether it opens the connections for requests, but sends none.
+    /// Whether the client opens connections for requests, but sends none.
     opens_only: bool,
 }
 
 impl Http {
-    /// Returns a client that trusts the servers with certificates from these roots.
+    /// Returns a client that trusts servers with certificates from these roots.
     pub(crate) fn new(roots: RootCertStore) -> Self {
         let connections = Connections::new(trust::tls_config(roots));
         Self { connections, connect_timeout: CONNECT_TIMEOUT, opens_only: false }
     }
 
-    /// Returns a client that opens the connection for each request, where this one finds it, and
-    /// does not send the request. Each response is an empty JSON object. No response of the server's
-    /// can cost the connection, because there is none.
+    /// Returns a client that opens a connection for each request, for this client to use, and does
+    /// not send the request. Each response is an empty JSON object. The SDK closes a connection on
+    /// which the server returned an error, but here the server returns nothing.
     pub(crate) fn open_only(&self) -> Self {
         Self { opens_only: true, ..self.clone() }
     }

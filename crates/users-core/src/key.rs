@@ -11,7 +11,7 @@ pub const ID: &str = "id";
 /// The attribute that is the index's partition key.
 pub const EMAIL: &str = "email";
 
-/// The maximum size of a partition key's value, of a table or of an index, in bytes of UTF-8
+/// The maximum size of a partition key's value in a table or an index, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys>).
 pub const MAX_KEY_BYTES: usize = 2048;
 

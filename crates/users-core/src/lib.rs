@@ -1,5 +1,5 @@
-//! The code that the six functions of the User Profile API share: users, their table, the handlers,
-//! and what happens once per process.
+//! The code that the functions of the User Profile API share: users, their table, the handlers, and
+//! the startup of a process.
 
 mod calls;
 mod client;

@@ -12,7 +12,7 @@ use crate::user::User;
 const LIMIT: &str = "limit";
 const CURSOR: &str = "cursor";
 
-/// The maximum of `limit`.
+/// The maximum value of `limit`.
 const MAX_LIMIT: usize = 1000;
 
 /// The maximum size of a response that Lambda's Runtime API accepts, in bytes. AWS documents 6 MB
@@ -20,7 +20,7 @@ const MAX_LIMIT: usize = 1000;
 /// in the Runtime API's error.
 const MAX_RESPONSE_BYTES: usize = 6_291_556;
 
-/// More bytes than a response has outside the text of its body, except for a link.
+/// An upper bound of the size of a response without its body and its link, in bytes.
 const ENVELOPE_BYTES: usize = 1024;
 
 /// The maximum size of a link's URL, in bytes. API Gateway accepts requests with 10,240 bytes of
@@ -43,7 +43,7 @@ pub(crate) struct ListRequest {
     limit: Option<usize>,
     /// The id of the user to continue after.
     after: Option<Key>,
-    /// The URL of the next page, without its cursor's value: an absolute path, and the same query.
+    /// The URL of the next page, up to the cursor's value: an absolute path, and the same query.
     next_url: String,
 }
 
@@ -76,12 +76,12 @@ impl ListRequest {
         })
     }
 
-    /// Reads the list, and no more than fits in a response.
+    /// Reads the list from the store, up to the last user that fits in a response.
     ///
     /// # Errors
     ///
-    /// [`Error::ResponseTooLarge`] if there is no limit and the users do not fit; and the store's
-    /// errors.
+    /// [`Error::ResponseTooLarge`] if there is no limit and the users do not fit; else the errors
+    /// of the store.
     pub(crate) async fn read(self, store: &Store) -> Result<List, Error> {
         let link_bytes = match self.limit {
             Some(_) => self.next_url.len() + cursor(&"x".repeat(MAX_KEY_BYTES)).len(),
@@ -100,7 +100,7 @@ impl ListRequest {
         };
         let mut pages = store.list(email, self.after);
         loop {
-            // One user more than the limit tells whether there are more.
+            // One user more than the limit shows whether there is a next page.
             let wanted = self.limit.and_then(|limit| i32::try_from(limit - count + 1).ok());
             let Some(users) = pages.next(wanted).await? else {
                 return Ok(List { json: array.finish(), next_url: None });
@@ -145,8 +145,8 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
     })
 }
 
-/// Returns the URL of the next page, without its cursor's value. The path is the one that the
-/// client used.
+/// Returns the URL of the next page, up to the cursor's value. The path is the one that the client
+/// used.
 fn next_url(target: &Target) -> String {
     let path = target.full_path.as_deref().or(target.path.as_deref()).unwrap_or("/users");
     let mut url = utf8_percent_encode(path, PATH).to_string();
@@ -162,10 +162,10 @@ fn next_url(target: &Target) -> String {
     url + CURSOR + "="
 }
 
-/// An array of users, as JSON that fits in a response.
+/// A JSON array of users that fits in a response.
 struct JsonArray {
     json: Vec<u8>,
-    /// How many bytes it may still grow, as an escaped string in the JSON of a response.
+    /// By how many bytes the array may still grow, as an escaped string in the JSON of a response.
     room: usize,
 }
 
@@ -183,7 +183,7 @@ impl JsonArray {
         serde_json::to_writer(&mut self.json, user)
             .map_err(|error| Error::Unavailable(error.into()))?;
         let added = &self.json[start..];
-        // JSON contains no control characters, so a string escapes only these.
+        // The JSON contains no control characters, so only these are escaped in a string.
         let escaped =
             added.len() + added.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
         if let Some(room) = self.room.checked_sub(escaped) {

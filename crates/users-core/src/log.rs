@@ -26,7 +26,7 @@ pub(crate) enum Format {
     Text,
 }
 
-/// Starts the log, in the format and from the level that the environment names.
+/// Starts the log, with the format and the level that the environment sets. Returns the format.
 pub(crate) fn init() -> Format {
     let level = match env::var(LOG_LEVEL_VARIABLE).as_deref() {
         Ok("FATAL") => LevelFilter::ERROR,
@@ -34,7 +34,7 @@ pub(crate) fn init() -> Format {
         Err(_) => LevelFilter::INFO,
     };
     // At finer levels, the SDK and the runtime log whole requests and events, and so users. The
-    // ids in the runtime's spans are in each line of our own.
+    // runtime's spans are not needed either: each of our lines contains their ids.
     let levels = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level.min(LevelFilter::INFO));
@@ -54,7 +54,7 @@ pub(crate) fn init() -> Format {
 pub(crate) struct Request<'a> {
     pub(crate) route: Route,
     pub(crate) context: &'a Context,
-    /// API Gateway's id of the request, which the client sees.
+    /// API Gateway's request id, which the client sees.
     pub(crate) api_request_id: Option<String>,
     /// Whether the request is the first of its process.
     pub(crate) is_cold_start: bool,
@@ -62,10 +62,10 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Writes the line of the request: at ERROR if the service or DynamoDB is at fault, else at
-    /// INFO. It has nothing that a client sends: no id, e-mail address, body or query.
+    /// Writes the line of the request: at ERROR if the service or DynamoDB failed, otherwise at
+    /// INFO. The line contains nothing that a client sends: no id, email address, body or query.
     ///
-    /// The names are those of Powertools for AWS Lambda, where it has them
+    /// The names of the fields are those of Powertools for AWS Lambda, where it has the same fields
     /// (<https://docs.aws.amazon.com/powertools/python/latest/core/logger/>).
     pub(crate) fn log(&self, format: Format, response: &Response<Body>, calls: &Totals) {
         let Route { method, resource } = self.route;
@@ -121,7 +121,7 @@ impl Request<'_> {
     }
 }
 
-/// Returns milliseconds with three decimals.
+/// Returns a duration in milliseconds, rounded to three decimal places.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

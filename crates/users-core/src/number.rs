@@ -1,4 +1,4 @@
-//! JSON numbers as DynamoDB stores them: exact, as decimal text, never through a float.
+//! JSON numbers as DynamoDB stores them: exact decimal text that is never converted to a float.
 
 use thiserror::Error;
 
@@ -6,12 +6,12 @@ use thiserror::Error;
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types-number>).
 const MAX_DIGITS: usize = 38;
 
-/// The power of ten of a number's first significant digit (same page).
+/// The allowed powers of ten of a number's first significant digit (same page).
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
 /// The maximum number of zeros that are written out to avoid an exponent, as for `1e20`. If all
-/// were, a user of 400 KB could be too large for a response, because DynamoDB stores `1e125` in two
-/// bytes.
+/// zeros were written out, a user of 400 KB could be too large for a response, because DynamoDB
+/// stores `1e125` in two bytes.
 const PLAIN_ZEROS: usize = 20;
 
 /// Why DynamoDB cannot store a number.
@@ -35,7 +35,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// Reads text that follows JSON's grammar of numbers (RFC 8259, section 6).
+    /// Parses text that follows JSON's grammar for numbers (RFC 8259, section 6).
     ///
     /// # Errors
     ///
@@ -100,9 +100,10 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
 /// Returns the size of a [`canonical`] number in an item, in bytes: one for every two significant
 /// digits on either side of the decimal point, one more, and one for a minus sign.
 ///
-/// AWS documents the sum as approximate
+/// AWS documents this size as approximate
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
-/// The authors of dynoxide measured the split at the point and the byte for the sign.
+/// The authors of dynoxide measured that the digits on each side of the point are rounded up
+/// separately, and that a minus sign takes a byte.
 pub(crate) fn size(number: &str) -> usize {
     let Ok(Decimal { negative, digits, point }) = Decimal::parse(number) else { return 0 };
     let integer = usize::try_from(point).unwrap_or(0).min(digits.len());
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_one_text_whose_value_is_the_same() {
+    fn a_number_has_one_canonical_text_with_the_same_value() {
         for (json, plain) in [
             ("0", "0"),
             ("-0", "0"),

@@ -1,7 +1,7 @@
 //! Reads a user from JSON in one pass that checks every rule as it goes, and stops at the first
 //! violation: 2 MB of JSON could otherwise expand to 300 MB.
 //!
-//! The parser keeps numbers as text. `serde_json` rounds them, or mistakes a client's
+//! The parser keeps numbers as text. `serde_json` would round them, or mistake a client's
 //! `{"$serde_json::private::Number": …}` for a number.
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -36,7 +36,7 @@ pub(crate) enum BodyId {
     Overridden(Key),
 }
 
-/// Reads the item of a user.
+/// Reads the JSON of a user as an item.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ struct Parser<'a> {
     events: SliceJsonParser<'a>,
     /// The lists and maps that are being read, the user itself first.
     open: Vec<Container>,
-    /// The size in an item of what has been read so far.
+    /// The size of what has been read so far, in bytes of an item.
     bytes: usize,
     /// Whether the `id` of the user itself is skipped.
     skips_id: bool,
@@ -206,7 +206,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Reads a value and forgets it.
+    /// Reads a value and discards it.
     fn skip(&mut self) -> Result<(), Error> {
         let mut levels = 0_usize;
         loop {
@@ -222,7 +222,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Adds to the size of the item.
+    /// Adds to the size of the item, and checks it.
     fn add(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes;
         if self.bytes > MAX_ITEM_BYTES { Err(too_large()) } else { Ok(()) }

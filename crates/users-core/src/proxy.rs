@@ -41,7 +41,7 @@ impl Route {
     }
 }
 
-/// The parts of an event that an operation may need, not yet parsed. Other parts may be anything.
+/// The parts of an event that an operation may need, not yet parsed. Other parts are ignored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event<'a> {
@@ -169,7 +169,7 @@ fn path_id(parameters: Option<&RawValue>) -> Result<Option<String>, Error> {
 }
 
 /// Reads the query from single values, lists of values, or both. A list takes precedence if it has
-/// a value. A value that is not a string is used as its JSON text.
+/// a value. For a value that is not a string, its JSON is used.
 fn query(
     single: Option<&RawValue>,
     multiple: Option<&RawValue>,
@@ -204,7 +204,7 @@ fn read_body(body: Option<&RawValue>, is_base64: Option<&RawValue>) -> Result<Bo
     }
 }
 
-/// Returns the string, unless the JSON is something else.
+/// Returns the JSON as text, if it is a string.
 fn text(raw: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }

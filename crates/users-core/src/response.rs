@@ -66,7 +66,7 @@ pub(crate) fn from_error(error: &Error) -> Response<Body> {
         ),
     };
     let body = ErrorBody { code, message: &message };
-    let json = serde_json::to_string(&body).expect("two strings have a form in JSON");
+    let json = serde_json::to_string(&body).expect("two strings can be written as JSON");
     let mut response = with_status(status, json);
     let chain = status.is_server_error().then(|| Chain(error).to_string());
     response.extensions_mut().insert(Failure { code, chain });

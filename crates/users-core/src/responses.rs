@@ -29,9 +29,10 @@ use crate::key::Item;
 #[error("DynamoDB cannot have sent this response")]
 pub(crate) struct Garbage;
 
-/// Turns a successful response that DynamoDB cannot have sent into an error. The SDK treats
-/// whatever is missing as empty, and so would treat an error or unrelated JSON as a missing item or
-/// a success. Like every response that cannot be read, it is worth another attempt.
+/// An interceptor that turns a successful response that DynamoDB cannot have sent into an error.
+/// The SDK treats whatever is missing as empty, so it would take an error or unrelated JSON for a
+/// missing item or a success. Like any response that cannot be read, such a response is worth
+/// another attempt.
 #[derive(Debug)]
 pub(crate) struct CheckResponses;
 
@@ -82,20 +83,22 @@ fn is_genuine(output: &Output, body: &[u8]) -> bool {
     }
 }
 
-/// Returns whether a response without an item contains nothing else, except the consumed capacity,
-/// which the requests ask for.
+/// Returns whether a response without an item contains nothing but the consumed capacity, which the
+/// requests ask for.
 fn has_only_capacity(body: &[u8]) -> bool {
     serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
         .is_ok_and(|members| members.keys().all(|name| name == "ConsumedCapacity"))
 }
 
-/// Returns whether a list contains as many items as it says. A missing count is 0.
+/// Returns whether a list has as many items as its count says. A missing count is read as 0, so a
+/// count of 0 is always accepted.
 fn has_counted(items: Option<&[Item]>, count: i32) -> bool {
     items.is_some_and(|items| count == 0 || usize::try_from(count) == Ok(items.len()))
 }
 
-/// Counts the attempts of one call whose outcome is unknown, because there was no response, or none
-/// that says what happened. Such an attempt may have written, or may still write.
+/// An interceptor that counts the attempts of one call whose outcome is unknown, because there was
+/// no response, or it does not say what happened. Such an attempt may have written, or may still
+/// write.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnknownOutcomes(Arc<AtomicU32>);
 
@@ -144,7 +147,7 @@ impl Intercept for UnknownOutcomes {
     }
 }
 
-/// Returns whether the error of a write has a code by which DynamoDB says that it wrote nothing.
+/// Returns whether the error of a write has a code which means that DynamoDB wrote nothing.
 fn has_code(error: &Error) -> bool {
     let put = error.downcast_ref::<PutItemError>().and_then(ProvideErrorMetadata::code);
     let delete = error.downcast_ref::<DeleteItemError>().and_then(ProvideErrorMetadata::code);

@@ -1,5 +1,5 @@
-//! What happens once per process: setting up the log, building the client, opening the first
-//! connection, and running the loop that serves invocations.
+//! Runs a function's process: sets up the log, builds the client, opens the first connection, and
+//! then serves invocations.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::serve::ServeAll;
 use crate::store::Store;
 use crate::trace::{Trace, Tracer};
 
-/// The name of the table if the environment does not name one.
+/// The table that is used if the environment does not name one.
 const DEFAULT_TABLE: &str = "user-profiles";
 
 /// How long the warm-up before the first invocation may take.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Serves the invocations of the function for this route with its handler, until Lambda ends the
-/// process.
+/// Serves the invocations of the function for this route with its handler, until Lambda terminates
+/// the process.
 ///
 /// # Errors
 ///
@@ -87,9 +87,10 @@ where
     Runtime::new(service).layer(ServeAll).run().await
 }
 
-/// Handles a request as an invocation would, with a store that sends nothing to DynamoDB. That opens
-/// the connection for the first call, and runs code for the first time, while Lambda does not limit
-/// the CPU. It ends within [`WARM_UP`]. The first call finds out whether DynamoDB works.
+/// Handles a request as an invocation would, with a store that opens connections to DynamoDB but
+/// sends nothing. This opens the connection for the first call, and runs code for the first time,
+/// while Lambda does not limit the CPU. It takes at most [`WARM_UP`]. Its result does not matter:
+/// the first invocation reports whether DynamoDB works.
 async fn warm_up<F>(store: Store, route: Route, handler: fn(Store, Request) -> F)
 where
     F: Future<Output = Response<Body>>,
@@ -108,7 +109,7 @@ where
     }
 }
 
-/// Returns the request in an event, and API Gateway's id of the request.
+/// Returns API Gateway's request id, and the request in an event.
 fn accept(event: &str, route: Route) -> (Option<String>, Result<Request, Error>) {
     match Event::parse(event) {
         Ok(event) => (event.request_id(), event.request(route)),
@@ -116,7 +117,7 @@ fn accept(event: &str, route: Route) -> (Option<String>, Result<Request, Error>)
     }
 }
 
-/// What the invocations of a process share.
+/// The state that all invocations of a process share.
 struct Process {
     store: Result<Store, ConfigurationError>,
     tracer: Option<Arc<Tracer>>,
@@ -129,7 +130,8 @@ impl Process {
         Trace::new(self.tracer.as_ref()?, context.xray_trace_id.as_deref()?)
     }
 
-    /// Returns a handler's response to a request, or an error response, with the CORS headers.
+    /// Returns the handler's response, or an error response if there is no valid request or no
+    /// store. Adds the CORS headers.
     async fn handle<F>(
         &self,
         request: Result<Request, Error>,

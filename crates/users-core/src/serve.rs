@@ -1,5 +1,5 @@
-//! The loop that serves invocations, in place of `lambda_runtime`'s own. That one sets the variable
-//! `_X_AMZN_TRACE_ID` for each invocation, and glibc keeps every value that a variable has had: a
+//! The loop that serves invocations. It replaces `lambda_runtime`'s own, which sets the variable
+//! `_X_AMZN_TRACE_ID` for each invocation. glibc keeps every value that a variable has had, so a
 //! process would grow by more than a hundred bytes with each invocation.
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use lambda_runtime::{Config, Context, Error, LambdaInvocation};
 use lambda_runtime_api_client::body::Body;
 use lambda_runtime_api_client::{PooledClient, build_request};
 
-/// The outermost layer of a runtime. The runtime passes it the first invocation, and it serves that
-/// one and all later ones with the layers below.
+/// The outermost layer of a runtime. The runtime passes it only the first invocation. The layer
+/// serves that one and all later ones with the layers below.
 pub(crate) struct ServeAll;
 
 impl<S> Layer<S> for ServeAll {
@@ -24,7 +24,7 @@ impl<S> Layer<S> for ServeAll {
     }
 }
 
-/// What serves the invocations, until it does so.
+/// The service of [`ServeAll`], which holds the layers below until it is called.
 pub(crate) struct Server<S>(Option<S>);
 
 impl<S> Service<LambdaInvocation> for Server<S>
@@ -42,7 +42,7 @@ where
     fn call(&mut self, mut invocation: LambdaInvocation) -> Self::Future {
         let service = self.0.take();
         Box::pin(async move {
-            let mut service = service.ok_or("the invocations are served already")?;
+            let mut service = service.ok_or("the invocations are already being served")?;
             let client = PooledClient::builder().build();
             let config = Arc::clone(&invocation.context.env_config);
             loop {

@@ -1,4 +1,4 @@
-//! Users in their DynamoDB table: the only file that builds DynamoDB requests.
+//! The users in their DynamoDB table. Only this file builds DynamoDB requests.
 
 use std::collections::HashMap;
 use std::mem;
@@ -27,35 +27,35 @@ use crate::user::User;
 /// The global secondary index whose partition key is `email`, with all attributes projected.
 pub const EMAIL_INDEX: &str = "email-index";
 
-/// The most keys that one `BatchWriteItem` accepts
+/// The maximum number of keys in one `BatchWriteItem`
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>).
 const BATCH: usize = 25;
 
-/// How many batches of deletes are sent at once.
+/// How many batches of deletes are sent concurrently.
 const BATCHES_AT_ONCE: usize = 16;
 
-/// How many segments of a table with several pages are read at once to delete its users.
+/// How many segments of a table with several pages are read concurrently to delete its users.
 const SEGMENTS: i32 = 4;
 
-/// How long before its deadline [`Store::delete_all`] begins nothing new, so that what it began
-/// ends in time.
+/// How long before its deadline [`Store::delete_all`] stops sending requests, so that those in
+/// flight end in time.
 const WIND_UP: Duration = Duration::from_secs(2);
 
-/// How long to wait before keys that DynamoDB left unprocessed are sent again: at most this long at
-/// first, and twice as long each time up to the second, with full jitter
+/// How long to wait before keys that DynamoDB left unprocessed are sent again: at most the first
+/// duration at first, and twice as long each time up to the second, with full jitter
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.BatchOperations>).
-/// Pages without users are followed as slowly.
+/// A page without users is followed by the same waits, without jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// What each call reports of what it consumed, for the log.
+/// What each call reports of the capacity that it consumed, for the log.
 const CAPACITY: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
 /// The users of one table.
 ///
-/// It is cheap to clone. Every call of DynamoDB ends within 20 seconds, retries included. A method
+/// It is cheap to clone. Every DynamoDB call ends within 20 seconds, retries included. A method
 /// returns [`Error::Unavailable`] if DynamoDB throttles, fails, returns garbage, hangs or cannot be
-/// reached, and [`Error::Internal`] if it rejects the service itself, such as for a missing table or
-/// permission.
+/// reached, and [`Error::Internal`] if DynamoDB rejects the service itself, for example because its
+/// table or a permission is missing.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
@@ -63,8 +63,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Returns the users of the table with this name, whose partition key is `id`, and which has the
-    /// index [`EMAIL_INDEX`].
+    /// Returns the users of the table with this name. Its partition key must be `id`, and it must
+    /// have the index [`EMAIL_INDEX`].
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
         Self { client, table: table.into() }
@@ -104,7 +104,7 @@ impl Store {
         if !is_failed_condition(&error) {
             return Err(put_fault(error));
         }
-        // An attempt whose response was lost may have stored the user that this one then found.
+        // An attempt whose response was lost may have stored the user that a later one found.
         let found = match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item.clone(),
             _ => None,
@@ -120,8 +120,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::UserNotFound`], and nothing is stored; [`Error::UnknownOutcome`] if there is no such
-    /// user any more, but an attempt whose response was lost may have replaced it;
+    /// [`Error::UserNotFound`], and nothing is stored; [`Error::UnknownOutcome`] if the user does
+    /// not exist any more, but an attempt whose response was lost may have replaced it;
     /// [`Error::InvalidUser`] if DynamoDB finds the user too large.
     pub async fn replace(&self, user: User) -> Result<(), Error> {
         let id = user.id().to_owned();
@@ -148,8 +148,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::UserNotFound`]; [`Error::UnknownOutcome`] if there is no such user, but an attempt
-    /// whose response was lost may have deleted it.
+    /// [`Error::UserNotFound`]; [`Error::UnknownOutcome`] if the user does not exist, but an
+    /// attempt whose response was lost may have deleted it.
     pub async fn delete(&self, id: &Key) -> Result<User, Error> {
         let unknown = UnknownOutcomes::default();
         let request = self.client.delete_item().table_name(&*self.table);
@@ -164,10 +164,10 @@ impl Store {
         }
     }
 
-    /// Returns the users, page by page: all, or those with an email address; after the user with
-    /// the id `after`, or from the start.
+    /// Returns the pages of a list: of all users, or of those with an email address; after the user
+    /// with the id `after`, or from the start.
     ///
-    /// The whole table is read strongly consistently. An index cannot be, and so a list by email
+    /// The list of all users is strongly consistent. The index cannot be, so a list by email
     /// address may lag behind a write.
     #[must_use]
     pub fn list(&self, email: Option<Key>, after: Option<Key>) -> Pages {
@@ -201,20 +201,20 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::DeleteIncomplete`] if `deadline` came first.
+    /// [`Error::DeleteIncomplete`] if there was too little time before `deadline`.
     pub async fn delete_all(&self, deadline: Instant) -> Result<(), Error> {
         let stop = deadline - WIND_UP;
         let deleted = AtomicUsize::new(0);
         let stopped = AtomicBool::new(false);
         let done = async {
-            // Most tables are one page. To read segments at once takes a connection for each.
+            // Most tables have one page. Reading segments concurrently takes a connection for each.
             let mut pages = Pages::of_scan(self.scan_ids(), None);
             let first = pages.next(None).await?.unwrap_or_default();
             if first.is_empty() && matches!(pages.next, Next::Nothing) {
                 return Ok(());
             }
             let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
-            // These are gone before the segments are read, which would have them again.
+            // They are deleted before the segments are read, which would contain them again.
             self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
             if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
                 let scan = self.scan_ids().total_segments(SEGMENTS);
@@ -232,7 +232,7 @@ impl Store {
         }
     }
 
-    /// Deletes the users with these ids, many batches at once, and counts them in `deleted`. Sets
+    /// Deletes the users with these ids in concurrent batches, and counts them in `deleted`. Sets
     /// `stopped` if `stop` comes before all are deleted.
     async fn delete_each(
         &self,
@@ -254,8 +254,8 @@ impl Store {
         batches.try_for_each_concurrent(BATCHES_AT_ONCE, delete).await
     }
 
-    /// Deletes the users with these ids, of which there are at most 25, and counts them in
-    /// `deleted`. Returns whether all are deleted: some may not be when `stop` has come.
+    /// Deletes the users with these ids, at most [`BATCH`], and counts them in `deleted`. Returns
+    /// whether it deleted all of them before `stop`.
     async fn delete_batch(
         &self,
         ids: Vec<String>,
@@ -293,7 +293,7 @@ pub struct Pages {
     /// The email address that every user must have.
     email: Option<Key>,
     next: Next,
-    /// The most items of a page, if pages would otherwise be too large to be read.
+    /// The maximum number of items in a page, if larger pages were too large to be read.
     max_items: Option<i32>,
     /// How long to wait before the next page.
     backoff: Duration,
@@ -302,22 +302,23 @@ pub struct Pages {
 /// The items of a page, and the key of the last one if there are more.
 type Page = (Vec<Item>, Option<Item>);
 
-/// Requests the page with at most so many items, if there is a limit, after a key or at the start.
+/// A function that requests a page: after a key or from the start, with at most this many items or
+/// without a limit.
 type PageRequest =
     dyn Fn(Option<Item>, Option<i32>) -> BoxFuture<'static, Result<Page, Error>> + Send + Sync;
 
-/// What the next page is.
+/// Where the next page begins.
 #[derive(Debug)]
 enum Next {
-    /// The one after this key, or the first.
+    /// After this key, or at the start.
     From(Option<Item>),
-    /// There is none.
+    /// There is no next page.
     Nothing,
 }
 
 impl Pages {
-    /// Returns the pages of a scan. Scans and queries differ in their types only, but share no code
-    /// that names both: an executable contains only the operations that its function uses.
+    /// Returns the pages of a scan. Scans and queries differ only in their types, but no code names
+    /// both, so that an executable contains only the operations that its function uses.
     fn of_scan(scan: ScanFluentBuilder, start: Option<Item>) -> Self {
         let request = move |start, limit| {
             let scan = scan.clone().set_exclusive_start_key(start).set_limit(limit);
@@ -348,21 +349,21 @@ impl Pages {
         Self { request, email, next, max_items: None, backoff }
     }
 
-    /// Reads the next page: at most 1 MB of users and at most `limit`, perhaps none. `None` follows
-    /// the last page.
+    /// Reads the next page: at most 1 MB and at most `limit` users, perhaps none. Returns `None`
+    /// after the last page.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] or [`Error::Internal`].
     pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
-        /// How many items a page has at most after one that was too large, and by how much less
-        /// after each further one. It then grows again as slowly.
+        /// The maximum number of items in a page after one that was too large, and the factor by
+        /// which it shrinks after each further one. It then grows again by the same factor.
         const STEPS: (i32, i32) = (256, 16);
 
         let Next::From(start) = mem::replace(&mut self.next, Next::Nothing) else {
             return Ok(None);
         };
-        // Even a sleep of no time takes a millisecond of tokio's clock.
+        // Even a sleep of zero takes a millisecond, the resolution of tokio's timer.
         if !self.backoff.is_zero() {
             sleep(self.backoff).await;
         }
@@ -384,7 +385,7 @@ impl Pages {
 
         let last = last.filter(|key| !key.is_empty());
         if last.is_some() && last == start {
-            // It would never end.
+            // The list would never end.
             return Err(garbage());
         }
         self.backoff = match items.len() {
@@ -396,13 +397,13 @@ impl Pages {
         users.ok_or_else(garbage).map(Some)
     }
 
-    /// Returns the user that an item is, unless it cannot be one of these.
+    /// Returns the item as a user, if it belongs in this list.
     fn user(&self, item: Item) -> Option<User> {
         let email = self.email.as_ref().map(Key::as_str);
         User::from_item(item).filter(|user| email.is_none() || user.string(EMAIL) == email)
     }
 
-    /// Returns the ids of the users that are left.
+    /// Returns the ids of the remaining users.
     fn ids(self) -> BoxStream<'static, Result<String, Error>> {
         stream::try_unfold(self, async |mut pages| {
             Ok(pages.next(None).await?.map(|users| (users, pages)))
@@ -418,7 +419,7 @@ fn key(id: &str) -> Item {
     HashMap::from([(ID.to_owned(), AttributeValue::S(id.to_owned()))])
 }
 
-/// Returns the user that an item is, which must have this id.
+/// Returns the item as a user, which must have this id.
 fn user_with_id(item: Item, id: &Key) -> Result<User, Error> {
     User::from_item(item).filter(|user| user.id() == id.as_str()).ok_or_else(garbage)
 }

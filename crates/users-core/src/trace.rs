@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use crate::environment::{DAEMON_VARIABLE, variable};
 
-/// What precedes a document in a datagram
+/// The header that precedes the document in each datagram
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon>).
 const HEADER: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
-/// How many calls of one invocation have subsegments of their own. One more sums up the rest.
+/// How many calls of one invocation get a subsegment each. One more subsegment summarises the rest.
 const MAX_SUBSEGMENTS: u32 = 100;
 
-/// Sends the subsegments of a process.
+/// The sender of the subsegments of a process.
 #[derive(Debug)]
 pub(crate) struct Tracer {
     socket: UdpSocket,
@@ -29,8 +29,8 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Returns a tracer for calls that use this table, unless the environment has no valid address
-    /// for subsegments.
+    /// Returns a tracer for calls that use this table, if the environment has a valid address to
+    /// send subsegments to.
     pub(crate) fn from_env(table: &str) -> Option<Arc<Self>> {
         let address: SocketAddr = variable(DAEMON_VARIABLE)?.trim().parse().ok()?;
         let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -42,7 +42,7 @@ impl Tracer {
     }
 }
 
-/// Returns the id of the trace from the trace header of an invocation.
+/// Returns the trace id in an invocation's trace header.
 pub(crate) fn trace_id(header: &str) -> Option<&str> {
     part(header, "Root=")
 }
@@ -63,7 +63,7 @@ pub(crate) struct Trace {
     start: SystemTime,
 }
 
-/// A call of DynamoDB that has ended.
+/// A DynamoDB call that has ended.
 #[derive(Debug)]
 pub(crate) struct Subsegment<'a> {
     pub(crate) operation: &'a str,
@@ -72,15 +72,15 @@ pub(crate) struct Subsegment<'a> {
     pub(crate) retries: u32,
     /// The status of the last response, if there was one.
     pub(crate) status: Option<u16>,
-    /// DynamoDB's id of the request.
+    /// DynamoDB's request id.
     pub(crate) request_id: Option<&'a str>,
     pub(crate) failed: bool,
     pub(crate) throttled: bool,
 }
 
 impl Trace {
-    /// Returns the trace in the trace header of an invocation, if the trace is sampled. A header is
-    /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`, for example.
+    /// Returns the trace that an invocation's trace header names, if it is sampled. An example of a
+    /// header is `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1`.
     pub(crate) fn new(tracer: &Arc<Tracer>, header: &str) -> Option<Self> {
         if part(header, "Sampled=") != Some("1") {
             return None;
@@ -95,7 +95,7 @@ impl Trace {
         })
     }
 
-    /// Sends the subsegment of a call, or only counts the call after the first hundred.
+    /// Sends the subsegment of a call. After [`MAX_SUBSEGMENTS`], only counts the call.
     pub(crate) fn add(&self, call: &Subsegment<'_>) {
         if self.calls.fetch_add(1, Relaxed) >= MAX_SUBSEGMENTS {
             self.failed.fetch_add(u32::from(call.failed), Relaxed);
@@ -118,7 +118,7 @@ impl Trace {
         });
     }
 
-    /// Sends the subsegment that sums up the calls without their own.
+    /// Sends the subsegment that summarises the calls without one.
     pub(crate) fn finish(&self) {
         let count = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
         if count > 0 {
@@ -163,7 +163,7 @@ impl Trace {
         }
     }
 
-    /// Sends a document, or drops it if it cannot be sent at once.
+    /// Sends a document, or drops it if it cannot be sent immediately.
     fn send(&self, document: &Document<'_>) {
         let mut datagram = HEADER.as_bytes().to_vec();
         if serde_json::to_writer(&mut datagram, document).is_ok() {

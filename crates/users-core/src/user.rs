@@ -1,5 +1,5 @@
-//! A user: its rules, and its exact mapping from DynamoDB's attribute values to JSON. `parse` maps
-//! the other way. No I/O.
+//! A user, and its exact mapping from DynamoDB's attribute values to JSON. `parse` maps the other
+//! way, and checks the rules for users. Neither does I/O.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64_simd::STANDARD as BASE64;
@@ -14,8 +14,8 @@ use crate::parse::{BodyId, parse};
 /// A user profile: an `id`, and any other attributes that the client stores with it.
 ///
 /// It serializes to JSON with its attributes sorted by name, and with exact numbers. Sets become
-/// arrays, and binary values base64 strings. Neither can come from JSON, but other writers may have
-/// put them in the table.
+/// arrays, and binary values become base64 strings. Neither can come from JSON, but other writers
+/// may have put them in the table.
 ///
 /// ```
 /// let json = r#"{"id": "1", "big": 12345678901234567890.5, "e": 1e20}"#;
@@ -44,12 +44,12 @@ impl User {
     ///
     /// # Errors
     ///
-    /// As [`User::from_json`].
+    /// The same as [`User::from_json`].
     pub fn from_json_with_id(json: &str, id: Key) -> Result<Self, Error> {
         Ok(Self { item: parse(json, BodyId::Overridden(id))? })
     }
 
-    /// Returns the item as a user, unless it lacks an id that the table could contain.
+    /// Returns the item as a user, if it has an id that the table can contain.
     pub(crate) fn from_item(item: Item) -> Option<Self> {
         let id = item.get(ID)?.as_s().ok()?;
         (!id.is_empty()).then_some(Self { item })

@@ -13,10 +13,10 @@ use local::Database;
 use serde_json::{Value, json};
 use tests::{Api, Reply, Table, engine};
 
-/// What stands for the name of an engine's table in requests and responses.
+/// The placeholder for the name of an engine's table in requests and responses.
 pub(crate) const TABLE: &str = "TABLE";
 
-/// An engine, behind the API and directly.
+/// An engine, and the API on it.
 pub(crate) struct Engine {
     api: Api,
     client: Client<HttpConnector, Body>,
@@ -63,9 +63,9 @@ impl Engine {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// Follows the pages of a `Query` or `Scan`. Returns all items, and if the request has a limit,
-    /// how many each page has. Otherwise a page has about 1 MB, and ends before or after the item
-    /// that exceeds it.
+    /// Follows the pages of a `Query` or `Scan`. Returns all items and, if the request has a limit,
+    /// the size of each page. Without a limit, a page has about 1 MB, and whether it ends before or
+    /// after the item that exceeds this depends on the engine.
     pub(crate) async fn pages(&self, operation: &str, request: &Value) -> Value {
         let mut request = request.clone();
         let (mut sizes, mut all) = (Vec::new(), Vec::new());
@@ -89,7 +89,7 @@ impl Engine {
 pub(crate) struct Engines {
     pub(crate) embedded: Engine,
     pub(crate) other: Engine,
-    /// Deletes the other one's table when dropped.
+    /// Deletes the other engine's table when dropped.
     _table: Table,
     compared: Mutex<usize>,
     differences: Mutex<Vec<String>>,
@@ -107,19 +107,19 @@ impl Engines {
         }
     }
 
-    /// Notes a difference, if there is one, between two responses to a request.
+    /// Records the difference between two responses to a request, if there is one.
     pub(crate) fn compare(&self, request: &str, embedded: &impl ToString, other: &impl ToString) {
-        *self.compared.lock().expect("no panic holds the lock") += 1;
+        *self.compared.lock().expect("the lock is not poisoned") += 1;
         let (embedded, other) = (embedded.to_string(), other.to_string());
         if embedded != other {
-            // What precedes and follows the first difference, or the start.
+            // The start of the request, and what surrounds the first difference.
             let same = embedded.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
             let part = |text: &str, from: usize| {
                 let bytes = text.as_bytes().iter().skip(from).take(300).copied();
                 String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
             };
             let from = same.saturating_sub(100);
-            self.differences.lock().expect("no panic holds the lock").push(format!(
+            self.differences.lock().expect("the lock is not poisoned").push(format!(
                 "{}\n  embedded: {}\n  other:    {}",
                 part(request, 0),
                 part(&embedded, from),
@@ -128,13 +128,13 @@ impl Engines {
         }
     }
 
-    /// Sends a request of DynamoDB to both.
+    /// Sends a DynamoDB request to both engines.
     pub(crate) async fn call(&self, operation: &str, request: &Value) {
         let text = request.to_string();
         let mut responses = Vec::new();
         for engine in [&self.embedded, &self.other] {
             let (status, mut body) = engine.call(operation, &text).await;
-            // DynamoDB Local sends it unasked with the deletion of a missing item.
+            // DynamoDB Local sends this unasked if it deletes a missing item.
             if request.get("ReturnConsumedCapacity").is_none() {
                 body.as_object_mut().expect("an object").remove("ConsumedCapacity");
             }
@@ -143,14 +143,14 @@ impl Engines {
         self.compare(&format!("{operation} {text}"), &responses[0], &responses[1]);
     }
 
-    /// Follows the pages of a `Query` or `Scan` on both.
+    /// Follows the pages of a `Query` or `Scan` on both engines.
     pub(crate) async fn pages(&self, operation: &str, request: &Value) {
         let embedded = self.embedded.pages(operation, request).await;
         let other = self.other.pages(operation, request).await;
         self.compare(&format!("{operation} {request}"), &normal(embedded), &normal(other));
     }
 
-    /// Puts an item in both tables, and compares what both hold then.
+    /// Puts an item in both tables, and compares what they then contain.
     pub(crate) async fn put(&self, item: &Value) {
         self.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
         let key = json!({"id": item["id"]});
@@ -164,12 +164,12 @@ impl Engines {
         self.compare(&format!("{method} {path} {body}"), &shown(&embedded), &shown(&other));
     }
 
-    /// Compares what the tables hold.
+    /// Compares what the tables contain.
     pub(crate) async fn tables(&self) {
         self.pages("Scan", &json!({"TableName": TABLE})).await;
     }
 
-    /// Follows the `next` links of a list on both.
+    /// Follows the `next` links of a list on both engines.
     pub(crate) async fn list(&self, path: &str) {
         let mut lists = Vec::new();
         for Engine { api, .. } in [&self.embedded, &self.other] {
@@ -190,8 +190,8 @@ impl Engines {
     pub(crate) async fn end(self) {
         self.embedded.api.stop().await;
         self.other.api.stop().await;
-        let differences = self.differences.into_inner().expect("no panic held the lock");
-        let compared = self.compared.into_inner().expect("no panic held the lock");
+        let differences = self.differences.into_inner().expect("the lock is not poisoned");
+        let compared = self.compared.into_inner().expect("the lock is not poisoned");
         println!("{compared} responses compared");
         assert!(
             differences.is_empty(),
@@ -202,12 +202,13 @@ impl Engines {
     }
 }
 
-/// Returns what both engines must agree on in a response of DynamoDB. They may differ in:
+/// Returns the parts of a DynamoDB response on which both engines must agree. They may differ in:
 ///
-/// - messages, which are for people, and of which the store reads only that an item is too large;
-/// - what precedes the `#` of an error's type, which differs from error to error on AWS too;
+/// - messages, which are for people: the store recognises only the one for an item that is too
+///   large;
+/// - the part of an error's type before the `#`, which differs from error to error on AWS too;
 /// - the order of a set's elements and of a list's items, which AWS does not define;
-/// - how a number is written, such as 1E-130.
+/// - the notation of numbers, such as 1E-130.
 pub(crate) fn normal(body: Value) -> Value {
     match body {
         Value::Object(mut members) => {
@@ -245,7 +246,7 @@ fn plain(number: &str) -> Value {
     Value::String(number.normalized().to_scientific_notation())
 }
 
-/// Returns a response of the API, with what it says apart from the order of lists and the cursor.
+/// Returns a response of the API as text, without the order of a list and the cursor.
 fn shown(reply: &Reply) -> String {
     let body = match reply.json() {
         users @ Value::Array(_) => normal(json!({"Items": users})).to_string(),

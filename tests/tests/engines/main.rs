@@ -1,20 +1,22 @@
-//! The same requests on two engines, of which each response is compared: the local service's
-//! embedded one, and the DynamoDB Local at `DYNAMO_ENDPOINT`. Without `DYNAMO_ENDPOINT`, the second
-//! one is the engine of the other suites.
+//! Sends the same requests to two engines, and compares each response. One is the local service's
+//! embedded engine, and the other is the DynamoDB Local at `DYNAMO_ENDPOINT`. Without
+//! `DYNAMO_ENDPOINT`, the other is the engine of the other suites.
 //!
-//! Directly, the engines get what the store sends, valid or not. They do differ in what it never
-//! sends, because the API rejects it before, which is among the requests to the API:
+//! The engines directly receive the requests that the store can send, valid or not. They differ in
+//! requests that the store never sends, because the API rejects them first. Those are sent only to
+//! the API:
 //!
-//! - The embedded one accepts an email address of 2,049 bytes, an attribute name of 65,536 bytes,
-//!   and an empty key in a query or to continue from. DynamoDB Local rejects them, as AWS documents
+//! - The embedded engine accepts an email address of 2,049 bytes, an attribute name of 65,536
+//!   bytes, and an empty key in a query or as the key to continue after. DynamoDB Local rejects
+//!   them, as AWS documents
 //!   (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
 //! - DynamoDB Local accepts other types in place of strings, and digits of other scripts. It
-//!   returns 500 for a body that is not JSON. The embedded one rejects all that, as AWS does. It
-//!   also rejects `0e999`, which the API sends as `0`.
+//!   returns 500 for a body that is not JSON. The embedded engine rejects all of these, as AWS
+//!   does. It also rejects `0e999`, which the API sends as `0`.
 //!
-//! What lists and batches consume is not requested here. The embedded engine reports half a unit
-//! or one for an empty list, DynamoDB Local none, and twice as much for a batch that deletes
-//! nothing. Only the log shows it.
+//! The capacity that lists and batches consume is not compared. For an empty list, the embedded
+//! engine reports half a unit or one, and DynamoDB Local none. For a batch that deletes nothing,
+//! DynamoDB Local reports twice as much as the embedded engine. Only the log shows the capacity.
 
 mod compare;
 
@@ -22,7 +24,7 @@ use compare::{Engines, TABLE, normal};
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 
-/// Returns the members with which `base` is extended.
+/// Returns `base` with these members added.
 fn with(base: &Value, members: &Value) -> Value {
     let mut extended = base.clone();
     for (name, value) in members.as_object().expect("an object") {
@@ -117,7 +119,7 @@ async fn limits_are_alike() {
             let item = with(&item(&rest), &json!({"a": {"S": "x".repeat(length)}}));
             json!({"TableName": TABLE, "Item": item})
         };
-        // What the longest text is with which the item is not too large.
+        // Find the longest text with which the item is not too large.
         let (mut fits, mut exceeds) = (390_000_usize, 409_600);
         while exceeds - fits > 1 {
             let length = fits.midpoint(exceeds);
@@ -154,7 +156,7 @@ async fn requests_for_an_item_are_alike() {
     for condition in ["attribute_exists(#other)", "nonsense(", ""] {
         engines.call("PutItem", &put(&ada, condition)).await;
     }
-    // What is consumed, with an entry in the index and without.
+    // The consumed capacity, with and without an entry in the index.
     for size in [1, 1000, 1024, 1025, 5000, 100_000] {
         for email in [json!({"email": {"S": "a@b"}}), json!({})] {
             let item = with(&item(&json!({"about": {"S": "x".repeat(size)}})), &email);
@@ -213,7 +215,7 @@ async fn lists_are_alike() {
         "ExpressionAttributeValues": {":email": {"S": "a@b"}},
     });
     let ids = json!({"ProjectionExpression": "#id", "ExpressionAttributeNames": {"#id": "id"}});
-    // First empty, then with users of two addresses and of none, then with more than 1 MB.
+    // The table is empty first, then has users with two addresses and with none, then over 1 MB.
     for (users, about) in [(0, 0), (20, 100), (30, 60_000)] {
         for i in 0..users {
             let email = [json!({"email": {"S": "a@b"}}), json!({"email": {"S": "A@b"}}), json!({})];
@@ -222,7 +224,7 @@ async fn lists_are_alike() {
             engines.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
         }
         for limit in [json!({}), json!({"Limit": 1}), json!({"Limit": 3}), json!({"Limit": 1000})] {
-            // A page of 1 MB ends before its limit, at an item that is the engine's affair.
+            // A page of 1 MB ends before its limit. At which item depends on the engine.
             if about > 1000 && limit["Limit"].is_number() {
                 continue;
             }
@@ -230,7 +232,7 @@ async fn lists_are_alike() {
             engines.pages("Scan", &with(&scan, &limit)).await;
             engines.pages("Scan", &with(&with(&scan, &ids), &limit)).await;
         }
-        // Which segment has an item differs. Each item is in one.
+        // The engines put an item in different segments, but each item is in exactly one.
         let mut segments = [Vec::new(), Vec::new()];
         for (engine, items) in [&engines.embedded, &engines.other].into_iter().zip(&mut segments) {
             for segment in 0..4 {

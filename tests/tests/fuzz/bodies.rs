@@ -9,8 +9,8 @@ use proptest::sample::{Index, select};
 use tests::json::{Json, quoted, value};
 use tests::model::{self, PathId};
 
-/// Bodies that are no JSON objects.
-const NO_OBJECTS: [&str; 17] = [
+/// Bodies that are not JSON objects.
+const NON_OBJECTS: [&str; 17] = [
     "",
     " ",
     "null",
@@ -30,7 +30,7 @@ const NO_OBJECTS: [&str; 17] = [
     r#"{"a": 1,}"#,
 ];
 
-/// Generates ids that meet, and others that are hard to pass on.
+/// Generates ids that often repeat, and others that are hard to pass on.
 pub(crate) fn id() -> impl Strategy<Value = String> {
     let odd = ["a b", "a/b", "100%", "%41", "ü", "a+b", "..", "🦀", "\u{0}\r\n", "\"\\", "?#&="];
     prop_oneof![
@@ -110,9 +110,9 @@ pub(crate) fn body() -> impl Strategy<Value = String> {
             Some(id) if !edge.starts_with("\"id\"") => format!("{{\"id\":\"{id}\",{edge}}}"),
             _ => format!("{{{edge}}}"),
         }),
-        2 => select(&NO_OBJECTS[..]).prop_map(str::to_owned),
+        2 => select(&NON_OBJECTS[..]).prop_map(str::to_owned),
         1 => (user(), any::<Index>()).prop_map(|(mut user, place)| {
-            // Whatever is cut off, it is the end of the object.
+            // Any cut removes at least the closing brace of the object.
             let ends: Vec<_> = user.char_indices().map(|(place, _)| place).collect();
             user.truncate(ends[place.index(ends.len())]);
             user

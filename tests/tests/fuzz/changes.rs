@@ -1,11 +1,12 @@
-//! Changes of JSON at any path and of text at any byte.
+//! Changes to JSON at any path, and to text at any byte.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-/// Marks the name of a member that has been there before. No generated text has this character.
+/// Marks the name of a repeated member until the JSON is written. No generated text contains this
+/// character.
 const REPEATED: char = '\u{e000}';
 
 /// What happens to one member of an object or element of an array.
@@ -13,9 +14,9 @@ const REPEATED: char = '\u{e000}';
 pub(crate) enum Change {
     Replace(Value),
     Remove,
-    /// Another one of the same name, or another element.
+    /// Add another member of the same name, or another element.
     Add(Value),
-    /// The same again.
+    /// Add the same member or element again.
     Repeat,
 }
 
@@ -25,11 +26,11 @@ pub(crate) enum ByteChange {
     Replace(u8),
     Insert(u8),
     Remove,
-    /// It and all that follow are cut off.
+    /// Cut off this byte and all that follow.
     Truncate,
 }
 
-/// Generates any JSON, small.
+/// Generates any small JSON.
 pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -66,7 +67,7 @@ pub(crate) fn change() -> impl Strategy<Value = (Index, Change)> {
 
 /// Generates a change of a byte and its place.
 pub(crate) fn byte_change() -> impl Strategy<Value = (Index, ByteChange)> {
-    // Half are what JSON consists of.
+    // Half are characters of JSON's syntax.
     let byte =
         || prop_oneof![any::<u8>(), proptest::sample::select(b"{}[]\":,\\ 019-+.eEtn".to_vec())];
     let change = prop_oneof![
@@ -78,7 +79,7 @@ pub(crate) fn byte_change() -> impl Strategy<Value = (Index, ByteChange)> {
     (any::<Index>(), change)
 }
 
-/// Returns the text of JSON after changes.
+/// Applies changes to JSON, and returns its text.
 pub(crate) fn changed(mut json: Value, changes: &[(Index, Change)]) -> String {
     for (place, change) in changes {
         let places = places(&json);
@@ -113,8 +114,8 @@ fn places(json: &Value) -> usize {
     }
 }
 
-/// Applies a change at the nth member or element, and returns whether there is one: `place` is then
-/// how many are left.
+/// Applies a change at the member or element with the index `place`, and returns whether there is
+/// one. Reduces `place` by the members and elements that it passes.
 fn apply(json: &mut Value, place: &mut usize, change: &Change) -> bool {
     let is_here = |place: &mut usize| {
         let before = *place;

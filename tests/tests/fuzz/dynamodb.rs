@@ -1,4 +1,4 @@
-//! Responses of DynamoDB with changes at any byte, at any path of their JSON and in their headers.
+//! DynamoDB responses with changes at any byte, at any path of their JSON and in their headers.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use crate::changes::{ByteChange, Change, byte_change, change, change_byte, chang
 use crate::meter::Meter;
 use crate::{assert_first_processes, cases, fuzz, invoke};
 
-/// How many services there are for each function. Most cases wait to be retried.
+/// The number of services for each function. Most cases spend their time waiting for a retry.
 const SERVICES: usize = 6;
 
 /// How the responses to the calls of one invocation differ from genuine ones.
@@ -25,9 +25,9 @@ struct Case {
     byte_changes: Vec<(Index, ByteChange)>,
     /// Headers to send instead of the usual ones.
     headers: Option<Headers>,
-    /// How many responses are changed, before the others are genuine.
+    /// How many responses are still to be changed. All later ones are genuine.
     left: u32,
-    /// Whether no response has been sent.
+    /// Whether no response has been sent yet.
     is_first: bool,
 }
 
@@ -75,7 +75,7 @@ impl Case {
     }
 }
 
-/// Generates what a response has besides its body.
+/// Generates the headers of a response.
 fn headers() -> impl Strategy<Value = Headers> {
     let types = [
         "Content-Type: application/x-amz-json-1.0\r\n",
@@ -99,7 +99,7 @@ fn headers() -> impl Strategy<Value = Headers> {
 
 fn case() -> impl Strategy<Value = Case> {
     let status = prop_oneof![6 => Just(200_u16), 1 => Just(400), 1 => Just(500), 1 => 200_u16..600];
-    // Each changed response that is not taken for genuine costs a second or two.
+    // Each changed response that is not accepted as genuine costs a second or two.
     let left = prop_oneof![3 => Just(1), 1 => Just(u32::MAX)];
     let headers = option::weighted(0.2, headers());
     (status, vec(change(), 0..3), vec(byte_change(), 0..3), headers, left).prop_map(
@@ -114,7 +114,7 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// Returns a response of a DynamoDB with a user on each of two pages.
+/// Returns the genuine response of a DynamoDB with a user on each of two pages.
 fn genuine(operation: &str, request: &Value, is_first: bool) -> Value {
     let item = json!({"id": {"S": "1"}, "email": {"S": "a@b"}, "n": {"N": "1.5"}, "l": {"L": [
         {"M": {"b": {"BOOL": true}, "x": {"NULL": true}, "s": {"SS": ["a"]}, "bin": {"B": "AAE="}}}
@@ -136,14 +136,14 @@ fn genuine(operation: &str, request: &Value, is_first: bool) -> Value {
     }
 }
 
-/// A service, its DynamoDB, and how that responds.
-struct Stand {
+/// A service, its DynamoDB, and how that DynamoDB responds.
+struct Fixture {
     case: Arc<Mutex<Option<Case>>>,
     dynamodb: ScriptedServer,
     api: Api,
 }
 
-impl Stand {
+impl Fixture {
     async fn start() -> Self {
         let case = Arc::new(Mutex::new(None::<Case>));
         let script = Arc::clone(&case);
@@ -160,27 +160,27 @@ impl Stand {
 }
 
 #[test]
-fn a_changed_response_of_dynamodb_leads_to_a_response_of_the_contract() {
+fn a_changed_dynamodb_response_leads_to_a_response_that_the_contract_allows() {
     let runtime = Runtime::new().expect("a runtime");
     let functions = operations().iter().cycle().take(SERVICES * operations().len());
-    let stands: Vec<_> =
-        functions.map(|operation| (operation, runtime.block_on(Stand::start()))).collect();
-    let workers = stands.iter().map(|(operation, stand)| {
-        let endpoint = stand.dynamodb.endpoint();
-        ((*operation, stand), Meter::start(&runtime, &stand.api, [*operation], endpoint))
+    let fixtures: Vec<_> =
+        functions.map(|operation| (operation, runtime.block_on(Fixture::start()))).collect();
+    let workers = fixtures.iter().map(|(operation, fixture)| {
+        let endpoint = fixture.dynamodb.endpoint();
+        ((*operation, fixture), Meter::start(&runtime, &fixture.api, [*operation], endpoint))
     });
     let strategy = || (any::<bool>(), case());
-    fuzz("responses of DynamoDB", cases(10), workers.collect(), strategy, |worker, case, meter| {
-        let ((operation, stand), (by_email, case)) = (*worker, case);
-        *stand.case.lock().expect("no script panics") = Some(case);
+    fuzz("DynamoDB responses", cases(10), workers.collect(), strategy, |worker, case, meter| {
+        let ((operation, fixture), (by_email, case)) = (*worker, case);
+        *fixture.case.lock().expect("no script panics") = Some(case);
         let mut event = Event::new(&operation.method, &operation.path).id("1").body("{}");
         if operation.executable == "get-all" && by_email {
             event = event.query("email", "a@b");
         }
-        invoke(&runtime, &stand.api, &operation.function, event.json().to_string())?;
+        invoke(&runtime, &fixture.api, &operation.function, event.json().to_string())?;
         meter.finish_case()
     });
-    for (_, stand) in &stands {
-        assert_first_processes(&stand.api, 1);
+    for (_, fixture) in &fixtures {
+        assert_first_processes(&fixture.api, 1);
     }
 }

@@ -10,7 +10,7 @@ use crate::changes::{any_json, change, changed};
 use crate::meter::Meter;
 use crate::{assert_first_processes, cases, fuzz, invoke};
 
-/// What an event is before it is changed.
+/// The form of an event before it is changed.
 #[derive(Clone, Debug)]
 enum Shape {
     /// As API Gateway builds it.
@@ -22,7 +22,7 @@ enum Shape {
 }
 
 #[test]
-fn any_event_has_a_response_of_the_contract() {
+fn any_event_gets_a_response_that_the_contract_allows() {
     let runtime = Runtime::new().expect("a runtime");
     let table = runtime.block_on(Table::new());
     let api = runtime.block_on(Api::on(engine(), table.name()));

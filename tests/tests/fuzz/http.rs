@@ -1,4 +1,4 @@
-//! Bytes over HTTP.
+//! Arbitrary bytes over HTTP.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use crate::meter::Meter;
 use crate::{assert_first_processes, cases, fuzz};
 
-/// How many services there are.
+/// The number of services, each with a thread that uses it.
 const THREADS: usize = 2;
 
-/// Sends bytes to the local service, and returns what comes back until it closes the connection.
+/// Sends bytes to the local service, and returns what it sends until it closes the connection.
 async fn exchange(address: &str, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let _ = stream.write_all(request).await;
@@ -28,7 +28,7 @@ async fn exchange(address: &str, request: &[u8]) -> String {
 }
 
 #[test]
-fn any_bytes_over_http_have_json_or_nothing_in_return() {
+fn any_bytes_over_http_get_json_or_nothing_in_return() {
     let runtime = Runtime::new().expect("a runtime");
     let tables: Vec<_> = (0..THREADS).map(|_| runtime.block_on(Table::new())).collect();
     let on = |table: &Table| runtime.block_on(Api::on(engine(), table.name()));
@@ -64,7 +64,7 @@ fn any_bytes_over_http_have_json_or_nothing_in_return() {
         let response = runtime.block_on(exchange(address, &request));
         if let Some((head, body)) = response.split_once("\r\n\r\n") {
             prop_assert!(head.starts_with("HTTP/1.1 "), "{response}");
-            // A second request in the same bytes has a response of its own.
+            // The bytes may contain a second request, which gets a second response.
             let body = body.split("HTTP/1.1 ").next().unwrap_or_default();
             if !body.is_empty() {
                 let json = serde_json::from_str::<Value>(body);

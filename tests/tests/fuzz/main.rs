@@ -1,6 +1,7 @@
-//! Generated events, requests, sequences of operations and responses of DynamoDB: whatever comes, a
-//! response of the contract leaves, no process ends, and none takes much time or memory.
-//! `CASES` says how many are tried, 1,000 by default; `make test-fuzz` tries 100,000.
+//! Tests the functions with generated events, requests, sequences of operations and DynamoDB
+//! responses. Whatever they receive, they must return a response that the contract allows, and no
+//! process may exit or take much time or memory. `CASES` sets how many cases are tried, 1,000 by
+//! default; `make test-fuzz` tries 100,000.
 
 mod bodies;
 mod changes;
@@ -33,7 +34,7 @@ const CODES: [(u64, &str); 8] = [
     (503, "DeleteIncomplete"),
 ];
 
-/// How long a case that failed is made smaller, in milliseconds.
+/// How long a failed case is shrunk, in milliseconds.
 const SHRINK_TIME: u32 = 60_000;
 
 /// Returns this percentage of all cases.
@@ -43,8 +44,8 @@ fn cases(percent: u32) -> u32 {
     all.div_ceil(100) * percent
 }
 
-/// Tries cases on several threads. Each thread has a worker, a meter of the functions that the
-/// worker uses, and a generator of cases of its own. A generated value may hold several cases.
+/// Tries cases on several threads. Each thread has its own worker, its own meter of the functions
+/// that the worker uses, and its own generator of values. A value may contain several cases.
 fn fuzz<W: Send, S: Strategy>(
     kind: &str,
     values: u32,
@@ -79,7 +80,7 @@ fn fuzz<W: Send, S: Strategy>(
     Figures::print(kind, start.elapsed(), &figures);
 }
 
-/// Asserts that a status and a body are of the contract.
+/// Asserts that the contract allows a status and a body.
 fn check(status: u64, body: &str) -> Result<(), TestCaseError> {
     let json: Value = serde_json::from_str(body)
         .map_err(|error| TestCaseError::fail(format!("{status}, {error}: {body}")))?;
@@ -104,7 +105,7 @@ fn invoke(
     check(response["statusCode"].as_u64().unwrap_or_default(), body)
 }
 
-/// Asserts that this many functions of a service run, and that each is still its first process.
+/// Asserts that this many functions of a service run, and that each still has its first process.
 fn assert_first_processes(api: &Api, functions: usize) {
     assert_eq!(api.service().expect("a local service").processes_started(), functions);
 }

@@ -1,4 +1,4 @@
-//! What cases cost the processes of functions. Nothing is measured on systems without `/proc`.
+//! Measures what cases cost the processes of functions, except on systems without `/proc`.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use proptest::test_runner::TestCaseError;
 use tests::{Api, Operation, Process};
 use tokio::runtime::Runtime;
 
-/// The most time on a processor that a case may take of a function.
+/// The maximum CPU time that a function may take for a case.
 const CPU_LIMIT: Duration = Duration::from_secs(1);
 
-/// The most memory that a function may ever take, in bytes.
+/// The maximum memory that a function may take, in bytes.
 const MEMORY_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// The most that the memory of a function may grow from the first quarter of the cases to the end,
-/// in bytes.
+/// How much the memory of a function may grow from the first quarter of the values to the end, in
+/// bytes.
 const GROWTH_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// What cases cost some functions of one service.
+/// A meter of what cases cost some functions of one service.
 pub(crate) struct Meter {
     watched: Vec<Watched>,
     /// How many generated values are expected, and how many there were.
@@ -29,11 +29,11 @@ struct Watched {
     executable: &'static str,
     process: Process,
     cpu: Duration,
-    /// Its memory after a quarter of the values.
+    /// The memory of the process after a quarter of the values, in bytes.
     memory: u64,
 }
 
-/// What cases cost in all.
+/// The totals and the maxima of what cases cost.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Figures {
     cases: u32,
@@ -45,7 +45,8 @@ pub(crate) struct Figures {
 
 impl Meter {
     /// Starts the functions of these operations in a service, and measures their processes. `value`
-    /// is in their environment only: the name of their table or the URL of their DynamoDB.
+    /// identifies them, because only their environment contains it: the name of their table or the
+    /// URL of their DynamoDB.
     pub(crate) fn start(
         runtime: &Runtime,
         api: &Api,
@@ -69,7 +70,7 @@ impl Meter {
         Self { watched, values: (0, 0), figures: Figures::default() }
     }
 
-    /// Says how many generated values there will be.
+    /// Sets how many generated values there will be.
     pub(crate) fn expect(&mut self, values: u32) {
         self.values.0 = values;
     }
@@ -80,7 +81,7 @@ impl Meter {
         figures.cases += 1;
         for Watched { executable, process, cpu: before, .. } in &mut self.watched {
             let (Some(cpu), Some(peak)) = (process.cpu(), process.peak_memory()) else {
-                return Err(TestCaseError::fail(format!("the process of {executable} ended")));
+                return Err(TestCaseError::fail(format!("the process of {executable} exited")));
             };
             let spent = cpu.saturating_sub(*before);
             *before = cpu;
@@ -124,7 +125,7 @@ impl Figures {
         let most_cpu = threads.iter().map(|thread| thread.most_cpu).max().unwrap_or_default();
         println!(
             "{kind}: {cases} cases in {:.0} s; CPU of a case: {:.1} ms on average, {} ms at most; \
-             memory of a function: {} MB at most, and {} KB more at the end",
+             memory of a function: {} MB at most, with {} KB of growth",
             elapsed.as_secs_f64(),
             cpu.as_secs_f64() * 1000.0 / f64::from(cases.max(1)),
             most_cpu.as_millis(),

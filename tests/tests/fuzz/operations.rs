@@ -1,4 +1,5 @@
-//! Sequences of operations, compared with a model of the contract: responses, and what is stored.
+//! Sequences of operations, whose responses and stored users are compared with a model of the
+//! contract.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -19,10 +20,10 @@ use crate::changes::{ByteChange, byte_change, change_byte};
 use crate::meter::Meter;
 use crate::{assert_first_processes, cases, fuzz};
 
-/// How many services there are.
+/// The number of services, each with a thread that uses it.
 const THREADS: usize = 2;
 
-/// How many operations a sequence has, and how many it has on average at least.
+/// How many operations a sequence has, and a lower bound of how many it has on average.
 const LENGTHS: RangeInclusive<usize> = 1..=29;
 const LENGTH: u32 = 14;
 
@@ -35,7 +36,7 @@ enum Operation {
     List(Query),
     /// Follows the link of the last page that had one.
     Next,
-    /// What follows the path `/users`.
+    /// With this text after the path `/users`.
     DeleteAll(&'static str),
 }
 
@@ -50,7 +51,7 @@ struct Query {
 #[derive(Clone, Debug)]
 enum Cursor {
     None,
-    /// The one of the last page that had one, perhaps of another list.
+    /// The cursor of the last page that had one, perhaps of another list.
     Last,
     Changed((Index, ByteChange)),
     Text(String),
@@ -103,7 +104,7 @@ struct Walk {
     url: String,
     email: Option<String>,
     seen: BTreeSet<String>,
-    /// Users that have been in the list since its first page, and must still come.
+    /// Users that have been in the list since its first page, and must still be listed.
     owed: BTreeSet<String>,
 }
 
@@ -146,7 +147,7 @@ impl Client<'_> {
         let expected = self.model.post(body);
         let created = json(&reply);
         let expected = match (expected, &created) {
-            // The random id is the service's choice.
+            // The service chooses the random id.
             (Ok(mut user), Json::Object(created)) if !user.contains_key("id") => {
                 let id = created.get("id").cloned().unwrap_or(Json::Null);
                 prop_assert!(is_random_uuid(&id), "{}", reply.text);
@@ -200,7 +201,7 @@ impl Client<'_> {
         if cursor.is_some() {
             return Ok(());
         }
-        // From the start, it is known which users there are.
+        // For a list from its start, the model knows which users it must contain.
         let all =
             self.model.0.keys().filter(|id| self.model.is_listed(id, email.map(String::as_str)));
         let owed: BTreeSet<_> = all.filter(|id| !ids.contains(*id)).cloned().collect();
@@ -255,7 +256,7 @@ impl Client<'_> {
             prop_assert!(self.model.is_listed(id, email), "not in this list: {id}");
             prop_assert_eq!(self.model.0.get(id), Some(user));
         }
-        // No page is as large as a response can be.
+        // No page reaches the maximum size of a response.
         match (limit, reply.next_url()) {
             (None, next) => prop_assert_eq!(next, None),
             (Some(limit), Some(_)) => prop_assert_eq!(ids.len(), limit),
@@ -265,7 +266,7 @@ impl Client<'_> {
     }
 }
 
-/// Asserts that a response is the model's.
+/// Asserts that a response equals the model's.
 fn compare(reply: &Reply, expected: Result<Json, Codes>) -> Result<(), TestCaseError> {
     match expected {
         Ok(expected) => {
@@ -296,7 +297,7 @@ fn path(id: &PathId) -> String {
     format!("/users/{encoded}")
 }
 
-/// Whether an id is a UUID of version 4 in lower case.
+/// Returns whether an id is a UUID of version 4 in lower case.
 fn is_random_uuid(id: &Json) -> bool {
     let Json::String(id) = id else { return false };
     let is_hexadecimal = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);

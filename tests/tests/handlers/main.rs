@@ -1,4 +1,4 @@
-//! What each handler returns and stores, on a DynamoDB.
+//! What each handler returns, and what it stores in a table of a DynamoDB.
 
 mod lists;
 mod users;

@@ -1,5 +1,5 @@
-//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions with their values, if
-//! these are known without AWS.
+//! Evaluates a template's YAML: replaces CloudFormation's intrinsic functions with their values,
+//! where these are known without AWS.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -85,7 +85,7 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// The template as it is written, and its parameters' values.
+/// The template as written, and the values of its parameters.
 struct Source {
     root: Value,
     parameters: BTreeMap<String, String>,

@@ -29,7 +29,7 @@ pub(crate) const ACCOUNT_ID: &str = "123456789012";
 /// The default region.
 pub(crate) const REGION: &str = "us-east-1";
 
-/// What the template says about the service, with the values of its parameters.
+/// What the template says about the service, for given values of its parameters.
 #[derive(Clone, Debug)]
 pub struct Template {
     /// The first segment of every path.
@@ -46,7 +46,7 @@ pub struct Template {
     pub gateway_responses: GatewayResponses,
     /// The functions that the routes name, by logical id.
     pub functions: BTreeMap<String, Function>,
-    /// The one table.
+    /// The table.
     pub table: Table,
 }
 

@@ -1,4 +1,4 @@
-//! Connections that outlive a request, and an invocation.
+//! Connections that are kept between requests, and between invocations.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,19 +25,19 @@ use tokio::time::timeout;
 const MAX_IDLE: Duration = Duration::from_secs(90);
 
 /// How long a response on a reused connection may take to begin. The connection may have died while
-/// Lambda kept the process frozen, and only a missing response shows that. A request that was just
-/// slow is sent again on a new connection, with the whole time of an attempt.
+/// Lambda kept the process frozen, and only a missing response shows that. If the response was
+/// merely slow, the request is sent again on a new connection, with the full timeout of an attempt.
 const REUSED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much of a response is read, in bytes. The largest response that DynamoDB can send is an item
-/// of 400 KB full of numbers such as 1E+125, each of which is 3 bytes in the item and 135 in JSON.
+/// The maximum size of a response that is read, in bytes. The largest response with one item has
+/// 400 KB of numbers such as 1E+125, each of which is 3 bytes in the item and 135 in JSON.
 const MAX_RESPONSE_BYTES: usize = 20 * 1024 * 1024;
 
-/// How much memory a parsed response may take, in bytes. A function with 128 MB survives this, and
-/// every response with one item takes less.
+/// The maximum memory that a parsed response may take, in bytes. A function with 128 MB can hold
+/// this much, and every response with one item takes less.
 const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
 
-/// A connection could not be opened. Nothing was sent.
+/// The error for a connection that could not be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {authority}: {source}")]
 pub(crate) struct ConnectError {
@@ -46,16 +46,16 @@ pub(crate) struct ConnectError {
     source: BoxError,
 }
 
-/// A response would take more memory than the function can spare.
+/// The error for a response that would take more memory than the function can spare.
 #[derive(Debug, thiserror::Error)]
 #[error("the response is too large to read")]
 pub(crate) struct ResponseTooLarge;
 
-/// A pool of connections, as many as there were concurrent requests.
+/// A pool of connections. It grows to the largest number of concurrent requests.
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     connector: HttpsConnector<HttpConnector>,
-    /// The most recently used one is last.
+    /// The idle connections, the most recently used one last.
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -63,10 +63,10 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<SdkBody>,
-    /// Whether the SDK wants it closed, as it does after a server error.
+    /// Whether the SDK wants the connection closed, as it does after a server error.
     poisoned: Arc<AtomicBool>,
-    /// When its last response ended, by the system's clock. `Instant` may stand still while Lambda
-    /// keeps the process frozen.
+    /// When the connection's last response ended, by the system clock: `Instant` may stand still
+    /// while Lambda keeps the process frozen.
     idle_since: SystemTime,
 }
 
@@ -78,11 +78,11 @@ impl Connections {
         Self { connector: HttpsConnector::from((tcp, tls)), idle: Arc::default() }
     }
 
-    /// Opens a connection to the server of this URL, and keeps it.
+    /// Opens a connection to the server in this URL, and adds it to the pool.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`].
+    /// [`ConnectError`]; else the error that ended the new connection.
     pub(super) async fn open(&self, url: &Uri, limit: Duration) -> Result<(), ConnectorError> {
         let mut connection = self.connect(url, limit).await?;
         connection.sender.ready().await.map_err(connection_error)?;
@@ -152,7 +152,7 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the most recently used connection, if any is still usable.
+    /// Takes the most recently used connection that is still usable.
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.lock();
         let now = SystemTime::now();
@@ -166,8 +166,8 @@ impl Connections {
         Some(idle.remove(ready))
     }
 
-    /// Closes every connection that has been idle since this time or longer. Whatever ended one of
-    /// them ended the others too.
+    /// Closes every connection that has been idle since this time or longer. Whatever broke the
+    /// connection that was idle since then has most likely broken these too.
     fn discard_idle_since(&self, time: SystemTime) {
         self.lock().retain(|connection| connection.idle_since > time);
     }
@@ -183,7 +183,7 @@ impl Connections {
             let error = Box::new(ConnectError { authority, source });
             if timed_out { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
         })?;
-        // The sender learns how the connection ends.
+        // The sender reports the errors of the connection.
         tokio::spawn(async { connection.await.unwrap_or_default() });
         Ok(Connection { sender, poisoned: Arc::default(), idle_since: SystemTime::now() })
     }
@@ -201,7 +201,7 @@ fn captured(connection: &Connection, request: &Request<SdkBody>) {
     }
 }
 
-/// Reads a body to its end.
+/// Reads a whole body.
 async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > MAX_RESPONSE_BYTES {
@@ -221,21 +221,22 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
     Ok(bytes)
 }
 
-/// Estimates the memory of a response that the SDK has parsed, in bytes: a copy of each text, a
-/// value for each object, a map entry for each member, and a string for each element of a set.
+/// Estimates how much memory a response takes once the SDK has parsed it, in bytes: a copy of each
+/// text, a value for each object, a map entry for each member, and a string for each element of a
+/// set.
 fn parsed_bytes(json: &[u8]) -> usize {
     const VALUE: usize = 64;
     const MEMBER: usize = 256;
     const ELEMENT: usize = 48;
     let values = memchr_iter(b'{', json).count();
     let members = memmem::find_iter(json, b"\":{").count();
-    // A value has two strings, its type and its text. The other strings are names, or in sets.
+    // A value has two strings: its type and its text. The others are names or elements of sets.
     let strings = memchr_iter(b'"', json).count() / 2;
     let elements = strings.saturating_sub(2 * values + members);
     2 * json.len() + VALUE * values + MEMBER * members + ELEMENT * elements
 }
 
-/// Converts an error of a connection for the SDK. It is worth another attempt, unless the request
+/// Converts an error of a connection for the SDK, which makes another attempt unless the request
 /// itself cannot be sent.
 fn connection_error(error: hyper::Error) -> ConnectorError {
     if error.is_user() {

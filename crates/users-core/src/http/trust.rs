@@ -1,4 +1,4 @@
-//! Which servers are trusted, and the parameters of TLS.
+//! Which servers are trusted, and how TLS is configured.
 
 use std::env;
 use std::path::Path;
@@ -63,9 +63,9 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TrustError> {
     Ok(roots)
 }
 
-/// Returns the configuration of TLS. Among equally safe algorithms, it prefers the quickest. ring
-/// agrees on keys with P-256 in half the time of X25519, and derives keys with SHA-256 in a
-/// fraction of the time of SHA-384.
+/// Returns the TLS configuration. Among equally secure algorithms, it prefers the fastest: in ring,
+/// key agreement with P-256 takes half as long as with X25519, and key derivation with SHA-256
+/// takes a fraction of the time that it takes with SHA-384.
 pub(crate) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
     let mut provider = ring::default_provider();
     provider.kx_groups = vec![kx_group::SECP256R1, kx_group::X25519, kx_group::SECP384R1];
@@ -85,8 +85,8 @@ pub(crate) fn tls_config(roots: RootCertStore) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// Loads no private key: a client without a certificate signs nothing. Without the code that signs,
-/// a zip is 23 kB smaller.
+/// A provider that loads no private key, because a client without a certificate signs nothing.
+/// Without the signing code, a zip is 23 kB smaller.
 #[derive(Debug)]
 struct NoKeys;
 
