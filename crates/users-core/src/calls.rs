@@ -9,18 +9,11 @@ use aws_sdk_dynamodb::config::interceptors::{
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
-use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
-use aws_sdk_dynamodb::operation::query::QueryOutput;
-use aws_sdk_dynamodb::operation::scan::ScanOutput;
-use aws_sdk_dynamodb::types::ConsumedCapacity;
-use aws_smithy_runtime_api::client::interceptors::context::Output;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
+use crate::responses::Units;
 use crate::trace::{Subsegment, Trace};
 
 tokio::task_local! {
@@ -45,10 +38,7 @@ pub(crate) struct Totals {
     pub(crate) throttles: u32,
     /// The sum of the durations of all calls, which may overlap.
     pub(crate) time: Duration,
-    /// The consumed capacity units, as DynamoDB reports them
-    /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
-    pub(crate) read_units: f64,
-    pub(crate) write_units: f64,
+    pub(crate) units: Units,
 }
 
 impl Calls {
@@ -135,18 +125,15 @@ impl Calls {
         let end = SystemTime::now();
         let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
         let retries = attempts.saturating_sub(1);
-        let mut units = (0.0, 0.0);
-        if let Some(Ok(output)) = context.output_or_error() {
-            units = consumed_units(output);
-        }
+        let units = config.load::<Units>().copied().unwrap_or_default();
         {
             let mut totals = self.totals();
             totals.calls += 1;
             totals.retries += retries;
             totals.throttles += throttles;
             totals.time += end.duration_since(start).unwrap_or_default();
-            totals.read_units += units.0;
-            totals.write_units += units.1;
+            totals.units.read += units.read;
+            totals.units.write += units.write;
         }
         if let Some(trace) = &self.trace {
             let response = context.response();
@@ -174,26 +161,4 @@ fn is_throttled(context: &FinalizerInterceptorContextRef<'_>) -> bool {
     };
     let body = response.body().bytes().and_then(|body| str::from_utf8(body).ok());
     body.is_some_and(|body| THROTTLING_ERRORS.iter().any(|code| body.contains(code)))
-}
-
-/// Returns the read and the write units that a call consumed.
-fn consumed_units(output: &Output) -> (f64, f64) {
-    let units = |capacity: Option<&ConsumedCapacity>| {
-        capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
-    };
-    if let Some(get) = output.downcast_ref::<GetItemOutput>() {
-        (units(get.consumed_capacity()), 0.0)
-    } else if let Some(scan) = output.downcast_ref::<ScanOutput>() {
-        (units(scan.consumed_capacity()), 0.0)
-    } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
-        (units(query.consumed_capacity()), 0.0)
-    } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
-        (0.0, units(put.consumed_capacity()))
-    } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
-        (0.0, units(delete.consumed_capacity()))
-    } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
-        (0.0, batch.consumed_capacity().iter().map(|capacity| units(Some(capacity))).sum())
-    } else {
-        (0.0, 0.0)
-    }
 }

@@ -1,4 +1,5 @@
-//! Tells DynamoDB's responses from garbage, and counts the attempts whose outcome is unknown.
+//! Checks DynamoDB's responses: tells them from garbage, reads the units that they report, and
+//! counts the attempts whose outcome is unknown.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,8 +18,10 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use serde_json::value::RawValue;
 
 use crate::http::ConnectError;
@@ -32,7 +35,7 @@ pub(crate) struct Garbage;
 /// An interceptor that turns a successful response that DynamoDB cannot have sent into an error.
 /// The SDK treats whatever is missing as empty, so it would take an error or unrelated JSON for a
 /// missing item or a success. Like any response that cannot be read, such a response is worth
-/// another attempt.
+/// another attempt. Adds [`Units`] to the configuration of a call that succeeds.
 #[derive(Debug)]
 pub(crate) struct CheckResponses;
 
@@ -45,42 +48,63 @@ impl Intercept for CheckResponses {
         &self,
         context: &mut FinalizerInterceptorContextMut<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context.response().filter(|response| response.status().is_success());
-        let is_garbage = match (response, context.output_or_error()) {
-            (Some(response), Some(Ok(output))) => {
-                !is_genuine(output, response.body().bytes().unwrap_or_default())
-            }
-            // The response could not be parsed.
-            (Some(_), Some(Err(_))) => true,
-            _ => false,
+        let Some(response) = context.response().filter(|response| response.status().is_success())
+        else {
+            return Ok(());
         };
-        if let (true, Some(result)) = (is_garbage, context.output_or_error_mut()) {
+        let body = response.body().bytes().unwrap_or_default();
+        // A response that could not be parsed is garbage, too.
+        let output = context.output_or_error().and_then(Result::ok);
+        if let Some(units) = output.and_then(|output| consumed_units(output, body)) {
+            config.interceptor_state().store_put(units);
+        } else if let Some(result) = context.output_or_error_mut() {
             *result = Err(OrchestratorError::response(Garbage.into()));
         }
         Ok(())
     }
 }
 
-/// Returns whether a response contains what DynamoDB always sends
+/// The capacity units that a call consumed, as DynamoDB reports them
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Units {
+    pub(crate) read: f64,
+    pub(crate) write: f64,
+}
+
+impl Storable for Units {
+    type Storer = StoreReplace<Self>;
+}
+
+/// Returns the units that a call consumed, unless its response lacks what DynamoDB always sends
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html>).
-fn is_genuine(output: &Output, body: &[u8]) -> bool {
-    if let Some(scan) = output.downcast_ref::<ScanOutput>() {
-        has_counted(scan.items.as_deref(), scan.count)
+fn consumed_units(output: &Output, body: &[u8]) -> Option<Units> {
+    let units = |capacity: Option<&ConsumedCapacity>| {
+        capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+    };
+    let (is_genuine, read, write) = if let Some(scan) = output.downcast_ref::<ScanOutput>() {
+        let is_genuine = has_counted(scan.items.as_deref(), scan.count);
+        (is_genuine, units(scan.consumed_capacity()), 0.0)
     } else if let Some(query) = output.downcast_ref::<QueryOutput>() {
-        has_counted(query.items.as_deref(), query.count)
+        let is_genuine = has_counted(query.items.as_deref(), query.count);
+        (is_genuine, units(query.consumed_capacity()), 0.0)
     } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
-        batch.unprocessed_items.is_some()
+        let write = batch.consumed_capacity().iter().map(|capacity| units(Some(capacity))).sum();
+        (batch.unprocessed_items.is_some(), 0.0, write)
     } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
-        get.item.is_some() || has_only_capacity(body)
+        let is_genuine = get.item.is_some() || has_only_capacity(body);
+        (is_genuine, units(get.consumed_capacity()), 0.0)
     } else if let Some(delete) = output.downcast_ref::<DeleteItemOutput>() {
-        delete.attributes.is_some() || has_only_capacity(body)
-    } else if output.downcast_ref::<PutItemOutput>().is_some() {
-        has_only_capacity(body)
+        let is_genuine = delete.attributes.is_some() || has_only_capacity(body);
+        (is_genuine, 0.0, units(delete.consumed_capacity()))
+    } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
+        (has_only_capacity(body), 0.0, units(put.consumed_capacity()))
     } else {
-        true
-    }
+        (true, 0.0, 0.0)
+    };
+    is_genuine.then_some(Units { read, write })
 }
 
 /// Returns whether a response without an item contains nothing but the consumed capacity, which the
