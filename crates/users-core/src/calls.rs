@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use crate::responses::Units;
+use crate::attempts::Units;
 use crate::trace::{Subsegment, Trace};
 
 tokio::task_local! {
@@ -55,6 +55,39 @@ impl Calls {
         }
         let totals = *self.totals();
         (result, totals)
+    }
+
+    fn add(&self, context: &FinalizerInterceptorContextRef<'_>, config: &ConfigBag) {
+        let Some(Progress { start, throttles }) = config.load::<Progress>().copied() else {
+            return;
+        };
+        let end = SystemTime::now();
+        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
+        let retries = attempts.saturating_sub(1);
+        let units = config.load::<Units>().copied().unwrap_or_default();
+        {
+            let mut totals = self.totals();
+            totals.calls += 1;
+            totals.retries += retries;
+            totals.throttles += throttles;
+            totals.time += end.duration_since(start).unwrap_or_default();
+            totals.units.read += units.read;
+            totals.units.write += units.write;
+        }
+        if let Some(trace) = &self.trace {
+            let response = context.response();
+            trace.add(&Subsegment {
+                operation: config.load::<Metadata>().map_or("", Metadata::name),
+                start,
+                end,
+                retries,
+                status: response.map(|response| response.status().as_u16()),
+                request_id: response
+                    .and_then(|response| response.headers().get("x-amzn-requestid")),
+                failed: !matches!(context.output_or_error(), Some(Ok(_))),
+                throttled: is_throttled(context),
+            });
+        }
     }
 
     fn totals(&self) -> MutexGuard<'_, Totals> {
@@ -114,41 +147,6 @@ impl Intercept for RecordCalls {
     ) -> Result<(), BoxError> {
         let _ = CALLS.try_with(|calls| calls.add(context, config));
         Ok(())
-    }
-}
-
-impl Calls {
-    fn add(&self, context: &FinalizerInterceptorContextRef<'_>, config: &ConfigBag) {
-        let Some(Progress { start, throttles }) = config.load::<Progress>().copied() else {
-            return;
-        };
-        let end = SystemTime::now();
-        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
-        let retries = attempts.saturating_sub(1);
-        let units = config.load::<Units>().copied().unwrap_or_default();
-        {
-            let mut totals = self.totals();
-            totals.calls += 1;
-            totals.retries += retries;
-            totals.throttles += throttles;
-            totals.time += end.duration_since(start).unwrap_or_default();
-            totals.units.read += units.read;
-            totals.units.write += units.write;
-        }
-        if let Some(trace) = &self.trace {
-            let response = context.response();
-            trace.add(&Subsegment {
-                operation: config.load::<Metadata>().map_or("", Metadata::name),
-                start,
-                end,
-                retries,
-                status: response.map(|response| response.status().as_u16()),
-                request_id: response
-                    .and_then(|response| response.headers().get("x-amzn-requestid")),
-                failed: !matches!(context.output_or_error(), Some(Ok(_))),
-                throttled: is_throttled(context),
-            });
-        }
     }
 }
 

@@ -10,13 +10,10 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Config, Credentials, Re
 use lambda_http::http::Uri;
 use rustls::RootCertStore;
 
+use crate::attempts::CheckResponses;
 use crate::calls::RecordCalls;
 use crate::environment::variable;
 use crate::http::{Http, TrustError, trusted_roots};
-use crate::responses::CheckResponses;
-
-/// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
@@ -28,10 +25,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The maximum number of attempts of a call.
 const ATTEMPTS: u32 = 3;
-
-/// More retries than a process can need. With the SDK's own quota, which carries over from one
-/// invocation to the next, a fault would use up the retries of later requests.
-const RETRY_QUOTA: usize = 100_000_000;
 
 /// Why the environment does not configure a client.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -86,12 +79,13 @@ pub(crate) fn client_and_warm_up(
 
 fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationError> {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
     let retries = RetryPartition::custom("invocations");
-    let retries = retries.token_bucket(TokenBucket::new(RETRY_QUOTA)).build();
+    // The SDK's own quota carries over from one invocation to the next, so a fault would use up the
+    // retries of later requests.
+    let retries = retries.token_bucket(TokenBucket::unlimited()).build();
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .timeout_config(timeouts)

@@ -4,10 +4,10 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 
+use crate::attempts::Garbage;
 use crate::error::{Error, Rejection};
 use crate::http::ResponseTooLarge;
 use crate::parse::too_large;
-use crate::responses::Garbage;
 
 /// Returns the error for a response that DynamoDB cannot have sent.
 pub(crate) fn garbage() -> Error {

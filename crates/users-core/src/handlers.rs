@@ -71,19 +71,19 @@ pub async fn delete_all(store: Store, request: Request) -> Response<Body> {
                  each"
             )));
         }
-        let mut paths = target.path.iter().chain(&target.full_path);
-        if paths.any(|path| path.ends_with('/')) {
-            return Err(Error::InvalidRequest(
-                "the path ends with '/', as if an id were missing: send DELETE /users/{id} to \
-                 delete a user, or DELETE /users to delete all"
-                    .to_owned(),
-            ));
-        }
-        let path = target.full_path.as_deref().unwrap_or(DELETE_ALL.resource);
-        if !path.ends_with(DELETE_ALL.resource) {
-            return Err(Error::InvalidRequest(
-                "the path in the event is not that of the resource /users".to_owned(),
-            ));
+        for path in target.path.iter().chain(&target.full_path) {
+            if path.ends_with('/') {
+                return Err(Error::InvalidRequest(
+                    "the path ends with '/', as if an id were missing: send DELETE /users/{id} to \
+                     delete a user, or DELETE /users to delete all"
+                        .to_owned(),
+                ));
+            }
+            if !path.ends_with(DELETE_ALL.resource) {
+                return Err(Error::InvalidRequest(
+                    "the path in the event is not that of the resource /users".to_owned(),
+                ));
+            }
         }
         store.delete_all(deadline).await?;
         Ok(ok("null".to_owned()))

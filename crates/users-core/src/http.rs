@@ -51,7 +51,7 @@ impl Http {
         Self { opens_only: true, ..self.clone() }
     }
 
-    async fn call(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request =
             request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
         let response = if self.opens_only {
@@ -77,6 +77,6 @@ impl HttpClient for Http {
 
 impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        HttpConnectorFuture::new(self.clone().call(request))
+        HttpConnectorFuture::new(self.clone().exchange(request))
     }
 }

@@ -13,7 +13,7 @@ pub const EMAIL: &str = "email";
 
 /// The maximum size of a partition key's value in a table or an index, in bytes of UTF-8
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys>).
-pub const MAX_KEY_BYTES: usize = 2048;
+pub(crate) const MAX_KEY_BYTES: usize = 2048;
 
 /// An item, as the SDK represents it.
 pub(crate) type Item = HashMap<String, AttributeValue>;

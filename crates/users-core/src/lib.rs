@@ -1,6 +1,7 @@
 //! The code that the functions of the User Profile API share: users, their table, the handlers, and
 //! the startup of a process.
 
+mod attempts;
 mod calls;
 mod client;
 mod environment;
@@ -15,7 +16,6 @@ mod number;
 mod parse;
 mod proxy;
 mod response;
-mod responses;
 mod runtime;
 mod serve;
 mod store;
@@ -26,8 +26,8 @@ pub use client::{ConfigurationError, client};
 pub use environment::{ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, endpoint_from_env};
 pub use error::{Chain, Error};
 pub use http::TrustError;
-pub use key::{EMAIL, ID, Key, MAX_KEY_BYTES};
+pub use key::{EMAIL, ID, Key};
 pub use proxy::{Route, request};
 pub use runtime::run;
-pub use store::{EMAIL_INDEX, Pages, Store};
+pub use store::{EMAIL_INDEX, Store};
 pub use user::User;

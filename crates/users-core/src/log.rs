@@ -51,7 +51,7 @@ pub(crate) fn init() -> Format {
 
 /// A request, from its event to its response.
 #[derive(Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct RequestLine<'a> {
     pub(crate) route: Route,
     pub(crate) context: &'a Context,
     /// API Gateway's request id, which the client sees.
@@ -61,13 +61,13 @@ pub(crate) struct Request<'a> {
     pub(crate) start: Instant,
 }
 
-impl Request<'_> {
+impl RequestLine<'_> {
     /// Writes the line of the request: at ERROR if the service or DynamoDB failed, otherwise at
     /// INFO. The line contains nothing that a client sends: no id, email address, body or query.
     ///
     /// The names of the fields are those of Powertools for AWS Lambda, where it has the same fields
     /// (<https://docs.aws.amazon.com/powertools/python/latest/core/logger/>).
-    pub(crate) fn log(&self, format: Format, response: &Response<Body>, calls: &Totals) {
+    pub(crate) fn write(&self, format: Format, response: &Response<Body>, calls: &Totals) {
         let Route { method, resource } = self.route;
         let status = response.status().as_u16();
         let failure = response.extensions().get::<Failure>();

@@ -27,35 +27,26 @@ const MAX_LEVELS: usize = 32;
 const CONTAINER_BYTES: usize = 3;
 const ELEMENT_BYTES: usize = 1;
 
-/// What the `id` in the body means.
-#[derive(Debug)]
-pub(crate) enum BodyId {
-    /// It is the user's id. Without one, the user gets a random id.
-    Counts,
-    /// It is ignored, whatever it is: the user gets this id.
-    Overridden(Key),
-}
-
-/// Reads the JSON of a user as an item.
+/// Reads the JSON of a user as an item. The user has the id `id`, whatever `id` the JSON contains.
+/// Without `id`, it has the one in the JSON, or else a random one.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks
 /// a rule for users.
-pub(crate) fn parse(json: &str, body_id: BodyId) -> Result<Item, Error> {
+pub(crate) fn parse(json: &str, id: Option<Key>) -> Result<Item, Error> {
+    if !json.trim_ascii_start().starts_with('{') {
+        let message = "the body must be a JSON object, such as {\"email\": \"ada@example.com\"}";
+        return Err(Error::InvalidRequest(message.to_owned()));
+    }
     let mut parser = Parser {
         events: SliceJsonParser::new(json.as_bytes()),
         open: Vec::new(),
         bytes: 0,
-        skips_id: matches!(body_id, BodyId::Overridden(_)),
+        skips_id: id.is_some(),
     };
-    let mut item = parser.item(json)?;
-    let id = match body_id {
-        BodyId::Overridden(id) => Some(id),
-        BodyId::Counts if item.contains_key(ID) => None,
-        BodyId::Counts => Some(Key::random()),
-    };
-    if let Some(id) = id {
+    let mut item = parser.item()?;
+    if let Some(id) = id.or_else(|| (!item.contains_key(ID)).then(Key::random)) {
         parser.add(ID.len() + id.as_str().len())?;
         item.insert(ID.to_owned(), AttributeValue::S(id.as_str().to_owned()));
     }
@@ -87,16 +78,7 @@ enum Container {
 }
 
 impl<'a> Parser<'a> {
-    fn item(&mut self, json: &str) -> Result<Item, Error> {
-        if !json.trim_ascii_start().starts_with('{') {
-            return Err(match serde_json::from_str::<serde::de::IgnoredAny>(json) {
-                Ok(_) => Error::InvalidRequest(
-                    "the body must be a JSON object, such as {\"email\": \"ada@example.com\"}"
-                        .to_owned(),
-                ),
-                Err(error) => not_json(&error.to_string()),
-            });
-        }
+    fn item(&mut self) -> Result<Item, Error> {
         loop {
             let value = match self.next()? {
                 JsonEvent::StartObject => {

@@ -4,7 +4,6 @@
 //! `lambda_http` converts events too, but panics on some hosts, rejects headers that no operation
 //! reads, and costs a sixth of a warm invocation.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64_simd::STANDARD as BASE64;
@@ -150,11 +149,9 @@ fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
                  \"httpMethod\": \"DELETE\"",
             ));
         }
-        // An event without a resource may have the path of one user.
+        // An event without a resource may have the path parameter of one user.
         let has_id = members(event.path_parameters).is_ok_and(|members| members.contains_key(ID));
-        let path = text(event.path).unwrap_or_else(|| resource.to_owned());
-        let is_users = path.trim_end_matches('/').ends_with(resource);
-        if event.path.is_some() && !is_users || event.resource.is_none() && has_id {
+        if event.resource.is_none() && has_id {
             return Err(invalid(format!("this function serves only {method} {resource}")));
         }
     }
@@ -179,7 +176,7 @@ fn query(
         let parameters = members(parameters)
             .map_err(|_| invalid("the query parameters of the event must be objects"))?;
         for (name, raw) in parameters {
-            let values = query.entry(name.into_owned()).or_default();
+            let values = query.entry(name).or_default();
             if values.is_empty() {
                 let list = serde_json::from_str::<Vec<&RawValue>>(raw.get());
                 let list = list.unwrap_or_else(|_| vec![raw]).into_iter();
@@ -210,7 +207,7 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// Returns the members of an object, or none if there is no object.
-fn members(raw: Option<&RawValue>) -> Result<BTreeMap<Cow<'_, str>, &RawValue>, serde_json::Error> {
+fn members(raw: Option<&RawValue>) -> Result<BTreeMap<String, &RawValue>, serde_json::Error> {
     raw.map_or_else(|| Ok(BTreeMap::new()), |raw| serde_json::from_str(raw.get()))
 }
 

@@ -41,29 +41,27 @@ fn with_status(status: StatusCode, json: String) -> Response<Body> {
 
 /// Returns the response to an operation that failed.
 pub(crate) fn from_error(error: &Error) -> Response<Body> {
-    let unavailable =
-        || "the service is unavailable at the moment; try again a little later".into();
-    let (status, code, message) = match error {
-        Error::InvalidRequest(message) => {
-            (StatusCode::BAD_REQUEST, "InvalidRequest", message.clone())
-        }
-        Error::InvalidUser(message) => (StatusCode::BAD_REQUEST, "InvalidUser", message.clone()),
-        Error::UserNotFound { .. } => (StatusCode::BAD_REQUEST, "UserNotFound", error.to_string()),
-        Error::UserAlreadyExists { .. } => {
-            (StatusCode::BAD_REQUEST, "UserAlreadyExists", error.to_string())
-        }
-        Error::ResponseTooLarge => (StatusCode::BAD_REQUEST, "ResponseTooLarge", error.to_string()),
-        Error::DeleteIncomplete { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "DeleteIncomplete", error.to_string())
-        }
+    let (status, code) = match error {
+        Error::InvalidRequest(_) => (StatusCode::BAD_REQUEST, "InvalidRequest"),
+        Error::InvalidUser(_) => (StatusCode::BAD_REQUEST, "InvalidUser"),
+        Error::UserNotFound { .. } => (StatusCode::BAD_REQUEST, "UserNotFound"),
+        Error::UserAlreadyExists { .. } => (StatusCode::BAD_REQUEST, "UserAlreadyExists"),
+        Error::ResponseTooLarge => (StatusCode::BAD_REQUEST, "ResponseTooLarge"),
+        Error::DeleteIncomplete { .. } => (StatusCode::SERVICE_UNAVAILABLE, "DeleteIncomplete"),
         Error::Unavailable(_) | Error::UnknownOutcome | Error::OutOfTime => {
-            (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", unavailable())
+            (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
         }
-        Error::Internal(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalError",
-            "internal error; the log has the details under the id of this request".into(),
-        ),
+        Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+    };
+    // The texts of these errors are for the log.
+    let message = match code {
+        "ServiceUnavailable" => {
+            "the service is unavailable at the moment; try again a little later".to_owned()
+        }
+        "InternalError" => {
+            "internal error; the log has the details under the id of this request".to_owned()
+        }
+        _ => error.to_string(),
     };
     let body = ErrorBody { code, message: &message };
     let json = serde_json::to_string(&body).expect("two strings can be written as JSON");

@@ -60,27 +60,27 @@ where
         }
     };
     let origin = variable(ORIGIN_VARIABLE).and_then(|origin| HeaderValue::try_from(origin).ok());
-    let process = Arc::new(Process { store, tracer: Tracer::from_env(table), origin });
-    let is_first = Arc::new(AtomicBool::new(true));
+    let (tracer, is_cold) = (Tracer::from_env(table), AtomicBool::new(true));
+    let process = Arc::new(Process { store, tracer, origin, is_cold });
 
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let (process, is_first) = (Arc::clone(&process), Arc::clone(&is_first));
+        let process = Arc::clone(&process);
         async move {
             let start = Instant::now();
             let LambdaEvent { payload, context, .. } = event;
             let (api_request_id, request) = accept(payload.get(), route);
             drop(payload);
-            let line = log::Request {
+            let line = log::RequestLine {
                 route,
                 context: &context,
                 api_request_id,
-                is_cold_start: is_first.swap(false, Relaxed),
+                is_cold_start: process.is_cold.swap(false, Relaxed),
                 start,
             };
             let trace = process.trace(&context);
             let work = process.handle(request, &context, handler);
             let (response, calls) = Calls::new(trace).record(work).await;
-            line.log(format, &response, &calls);
+            line.write(format, &response, &calls);
             Ok::<_, Infallible>(proxy::response(response))
         }
     });
@@ -122,6 +122,8 @@ struct Process {
     store: Result<Store, ConfigurationError>,
     tracer: Option<Arc<Tracer>>,
     origin: Option<HeaderValue>,
+    /// Whether no invocation has begun.
+    is_cold: AtomicBool,
 }
 
 impl Process {

@@ -18,10 +18,10 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
+use crate::attempts::UnknownOutcomes;
 use crate::error::Error;
 use crate::fault::{fault, garbage, is_failed_condition, is_too_large, put_fault};
 use crate::key::{EMAIL, ID, Item, Key};
-use crate::responses::UnknownOutcomes;
 use crate::user::User;
 
 /// The global secondary index whose partition key is `email`, with all attributes projected.
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::UserNotFound`].
-    pub async fn get(&self, id: &Key) -> Result<User, Error> {
+    pub(crate) async fn get(&self, id: &Key) -> Result<User, Error> {
         let request = self.client.get_item().table_name(&*self.table);
         let request = request.return_consumed_capacity(CAPACITY);
         let request = request.set_key(Some(key(id.as_str()))).consistent_read(true);
@@ -91,7 +91,7 @@ impl Store {
     ///
     /// [`Error::UserAlreadyExists`], and the existing user is unchanged; [`Error::InvalidUser`] if
     /// DynamoDB finds the user too large.
-    pub async fn create(&self, user: User, json: &str) -> Result<(), Error> {
+    pub(crate) async fn create(&self, user: User, json: &str) -> Result<(), Error> {
         let id = user.id().to_owned();
         let unknown = UnknownOutcomes::default();
         let request = self
@@ -123,7 +123,7 @@ impl Store {
     /// [`Error::UserNotFound`], and nothing is stored; [`Error::UnknownOutcome`] if the user does
     /// not exist any more, but an attempt whose response was lost may have replaced it;
     /// [`Error::InvalidUser`] if DynamoDB finds the user too large.
-    pub async fn replace(&self, user: User) -> Result<(), Error> {
+    pub(crate) async fn replace(&self, user: User) -> Result<(), Error> {
         let id = user.id().to_owned();
         let unknown = UnknownOutcomes::default();
         let request = self.put(user).condition_expression("attribute_exists(#id)");
@@ -150,7 +150,7 @@ impl Store {
     ///
     /// [`Error::UserNotFound`]; [`Error::UnknownOutcome`] if the user does not exist, but an
     /// attempt whose response was lost may have deleted it.
-    pub async fn delete(&self, id: &Key) -> Result<User, Error> {
+    pub(crate) async fn delete(&self, id: &Key) -> Result<User, Error> {
         let unknown = UnknownOutcomes::default();
         let request = self.client.delete_item().table_name(&*self.table);
         let request = request.return_consumed_capacity(CAPACITY);
@@ -169,8 +169,7 @@ impl Store {
     ///
     /// The list of all users is strongly consistent. The index cannot be, so a list by email
     /// address may lag behind a write.
-    #[must_use]
-    pub fn list(&self, email: Option<Key>, after: Option<Key>) -> Pages {
+    pub(crate) fn list(&self, email: Option<Key>, after: Option<Key>) -> Pages {
         let start = after.map(|id| {
             let mut key = key(id.as_str());
             if let Some(email) = &email {
@@ -202,10 +201,8 @@ impl Store {
     /// # Errors
     ///
     /// [`Error::DeleteIncomplete`] if there was too little time before `deadline`.
-    pub async fn delete_all(&self, deadline: Instant) -> Result<(), Error> {
-        let stop = deadline - WIND_UP;
-        let deleted = AtomicUsize::new(0);
-        let stopped = AtomicBool::new(false);
+    pub(crate) async fn delete_all(&self, deadline: Instant) -> Result<(), Error> {
+        let progress = Progress::new(deadline - WIND_UP);
         let done = async {
             // Most tables have one page. Reading segments concurrently takes a connection for each.
             let mut pages = Pages::of_scan(self.scan_ids(), None);
@@ -215,54 +212,39 @@ impl Store {
             }
             let first = stream::iter(first.into_iter().map(|user| Ok(user.id().to_owned())));
             // They are deleted before the segments are read, which would contain them again.
-            self.delete_each(first.boxed(), stop, &deleted, &stopped).await?;
-            if matches!(pages.next, Next::From(_)) && !stopped.load(Relaxed) {
+            self.delete_each(first.boxed(), &progress).await?;
+            if matches!(pages.next, Next::From(_)) && !progress.has_stopped() {
                 let scan = self.scan_ids().total_segments(SEGMENTS);
                 let segments =
                     (0..SEGMENTS).map(|i| Pages::of_scan(scan.clone().segment(i), None).ids());
-                let rest = stream::select_all(segments).boxed();
-                self.delete_each(rest, stop, &deleted, &stopped).await?;
+                self.delete_each(stream::select_all(segments).boxed(), &progress).await?;
             }
             Ok(())
         };
         match timeout_at(deadline, done).await {
-            Ok(Ok(())) if !stopped.load(Relaxed) => Ok(()),
+            Ok(Ok(())) if !progress.has_stopped() => Ok(()),
             Ok(Err(error)) => Err(error),
-            _ => Err(Error::DeleteIncomplete { deleted: deleted.load(Relaxed) }),
+            _ => Err(Error::DeleteIncomplete { deleted: progress.deleted.load(Relaxed) }),
         }
     }
 
-    /// Deletes the users with these ids in concurrent batches, and counts them in `deleted`. Sets
-    /// `stopped` if `stop` comes before all are deleted.
+    /// Deletes the users with these ids in concurrent batches.
     async fn delete_each(
         &self,
         ids: BoxStream<'static, Result<String, Error>>,
-        stop: Instant,
-        deleted: &AtomicUsize,
-        stopped: &AtomicBool,
+        progress: &Progress,
     ) -> Result<(), Error> {
         let batches = ids.try_chunks(BATCH).map_err(|error| error.1).take_until(async {
-            sleep_until(stop).await;
-            stopped.store(true, Relaxed);
+            sleep_until(progress.stop).await;
+            progress.stopped.store(true, Relaxed);
         });
-        let delete = async |ids| {
-            if !self.delete_batch(ids, stop, deleted).await? {
-                stopped.store(true, Relaxed);
-            }
-            Ok(())
-        };
+        let delete = |ids| self.delete_batch(ids, progress);
         batches.try_for_each_concurrent(BATCHES_AT_ONCE, delete).await
     }
 
-    /// Deletes the users with these ids, at most [`BATCH`], and counts them in `deleted`. Returns
-    /// whether it deleted all of them before `stop`.
-    async fn delete_batch(
-        &self,
-        ids: Vec<String>,
-        stop: Instant,
-        deleted: &AtomicUsize,
-    ) -> Result<bool, Error> {
-        let mut left = ids.iter().map(|id| delete_request(id)).collect::<Result<Vec<_>, _>>()?;
+    /// Deletes the users with these ids, at most [`BATCH`].
+    async fn delete_batch(&self, ids: Vec<String>, progress: &Progress) -> Result<(), Error> {
+        let mut left: Vec<_> = ids.iter().map(|id| delete_request(id)).collect();
         let mut backoff = BACKOFF.0;
         loop {
             let sent = left.clone();
@@ -274,12 +256,13 @@ impl Store {
             if !unprocessed.is_empty() || !left.iter().all(|request| sent.contains(request)) {
                 return Err(garbage());
             }
-            deleted.fetch_add(sent.len().saturating_sub(left.len()), Relaxed);
+            progress.deleted.fetch_add(sent.len().saturating_sub(left.len()), Relaxed);
             if left.is_empty() {
-                return Ok(true);
+                return Ok(());
             }
-            if Instant::now() + backoff > stop {
-                return Ok(false);
+            if Instant::now() + backoff > progress.stop {
+                progress.stopped.store(true, Relaxed);
+                return Ok(());
             }
             sleep(backoff.mul_f64(fastrand::f64())).await;
             backoff = BACKOFF.1.min(backoff * 2);
@@ -287,8 +270,28 @@ impl Store {
     }
 }
 
+/// How far a deletion of all users has come.
+struct Progress {
+    /// When to begin nothing new.
+    stop: Instant,
+    /// Whether `stop` came before all users were deleted.
+    stopped: AtomicBool,
+    /// How many users were deleted.
+    deleted: AtomicUsize,
+}
+
+impl Progress {
+    fn new(stop: Instant) -> Self {
+        Self { stop, stopped: AtomicBool::new(false), deleted: AtomicUsize::new(0) }
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stopped.load(Relaxed)
+    }
+}
+
 /// A list of users, read page by page. See [`Store::list`].
-pub struct Pages {
+pub(crate) struct Pages {
     request: Box<PageRequest>,
     /// The email address that every user must have.
     email: Option<Key>,
@@ -355,7 +358,7 @@ impl Pages {
     /// # Errors
     ///
     /// [`Error::Unavailable`] or [`Error::Internal`].
-    pub async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
+    pub(crate) async fn next(&mut self, limit: Option<i32>) -> Result<Option<Vec<User>>, Error> {
         /// The maximum number of items in a page after one that was too large, and the factor by
         /// which it shrinks after each further one. It then grows again by the same factor.
         const STEPS: (i32, i32) = (256, 16);
@@ -424,12 +427,9 @@ fn user_with_id(item: Item, id: &Key) -> Result<User, Error> {
     User::from_item(item).filter(|user| user.id() == id.as_str()).ok_or_else(garbage)
 }
 
-fn delete_request(id: &str) -> Result<WriteRequest, Error> {
-    let request = DeleteRequest::builder()
-        .set_key(Some(key(id)))
-        .build()
-        .map_err(|error| Error::Internal(error.into()))?;
-    Ok(WriteRequest::builder().delete_request(request).build())
+fn delete_request(id: &str) -> WriteRequest {
+    let request = DeleteRequest::builder().set_key(Some(key(id))).build();
+    WriteRequest::builder().delete_request(request.expect("the request has a key")).build()
 }
 
 fn not_found(id: &str) -> Error {

@@ -6,7 +6,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -59,7 +59,8 @@ pub(crate) struct Trace {
     /// The id of the function's segment, which Lambda sends.
     parent: String,
     calls: AtomicU32,
-    failed: AtomicU32,
+    /// Whether a call failed that has no subsegment.
+    failed: AtomicBool,
     start: SystemTime,
 }
 
@@ -90,83 +91,66 @@ impl Trace {
             id: trace_id(header)?.to_owned(),
             parent: part(header, "Parent=")?.to_owned(),
             calls: AtomicU32::new(0),
-            failed: AtomicU32::new(0),
+            failed: AtomicBool::new(false),
             start: SystemTime::now(),
         })
     }
 
     /// Sends the subsegment of a call. After [`MAX_SUBSEGMENTS`], only counts the call.
     pub(crate) fn add(&self, call: &Subsegment<'_>) {
-        if self.calls.fetch_add(1, Relaxed) >= MAX_SUBSEGMENTS {
-            self.failed.fetch_add(u32::from(call.failed), Relaxed);
-            return;
+        if self.calls.fetch_add(1, Relaxed) < MAX_SUBSEGMENTS {
+            self.send(call);
+        } else if call.failed {
+            self.failed.store(true, Relaxed);
         }
-        // X-Ray calls a 4xx an error and a 5xx a fault. Throttling is also an error.
-        let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
-        self.send(&Document {
-            aws: Aws {
-                operation: call.operation,
-                request_id: call.request_id,
-                retries: call.retries,
-                ..self.aws()
-            },
-            http: Http { response: HttpResponse { status: call.status } },
-            error: call.failed && is_client_error,
-            throttle: call.throttled,
-            fault: call.failed && !is_client_error,
-            ..self.document(call.start, call.end)
-        });
     }
 
     /// Sends the subsegment that summarises the calls without one.
     pub(crate) fn finish(&self) {
         let count = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
         if count > 0 {
-            let failed = self.failed.load(Relaxed);
-            self.send(&Document {
-                aws: Aws { operation: &format!("{count} more calls"), ..self.aws() },
-                metadata: Some(Metadata { calls: MoreCalls { count, failed } }),
-                fault: failed > 0,
-                ..self.document(self.start, SystemTime::now())
+            self.send(&Subsegment {
+                operation: &format!("{count} more calls"),
+                start: self.start,
+                end: SystemTime::now(),
+                retries: 0,
+                status: None,
+                request_id: None,
+                failed: self.failed.load(Relaxed),
+                throttled: false,
             });
         }
     }
 
-    fn aws(&self) -> Aws<'_> {
-        Aws {
-            operation: "",
-            region: self.tracer.region.as_deref(),
-            table_name: &self.tracer.table,
-            request_id: None,
-            retries: 0,
-        }
-    }
-
-    fn document(&self, start: SystemTime, end: SystemTime) -> Document<'_> {
+    /// Sends a subsegment, or drops it if it cannot be sent immediately.
+    fn send(&self, call: &Subsegment<'_>) {
         let seconds =
             |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        Document {
+        // X-Ray calls a 4xx an error and a 5xx a fault. Throttling is also an error.
+        let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
+        let document = Document {
             name: "DynamoDB",
             id: format!("{:016x}", fastrand::u64(1..)),
             trace_id: &self.id,
             parent_id: &self.parent,
             kind: "subsegment",
             namespace: "aws",
-            start_time: seconds(start),
-            end_time: seconds(end),
-            aws: self.aws(),
-            http: Http { response: HttpResponse { status: None } },
-            error: false,
-            throttle: false,
-            fault: false,
-            metadata: None,
-        }
-    }
-
-    /// Sends a document, or drops it if it cannot be sent immediately.
-    fn send(&self, document: &Document<'_>) {
+            start_time: seconds(call.start),
+            end_time: seconds(call.end),
+            aws: Aws {
+                operation: call.operation,
+                region: self.tracer.region.as_deref(),
+                table_name: &self.tracer.table,
+                request_id: call.request_id,
+                retries: call.retries,
+            },
+            http: Http { response: HttpResponse { status: call.status } },
+            error: call.failed && is_client_error,
+            throttle: call.throttled,
+            fault: call.failed && !is_client_error,
+        };
         let mut datagram = HEADER.as_bytes().to_vec();
-        if serde_json::to_writer(&mut datagram, document).is_ok() {
+        if serde_json::to_writer(&mut datagram, &document).is_ok() {
             let _ = self.tracer.socket.send(&datagram);
         }
     }
@@ -189,8 +173,6 @@ struct Document<'a> {
     error: bool,
     throttle: bool,
     fault: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata>,
 }
 
 #[derive(Serialize)]
@@ -210,15 +192,4 @@ struct Http {
 #[derive(Serialize)]
 struct HttpResponse {
     status: Option<u16>,
-}
-
-#[derive(Serialize)]
-struct Metadata {
-    calls: MoreCalls,
-}
-
-#[derive(Serialize)]
-struct MoreCalls {
-    count: u32,
-    failed: u32,
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::error::Error;
 use crate::key::{ID, Item, Key};
 use crate::number;
-use crate::parse::{BodyId, parse};
+use crate::parse::parse;
 
 /// A user profile: an `id`, and any other attributes that the client stores with it.
 ///
@@ -37,7 +37,7 @@ impl User {
     /// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it
     /// breaks a rule for users.
     pub fn from_json(json: &str) -> Result<Self, Error> {
-        Ok(Self { item: parse(json, BodyId::Counts)? })
+        Ok(Self { item: parse(json, None)? })
     }
 
     /// Reads a user from JSON and gives it this id, whatever `id` the JSON contains.
@@ -46,7 +46,7 @@ impl User {
     ///
     /// The same as [`User::from_json`].
     pub fn from_json_with_id(json: &str, id: Key) -> Result<Self, Error> {
-        Ok(Self { item: parse(json, BodyId::Overridden(id))? })
+        Ok(Self { item: parse(json, Some(id))? })
     }
 
     /// Returns the item as a user, if it has an id that the table can contain.

@@ -132,8 +132,7 @@ async fn delete_all(python: Option<&str>) -> Result<String, Box<dyn Error>> {
         let before = proxy.connections();
         let mut function = Function::start(&mut command, None).await?;
         let took = function.invoke(&event("delete-all")).await?;
-        let left = table.store().list(None, None).next(None).await?;
-        if left.is_some_and(|users| !users.is_empty()) {
+        if !table.all().await.is_empty() {
             return Err("DELETE /users left a user".into());
         }
         let (memory, connections) = (function.peak_memory()?, proxy.connections() - before);

@@ -39,7 +39,7 @@ const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
 
 /// The error for a connection that could not be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to {authority}: {source}")]
+#[error("cannot connect to {authority}")]
 pub(crate) struct ConnectError {
     /// The host and port.
     authority: String,

@@ -40,7 +40,8 @@ pub enum TrustError {
 ///
 /// If the file cannot be used.
 pub(crate) fn trusted_roots() -> Result<RootCertStore, TrustError> {
-    match env::var_os(CERTIFICATES_VARIABLE).filter(|path| !path.is_empty()) {
+    let path = env::var_os(CERTIFICATES_VARIABLE);
+    match path.filter(|path| !path.to_string_lossy().trim().is_empty()) {
         Some(path) => read_roots(Path::new(&path)),
         None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
     }

@@ -1,7 +1,6 @@
-//! Checks DynamoDB's responses: tells them from garbage, reads the units that they report, and
-//! counts the attempts whose outcome is unknown.
+//! Checks each attempt of a DynamoDB call: rejects garbage, reads the units that the response
+//! reports, and counts the attempts whose outcome is unknown.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -110,7 +109,7 @@ fn consumed_units(output: &Output, body: &[u8]) -> Option<Units> {
 /// Returns whether a response without an item contains nothing but the consumed capacity, which the
 /// requests ask for.
 fn has_only_capacity(body: &[u8]) -> bool {
-    serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(body)
+    serde_json::from_slice::<BTreeMap<String, &RawValue>>(body)
         .is_ok_and(|members| members.keys().all(|name| name == "ConsumedCapacity"))
 }
 
