@@ -22,13 +22,6 @@ const TRIES: u32 = 5;
 
 const BUDGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/budget.toml");
 
-const HEAD: &str = "\
-# What each function may cost: the size of its zip file in bytes, and the instructions that it takes
-# to start and exit, and to serve one warm invocation. `make budget` fails if a function exceeds one
-# of these by more than the margin, in per cent. `make budget UPDATE=1` rewrites this file: say in
-# the commit message what the growth is for.
-";
-
 /// The content of `budget.toml`.
 #[derive(Deserialize)]
 struct Budget {
@@ -54,7 +47,8 @@ struct Costs {
 ///
 /// If a function exceeds the budget or cannot be measured.
 pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
-    let mut budget: Budget = toml::from_str(&fs::read_to_string(BUDGET)?)?;
+    let text = fs::read_to_string(BUDGET)?;
+    let mut budget: Budget = toml::from_str(&text)?;
     if budget.architecture != env::consts::ARCH {
         let (architecture, this) = (&budget.architecture, env::consts::ARCH);
         return Err(format!("{BUDGET} is for {architecture}, and this machine is {this}").into());
@@ -67,7 +61,7 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
         costs.insert(executable.clone(), cost);
     }
     if update {
-        fs::write(BUDGET, text(&budget, &costs))?;
+        fs::write(BUDGET, with_costs(&text, &costs))?;
         budget.functions.clone_from(&costs);
     }
 
@@ -152,14 +146,13 @@ fn per_mille(found: u64, allowed: u64) -> i64 {
     (found.cast_signed() - allowed.cast_signed()) * 1000 / allowed.cast_signed()
 }
 
-/// Returns the text of `budget.toml` with these costs.
-fn text(budget: &Budget, costs: &BTreeMap<String, Costs>) -> String {
-    let mut text = format!(
-        "{HEAD}architecture = \"{}\"\nzip_margin = {}\ninstructions_margin = {}\n\n[functions]\n",
-        budget.architecture, budget.zip_margin, budget.instructions_margin
-    );
+/// Returns the text of `budget.toml` with these costs in place of its own.
+fn with_costs(text: &str, costs: &BTreeMap<String, Costs>) -> String {
+    const TABLE: &str = "[functions]\n";
+    let (head, _) = text.split_once(TABLE).unwrap_or((text, ""));
+    let mut text = format!("{head}{TABLE}");
     for (name, Costs { zip, start, warm }) in costs {
-        // Writing to a `String` cannot fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{name} = {{ zip = {zip}, start = {start}, warm = {warm} }}");
     }
     text

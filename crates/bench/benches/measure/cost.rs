@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::{ScriptedServer, TEMPLATE, Table, TlsProxy, engine};
 
 use crate::chart::{Bar, Panel, chart};
-use crate::dynamodb::{PAGE, item_size, users};
+use crate::dynamodb::{item_size, users};
 use crate::function::Function;
 use crate::machine;
 use crate::prices::{self, PARTS, Usage, dollars, number, thousands};
@@ -40,8 +40,6 @@ struct Operation {
     executable: &'static str,
     event: Value,
     users: usize,
-    /// The read and write units according to AWS's rules.
-    units: (f64, f64),
 }
 
 /// What an operation costs.
@@ -51,8 +49,6 @@ struct Costs {
     /// One for each of [`MEMORY`].
     times: Vec<Times>,
     usage: Usage,
-    /// The read and write units, as text.
-    units: (String, String),
 }
 
 /// The average milliseconds that Lambda bills.
@@ -98,63 +94,38 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
     );
     let units = units_by_size().await?;
     let mut costs = Vec::new();
-    for operation in operations(item)? {
+    for operation in operations()? {
         eprintln!("{}", operation.name);
         let times = times(&operation).await?;
-        let (usage, units) = usage(&operation).await?;
-        costs.push(Costs { name: operation.name, users: operation.users, times, usage, units });
+        let usage = usage(&operation).await?;
+        costs.push(Costs { name: operation.name, users: operation.users, times, usage });
     }
     Ok(Report { conditions, memory, costs, units })
 }
 
-/// Returns the operations to measure, for items of `item` bytes.
-fn operations(item: usize) -> Result<Vec<Operation>, Box<dyn Error>> {
+/// Returns the operations to measure.
+fn operations() -> Result<Vec<Operation>, Box<dyn Error>> {
     // In a function's response, the list is a JSON string, whose quotes are escaped.
     let in_response = serde_json::to_string(&user(1).to_string())?.len() - 2 + ",".len();
-    let (read, write) = (read_units(item), 2.0 * write_units(item));
-    let operation = |name: &str, executable, users, units| {
+    let operation = |name: &str, executable, users| {
         let event = event_of(name, executable);
-        Operation { name: name.to_owned(), executable, event, users, units }
+        Operation { name: name.to_owned(), executable, event, users }
     };
-    let list = |users| {
-        let name = format!("GET /users of {}", thousands(number(users)));
-        operation(&name, "get-all", users, (read_units_of_a_scan(users, item), 0.0))
-    };
-    let delete = |users| {
-        let name = format!("DELETE /users of {}", thousands(number(users)));
-        let units = (read_units_of_a_scan(users, item), write * number(users));
-        operation(&name, "delete-all", users, units)
+    let all = |name, executable, users| {
+        operation(&format!("{name} of {}", thousands(number(users))), executable, users)
     };
     Ok(vec![
-        operation("POST /users", "post", 0, (0.0, write)),
-        operation("GET /users/{id}", "get", 2, (read, 0.0)),
-        operation("PUT /users/{id}", "put", 2, (0.0, write)),
-        operation("DELETE /users/{id}", "delete", 2, (0.0, write)),
-        operation("GET /users?email=", "get-all", 2, (read / 2.0, 0.0)),
-        list(1),
-        list(1000),
-        list(LARGEST_LIST / in_response),
-        delete(1),
-        delete(3000),
+        operation("POST /users", "post", 0),
+        operation("GET /users/{id}", "get", 2),
+        operation("PUT /users/{id}", "put", 2),
+        operation("DELETE /users/{id}", "delete", 2),
+        operation("GET /users?email=", "get-all", 2),
+        all("GET /users", "get-all", 1),
+        all("GET /users", "get-all", 1000),
+        all("GET /users", "get-all", LARGEST_LIST / in_response),
+        all("DELETE /users", "delete-all", 1),
+        all("DELETE /users", "delete-all", 3000),
     ])
-}
-
-/// Returns the units of a strongly consistent read of this many bytes
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
-fn read_units(bytes: usize) -> f64 {
-    number(bytes.div_ceil(4096))
-}
-
-/// Returns the units of a write of this many bytes.
-fn write_units(bytes: usize) -> f64 {
-    number(bytes.div_ceil(1024))
-}
-
-/// Returns the units of a scan of `items` items of `bytes` bytes each, page by page.
-fn read_units_of_a_scan(items: usize, bytes: usize) -> f64 {
-    let per_page = PAGE / bytes;
-    let (pages, rest) = (items / per_page, items % per_page);
-    number(pages) * read_units(per_page * bytes) + read_units(rest * bytes)
 }
 
 /// Measures the billed milliseconds at each memory size. The sizes take turns, so that a slowdown
@@ -192,9 +163,8 @@ fn billed(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).ceil()
 }
 
-/// Sends the request to the function once, with a real engine. Returns its usage, and its units as
-/// text.
-async fn usage(operation: &Operation) -> Result<(Usage, (String, String)), Box<dyn Error>> {
+/// Sends the request to the function once, with a real engine, and returns its usage.
+async fn usage(operation: &Operation) -> Result<Usage, Box<dyn Error>> {
     let table = Table::new().await;
     table.put_all(&(0..operation.users).map(user).collect::<Vec<_>>()).await;
     let proxy = TlsProxy::start(engine()).await;
@@ -202,14 +172,8 @@ async fn usage(operation: &Operation) -> Result<(Usage, (String, String)), Box<d
     let mut function = Function::start(&mut command, None).await?;
     function.invoke(&operation.event).await?;
     let (line, read_units, write_units) = logged(&function)?;
-    let usage = Usage {
-        read_units,
-        write_units,
-        line_bytes: number(line.len()),
-        body_bytes: number(function.response_bytes()),
-    };
-    let units = (compared(read_units, operation.units.0), compared(write_units, operation.units.1));
-    Ok((usage, units))
+    let (line_bytes, body_bytes) = (number(line.len()), number(function.response_bytes()));
+    Ok(Usage { read_units, write_units, line_bytes, body_bytes })
 }
 
 /// Returns the last line of a function's log, and its read and write units.
@@ -219,14 +183,6 @@ fn logged(function: &Function) -> Result<(String, f64, f64), Box<dyn Error>> {
     let units = |name: &str| fields[name].as_f64().ok_or(format!("no {name} in {line}"));
     let (read, write) = (units("read_units")?, units("write_units")?);
     Ok((line, read, write))
-}
-
-/// Formats the logged units, and adds those of the rule if they differ.
-fn compared(logged: f64, rule: f64) -> String {
-    if (logged - rule).abs() < 0.01 {
-        return thousands(logged);
-    }
-    format!("{logged} (by the rule: {rule})")
 }
 
 /// Measures the units of requests for one user by item size, on a real engine. Returns a table.
@@ -251,13 +207,11 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
     text += "\n| --: |";
     text += &" --: |".repeat(STEPS.len());
     for bytes in ITEM_SIZES {
-        let (read, write) = (read_units(bytes), write_units(bytes));
-        let rules = [2.0 * write, read, read / 2.0, 2.0 * write, 3.0 * write, 2.0 * write];
         let _ = write!(text, "\n| {} B |", thousands(number(bytes)));
         let mut user = user(1);
         user["about"] = json!("");
         let rest = bytes.checked_sub(item_size(&user)).ok_or("the user is too large")?;
-        for ((number, (name, executable, note)), rule) in STEPS.iter().enumerate().zip(rules) {
+        for (number, (name, executable, note)) in STEPS.iter().enumerate() {
             // Each write changes the user.
             user["about"] = json!(number.to_string().repeat(rest));
             let mut event = event_of(name, executable);
@@ -270,7 +224,7 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
             let function = functions.get_mut(executable).ok_or("no function")?;
             function.invoke(&event).await?;
             let (_, read, write) = logged(function)?;
-            let _ = write!(text, " {} |", compared(read + write, rule));
+            let _ = write!(text, " {} |", thousands(read + write));
         }
     }
     Ok(text + "\n")
@@ -317,11 +271,11 @@ impl Report {
         text += "\n### Units and bytes of a request\n\n";
         let columns = ["read units", "write units", "the function's line", "all logs", "response"];
         head(&mut text, &columns.map(str::to_owned));
-        for Costs { name, usage, units, .. } in &self.costs {
+        for Costs { name, usage, .. } in &self.costs {
             let bytes = |bytes: f64| format!("{} B", thousands(bytes));
-            let (reads, writes) = units.clone();
+            let units = [usage.read_units, usage.write_units].map(thousands);
             let logs = [usage.line_bytes, usage.log_bytes(), usage.body_bytes].map(bytes);
-            row(&mut text, &code(name), &[&[reads, writes], &logs[..]].concat());
+            row(&mut text, &code(name), &[units.as_slice(), &logs].concat());
         }
 
         let _ = writeln!(text, "\n### A million requests, in dollars, at {} MB\n", self.memory);

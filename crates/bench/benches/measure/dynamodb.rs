@@ -9,7 +9,7 @@ use crate::subject::user;
 
 /// The maximum size of the items that DynamoDB reads for one page, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html>).
-pub(crate) const PAGE: usize = 1024 * 1024;
+const PAGE: usize = 1024 * 1024;
 
 /// Responds at once, as if the table always held one user.
 pub(crate) fn one_user(operation: &str, _: &Value) -> ScriptedResponse {
