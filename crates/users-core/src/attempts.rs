@@ -6,21 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use aws_runtime::retries::classifiers::TRANSIENT_ERRORS;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::config::interceptors::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
 };
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::{BoxError, ConnectorError, ProvideErrorMetadata};
+use aws_sdk_dynamodb::error::{BoxError, ConnectorError};
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemOutput;
-use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_runtime_api::client::interceptors::context::Output;
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::http::ConnectError;
@@ -153,14 +155,12 @@ impl Intercept for UnknownOutcomes {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let status = context.response().map(|response| response.status().as_u16());
         let is_known = match context.output_or_error() {
             Some(Ok(_)) => true,
-            Some(Err(error)) => match error.as_operation_error() {
-                // DynamoDB changes nothing when it throttles, or when a condition fails.
-                Some(error) => status.is_some_and(|status| status < 500) && has_code(error),
-                None => error.as_connector_error().is_some_and(was_not_sent),
-            },
+            Some(Err(error)) => {
+                context.response().is_some_and(says_that_nothing_was_written)
+                    || error.as_connector_error().is_some_and(was_not_sent)
+            }
             None => false,
         };
         if is_known {
@@ -170,11 +170,23 @@ impl Intercept for UnknownOutcomes {
     }
 }
 
-/// Returns whether the error of a write has a code which means that DynamoDB wrote nothing.
-fn has_code(error: &Error) -> bool {
-    let put = error.downcast_ref::<PutItemError>().and_then(ProvideErrorMetadata::code);
-    let delete = error.downcast_ref::<DeleteItemError>().and_then(ProvideErrorMetadata::code);
-    put.or(delete).is_some_and(|code| !TRANSIENT_ERRORS.contains(&code))
+/// Returns the code of DynamoDB's error in a response, such as `ThrottlingException`
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html#Programming.Errors.Components>).
+pub(crate) fn error_code(response: &HttpResponse) -> Option<String> {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        __type: String,
+    }
+    let body = response.body().bytes().filter(|_| !response.status().is_success())?;
+    let ErrorBody { __type: name } = serde_json::from_slice(body).ok()?;
+    Some(name.rsplit('#').next().unwrap_or_default().to_owned())
+}
+
+/// Returns whether a response to a write says that DynamoDB wrote nothing, as when it throttles or
+/// a condition fails.
+fn says_that_nothing_was_written(response: &HttpResponse) -> bool {
+    response.status().as_u16() < 500
+        && error_code(response).is_some_and(|code| !TRANSIENT_ERRORS.contains(&code.as_str()))
 }
 
 /// Returns whether the request was not sent, because there was no connection.

@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
-use crate::attempts::Units;
+use crate::attempts::{Units, error_code};
 use crate::trace::{Subsegment, Trace};
 
 tokio::task_local! {
@@ -150,13 +150,8 @@ impl Intercept for RecordCalls {
     }
 }
 
-/// Returns whether DynamoDB throttled the last attempt. Every DynamoDB error has its code in the
-/// body of the response.
+/// Returns whether DynamoDB throttled the last attempt.
 fn is_throttled(context: &FinalizerInterceptorContextRef<'_>) -> bool {
-    let Some(response) = context.response().filter(|response| !response.status().is_success())
-    else {
-        return false;
-    };
-    let body = response.body().bytes().and_then(|body| str::from_utf8(body).ok());
-    body.is_some_and(|body| THROTTLING_ERRORS.iter().any(|code| body.contains(code)))
+    let code = context.response().and_then(error_code);
+    code.is_some_and(|code| THROTTLING_ERRORS.contains(&code.as_str()))
 }

@@ -2,7 +2,6 @@
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 
 use crate::attempts::Garbage;
 use crate::error::{Error, Rejection};
@@ -48,10 +47,9 @@ fn is_transient(code: &str) -> bool {
 }
 
 /// Returns whether DynamoDB rejected a write because of its condition.
-pub(crate) fn is_failed_condition(error: &SdkError<PutItemError>) -> bool {
-    let is_failed =
-        error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception);
-    is_failed && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
+pub(crate) fn is_failed_condition<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
+        && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
 }
 
 /// Returns whether a page was too large to be read.
@@ -60,11 +58,13 @@ pub(crate) fn is_too_large(error: &Error) -> bool {
     chain.any(<dyn std::error::Error>::is::<ResponseTooLarge>)
 }
 
-/// Returns the error for a `PutItem` that failed. Only DynamoDB itself knows exactly how large an
-/// item is.
-pub(crate) fn put_fault(error: SdkError<PutItemError>) -> Error {
-    let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
+/// Returns the error for a write of an item that failed. Only DynamoDB itself knows exactly how
+/// large an item is.
+pub(crate) fn write_fault<E>(error: SdkError<E>) -> Error
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
     let is_too_large =
-        message.is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
+        error.message().is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
     if is_too_large { too_large() } else { fault(error) }
 }

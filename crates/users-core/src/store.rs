@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::attempts::UnknownOutcomes;
 use crate::error::Error;
-use crate::fault::{fault, garbage, is_failed_condition, is_too_large, put_fault};
+use crate::fault::{fault, garbage, is_failed_condition, is_too_large, write_fault};
 use crate::key::{EMAIL, ID, Item, Key};
 use crate::user::User;
 
@@ -102,7 +102,7 @@ impl Store {
             return Ok(());
         };
         if !is_failed_condition(&error) {
-            return Err(put_fault(error));
+            return Err(write_fault(error));
         }
         // An attempt whose response was lost may have stored the user that a later one found.
         let found = match error.as_service_error() {
@@ -129,7 +129,7 @@ impl Store {
         let request = self.put(user).condition_expression("attribute_exists(#id)");
         match request.customize().interceptor(unknown.clone()).send().await {
             Ok(_) => Ok(()),
-            Err(error) if !is_failed_condition(&error) => Err(put_fault(error)),
+            Err(error) if !is_failed_condition(&error) => Err(write_fault(error)),
             Err(_) if unknown.any() => Err(Error::UnknownOutcome),
             Err(_) => Err(not_found(&id)),
         }
