@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::Path;
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
-use local::{Database, Options, Service, Template};
+use local::{Database, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
@@ -22,7 +21,7 @@ use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::{Operation, Reply, TEMPLATE, executables};
+use crate::{Operation, Reply, executables, template};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -110,7 +109,7 @@ impl Api {
     ///
     /// If it cannot be started.
     pub async fn local(database: Database) -> Self {
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        let template = template();
         Self::start(Options { database, ..Options::new(template, executables().to_owned()) }).await
     }
 
@@ -134,7 +133,7 @@ impl Api {
     }
 
     async fn on_with(endpoint: &str, table: &str, instances: u16) -> Self {
-        let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        let mut template = template();
         table.clone_into(&mut template.table.name);
         for function in template.functions.values_mut() {
             function.variables.insert(TABLE_VARIABLE.to_owned(), table.to_owned());

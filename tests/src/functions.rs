@@ -2,14 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use local::{Options, Template};
+use local::Options;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Api, TEMPLATE, executables};
+use crate::{Api, executables, template};
 
 /// An API whose functions have other variables besides those that Lambda sets.
 pub struct Functions {
@@ -26,7 +25,7 @@ impl Functions {
     ///
     /// If it cannot be started.
     pub async fn with(variables: &[(&str, &str)]) -> Self {
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        let template = template();
         let scripts = tempfile::tempdir().expect("a directory");
         for function in template.functions.values() {
             let mut assignments = String::new();

@@ -14,6 +14,7 @@ pub mod model;
 mod operation;
 mod process;
 mod reply;
+pub mod repository;
 mod scripted;
 mod table;
 mod tcp_proxy;
@@ -28,8 +29,9 @@ pub use functions::Functions;
 pub use operation::{Operation, operations};
 pub use process::Process;
 pub use reply::Reply;
+pub use repository::template;
 pub use scripted::{ScriptedResponse, ScriptedServer, empty_table, one_item};
-pub use table::{TEMPLATE, Table, engine};
+pub use table::{Table, engine};
 pub use tcp_proxy::{Death, TcpProxy};
 pub use tls_proxy::TlsProxy;
 

@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use local::Template;
 use serde_json::Value;
 use users_core::Store;
 use uuid::Uuid;
 
 use crate::json::Json;
-
-/// The repository's `template.yaml`.
-pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
+use crate::template;
 
 /// A table for one test, with the schema from `template.yaml`. Dropping this deletes it.
 #[derive(Debug)]
@@ -34,8 +30,7 @@ impl Table {
     /// If the table cannot be created.
     pub async fn new() -> Self {
         let table = Self::missing();
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-        local::create_table(engine(), &template.table, &table.name).await.expect("a table");
+        local::create_table(engine(), &template().table, &table.name).await.expect("a table");
         table
     }
 

@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use lambda_http::http::Method;
-use local::{Database, Options, Template};
+use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{Api, TEMPLATE, executables};
+use tests::{Api, executables, template};
 use tokio::process::Command;
 use tokio::time::interval;
 use users_core::ORIGIN_VARIABLE;
@@ -218,7 +217,7 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
 
 #[tokio::test]
 async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
-    let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+    let mut template = template();
     for function in template.functions.values_mut() {
         function.variables.insert(ORIGIN_VARIABLE.to_owned(), "https://app.example.com".to_owned());
     }

@@ -1,7 +1,6 @@
 //! What the functions return if DynamoDB fails. The same processes must then serve the next
 //! requests. The executables run behind the local service, with a scripted server as DynamoDB.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -10,14 +9,14 @@ use futures::future::join_all;
 use local::{Database, Options, Template};
 use serde_json::{Value, json};
 use tests::{
-    Api, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables,
-    operations,
+    Api, Operation, Reply, ScriptedResponse, ScriptedServer, empty_table, executables, operations,
+    template,
 };
 
 /// Starts the API on this server, with one process for each function: the process that encountered
 /// a fault also serves the next request.
 async fn api(dynamodb: &ScriptedServer, change: impl FnOnce(&mut Template)) -> Api {
-    let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+    let mut template = template();
     change(&mut template);
     let database = Database::Endpoint(dynamodb.endpoint().to_owned());
     Api::start(Options {

@@ -1,16 +1,15 @@
 //! Whatever goes wrong, no log line and no trace contains what clients store or what DynamoDB
 //! returns, and an error response quotes nothing but its own request.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
 use lambda_http::http::Method;
-use local::{Options, Template};
+use local::Options;
 use serde_json::{Value, json};
 use tests::{
-    Api, Daemon, Functions, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, Table,
-    engine, executables, one_item, operations, trace_header,
+    Api, Daemon, Functions, Operation, Reply, ScriptedResponse, ScriptedServer, Table, engine,
+    executables, one_item, operations, template, trace_header,
 };
 
 /// A part of every id, email address, attribute and query that a client sends.
@@ -235,13 +234,12 @@ async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
 async fn the_local_service_logs_no_body() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let (lines, requests) = (Arc::clone(&log), Arc::clone(&log));
-    let template = Template::read(Path::new(TEMPLATE)).expect("the template");
     let api = Api::start(Options {
         logs: Arc::new(move |_, line| lines.lock().expect("a log").push(line.to_owned())),
         requests: Arc::new(move |served| {
             requests.lock().expect("a log").push(format!("{served:?}"));
         }),
-        ..Options::new(template, executables().to_owned())
+        ..Options::new(template(), executables().to_owned())
     })
     .await;
     let user = json!({"id": "1", "email": OWN, OWN: OWN}).to_string();

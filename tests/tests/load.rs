@@ -16,7 +16,7 @@ use lambda_http::http::{Method, Request};
 use local::Database;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::{Api, Process, Reply, TEMPLATE, executables};
+use tests::{Api, Process, Reply, executables, repository};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
@@ -141,7 +141,7 @@ struct Running {
 impl Running {
     async fn start(data: &Path) -> Self {
         let mut process = Command::new(executables().join("local"))
-            .current_dir(Path::new(TEMPLATE).parent().expect("a directory"))
+            .current_dir(repository::path("."))
             .env_clear()
             .envs([("PORT", "0"), ("PARAMS", "RateLimit=10000 BurstLimit=5000")])
             .env("DATA", data)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Daemon, Functions, ScriptedResponse, ScriptedServer, TEMPLATE, TRACE, Table, engine,
+    Daemon, Functions, ScriptedResponse, ScriptedServer, TRACE, Table, engine, repository,
     trace_header,
 };
 
@@ -225,8 +225,7 @@ async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let lines = functions.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 
-    let template = std::fs::read_to_string(TEMPLATE).expect("the template");
-    let template: Value = serde_saphyr::from_str(&template).expect("YAML");
+    let template = repository::yaml("template.yaml");
     let resources = template["Resources"].as_object().expect("resources");
     let queries: Vec<_> = resources
         .values()
