@@ -21,7 +21,7 @@ use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::{Operation, Reply, executables, template};
+use crate::{Operation, Reply, executables, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -133,11 +133,8 @@ impl Api {
     }
 
     async fn on_with(endpoint: &str, table: &str, instances: u16) -> Self {
-        let mut template = template();
+        let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
         table.clone_into(&mut template.table.name);
-        for function in template.functions.values_mut() {
-            function.variables.insert(TABLE_VARIABLE.to_owned(), table.to_owned());
-        }
         let options = Options::new(template, executables().to_owned());
         let database = Database::Endpoint(endpoint.to_owned());
         Self::start(Options { database, instances, ..options }).await

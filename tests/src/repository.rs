@@ -58,3 +58,20 @@ pub fn toml(path: impl AsRef<Path>) -> toml::Table {
 pub fn template() -> Template {
     Template::read(&path("template.yaml"), &BTreeMap::new()).expect("the template")
 }
+
+/// Returns the template with these environment variables in each function.
+///
+/// # Panics
+///
+/// As [`template`] does.
+#[must_use]
+pub fn template_with_variables(variables: &[(&str, &str)]) -> Template {
+    let mut template = template();
+    for function in template.functions.values_mut() {
+        let variables = variables.iter();
+        function
+            .variables
+            .extend(variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    }
+    template
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lambda_http::http::Method;
 use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{Api, executables, template};
+use tests::{Api, executables, template_with_variables};
 use tokio::process::Command;
 use tokio::time::interval;
 use users_core::ORIGIN_VARIABLE;
@@ -217,10 +217,7 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
 
 #[tokio::test]
 async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
-    let mut template = template();
-    for function in template.functions.values_mut() {
-        function.variables.insert(ORIGIN_VARIABLE.to_owned(), "https://app.example.com".to_owned());
-    }
+    let template = template_with_variables(&[(ORIGIN_VARIABLE, "https://app.example.com")]);
     let api = Api::start(Options::new(template, executables().to_owned())).await;
     for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users").await] {
         assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
