@@ -30,10 +30,19 @@ async fn assert_logged(logged: LoggedApi, words: &[&str]) {
 
 #[tokio::test]
 async fn a_blank_variable_counts_as_unset() {
-    let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", "  "), ("SSL_CERT_FILE", "")];
-    let logged = LoggedApi::with(&blank).await;
-    logged.api.get("/users").await.is(200, &json!([]));
-    assert_eq!(logged.api.post("/users", "{}").await.status, 200);
+    let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
+    let LoggedApi { api, .. } = LoggedApi::with(&blank).await;
+    let list = api.get("/users").await;
+    list.is(200, &json!([]));
+    assert_eq!(list.header("access-control-allow-origin"), None);
+    assert_eq!(api.post("/users", "{}").await.status, 200);
+
+    // Mozilla's roots are then trusted, and the proxy's certificate has another.
+    let proxy = TlsProxy::start(engine()).await;
+    let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
+    let logged = LoggedApi::with(&variables).await;
+    logged.api.get("/users").await.is_error(503, "ServiceUnavailable");
+    assert_logged(logged, &["UnknownIssuer"]).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Which servers are trusted, and how TLS is configured.
 
-use std::env;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, SupportedCipherSuite};
 
-use crate::environment::CERTIFICATES_VARIABLE;
+use crate::environment::{CERTIFICATES_VARIABLE, variable};
 
 /// Why the certificates to trust cannot be read.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,7 +39,7 @@ pub enum TrustError {
 ///
 /// If the file cannot be used.
 pub(crate) fn trusted_roots() -> Result<RootCertStore, TrustError> {
-    match env::var_os(CERTIFICATES_VARIABLE).filter(|path| !path.is_empty()) {
+    match variable(CERTIFICATES_VARIABLE) {
         Some(path) => read_roots(Path::new(&path)),
         None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
     }
