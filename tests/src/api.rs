@@ -13,7 +13,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
-use local::{Database, Options, Service};
+use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
@@ -182,10 +182,38 @@ impl Api {
         users.iter().filter(is_mine).cloned().collect()
     }
 
-    /// Returns the local service, if the API is one.
+    /// Returns the local service.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one.
     #[must_use]
-    pub fn service(&self) -> Option<&Service> {
-        self.service.as_ref()
+    pub fn service(&self) -> &Service {
+        self.service.as_ref().expect("a local service")
+    }
+
+    /// Returns how many processes the local service has started.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one.
+    #[must_use]
+    pub fn processes_started(&self) -> usize {
+        self.service().processes_started()
+    }
+
+    /// Invokes the function of the local service with this logical id.
+    ///
+    /// # Errors
+    ///
+    /// If the function does not respond, or reports an error instead.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one, or the response is not one for API Gateway.
+    pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
+        let response = self.service().invoke(function, event.to_owned()).await?;
+        Ok(Reply::from_function(&response))
     }
 
     /// Stops the local service, if the API is one.

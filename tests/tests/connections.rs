@@ -49,10 +49,9 @@ async fn a_process_that_starts_opens_its_connection_and_sends_nothing() {
     let proxy = TcpProxy::start(dynamodb.endpoint()).await;
     let api = Api::on(proxy.url(), "users").await;
     let before = proxy.connections();
-    let service = api.service().expect("a local service");
     for Operation { function, .. } in operations() {
-        let response = service.invoke(function, json!({"httpMethod": "TRACE"}).to_string()).await;
-        assert!(response.expect("a response").contains("InvalidRequest"));
+        let reply = api.invoke(function, r#"{"httpMethod": "TRACE"}"#).await;
+        reply.expect("a response").is_error(400, "InvalidRequest");
     }
     assert_eq!(proxy.connections() - before, operations().len());
     assert_eq!(sent.try_iter().collect::<Vec<_>>(), [""; 0]);

@@ -1,6 +1,6 @@
 //! The page on which people try out the API, in a browser that can reach only this machine.
 
-use local::{Database, Service};
+use local::Database;
 use serde_json::{Value, json};
 use tests::{Api, Browser};
 
@@ -67,7 +67,7 @@ fn execute(browser: &mut Browser, operation: &str, fields: &[(&str, &str)]) -> (
 async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
     let Some(mut browser) = Browser::start() else { return };
     let api = Api::local(Database::Memory).await;
-    let docs = api.service().map(Service::docs_url).expect("a local service");
+    let docs = api.service().docs_url();
     let origin = docs.trim_end_matches("docs").to_owned();
     browser.open(&docs);
 

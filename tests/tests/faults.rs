@@ -27,11 +27,6 @@ async fn api(dynamodb: &ScriptedServer, change: impl FnOnce(&mut Template)) -> A
     .await
 }
 
-/// Returns how many function processes have been started.
-fn processes(api: &Api) -> usize {
-    api.service().expect("a local service").processes_started()
-}
-
 /// Requests every operation at once, and returns the responses.
 async fn request_each(api: &Api) -> Vec<(&'static Operation, Reply)> {
     let requests =
@@ -61,7 +56,7 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
             _ => reply.is_error(400, "UserNotFound"),
         }
     }
-    assert_eq!(processes(&api), operations().len());
+    assert_eq!(api.processes_started(), operations().len());
 }
 
 #[tokio::test]
@@ -245,7 +240,7 @@ async fn the_first_request_uses_the_connection_that_its_process_opened_at_start(
     request_each(&api).await;
     request_each(&api).await;
     let connections = dynamodb.connections() - before;
-    assert_eq!((processes(&api), connections), (operations().len(), operations().len()));
+    assert_eq!((api.processes_started(), connections), (operations().len(), operations().len()));
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
 async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetched() {
     let api = Api::local(Database::Memory).await;
     let killer = Killer {
-        endpoint: api.service().expect("a local service").dynamodb_endpoint(),
+        endpoint: api.service().dynamodb_endpoint(),
         random: Mutex::new(fastrand::Rng::with_seed(1)),
         killed: Mutex::default(),
         requests: AtomicUsize::new(0),

@@ -27,7 +27,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn new(api: Api) -> Self {
-        let service = api.service().expect("a local service");
+        let service = api.service();
         let key = service.dynamodb_credentials().map_or("tests", |(key, _)| key);
         Self {
             client: Client::builder(TokioExecutor::new()).build_http(),

@@ -177,7 +177,7 @@ fn a_changed_dynamodb_response_leads_to_a_response_that_the_contract_allows() {
         if operation.executable == "get-all" && by_email {
             event = event.query("email", "a@b");
         }
-        invoke(&runtime, &fixture.api, &operation.function, event.json().to_string())?;
+        invoke(&runtime, &fixture.api, &operation.function, &event.json().to_string())?;
         meter.finish_case()
     });
     for (_, fixture) in &fixtures {
