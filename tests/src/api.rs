@@ -7,6 +7,7 @@ use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -21,7 +22,7 @@ use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::{Operation, Reply, executables, template, template_with_variables};
+use crate::{Operation, Reply, executables, operations, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -120,19 +121,16 @@ impl Api {
     ///
     /// If it cannot be started.
     pub async fn on(endpoint: &str, table: &str) -> Self {
-        Self::on_with(endpoint, table, 1).await
+        Self::with_instances(endpoint, table, 1).await
     }
 
-    /// Starts a local service as [`Api::on`] does, with up to ten processes for each function.
+    /// Starts a local service as [`Api::on`] does, with up to this many processes for each
+    /// function.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
-    pub async fn many_on(endpoint: &str, table: &str) -> Self {
-        Self::on_with(endpoint, table, 10).await
-    }
-
-    async fn on_with(endpoint: &str, table: &str, instances: u16) -> Self {
+    pub async fn with_instances(endpoint: &str, table: &str, instances: u16) -> Self {
         let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
         table.clone_into(&mut template.table.name);
         let options = Options::new(template, executables().to_owned());
@@ -249,6 +247,19 @@ impl Api {
         self.send(Method::GET, path, "").await
     }
 
+    /// Sends a `GET`, and follows the links to all further pages.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response, or a link is not to a page of this API.
+    pub async fn pages(&self, path: &str) -> Vec<Reply> {
+        let mut pages = vec![self.get(path).await];
+        while let Some(url) = pages.last().and_then(Reply::next_url) {
+            pages.push(self.get(self.path_of(&url)).await);
+        }
+        pages
+    }
+
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
     /// of write units, so after a 503, this waits as long as the response says and tries again, up
     /// to twenty times.
@@ -300,6 +311,16 @@ impl Api {
         let method = operation.method.parse().expect("a method");
         let body = if operation.has_body { json!({"id": id}).to_string() } else { String::new() };
         self.send(method, &operation.path.replace("{id}", &percent_encoded(id)), &body).await
+    }
+
+    /// Sends the requests of all operations at once, as [`Api::request`] does.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response.
+    pub async fn request_each(&self, id: &str) -> Vec<(&'static Operation, Reply)> {
+        let request = async |operation| (operation, self.request(operation, id).await);
+        join_all(operations().iter().map(request)).await
     }
 
     /// Sends a request with this trace header.

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 use tests::history::{Action, Effects, Operation, Outcome, is_linearizable};
 use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
+/// The maximum number of processes of a function.
+const INSTANCES: u16 = 10;
+
 const CLIENTS: u64 = 8;
 const OPERATIONS: u64 = 120;
 const USERS: u64 = 3;
@@ -59,19 +62,9 @@ async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Ve
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_on_one_user_take_effect_in_one_order() {
-    let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
-        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
-        assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_during_its_operation() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
-    let api = Api::many_on(proxy.url(), table.name()).await;
+    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
     for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
@@ -100,7 +93,7 @@ async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
 async fn a_request_that_is_throttled_takes_effect_once() {
     let table = Table::new().await;
     let (server, throttled) = throttling(engine()).await;
-    let api = Api::many_on(server.endpoint(), table.name()).await;
+    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
         assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
         assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
@@ -112,7 +105,7 @@ async fn a_request_that_is_throttled_takes_effect_once() {
 async fn throttled_requests_and_lost_responses_together_leave_one_order() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let (server, throttled) = throttling(proxy.url()).await;
-    let api = Api::many_on(server.endpoint(), table.name()).await;
+    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
     for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
@@ -124,7 +117,7 @@ async fn throttled_requests_and_lost_responses_together_leave_one_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_one_of_many_clients_creates_a_user() {
     let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
+    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     for user in ["1", "2", "3"] {
         let bodies: Vec<_> =
             (0..50).map(|i| json!({"id": user, "client": i}).to_string()).collect();
@@ -141,7 +134,7 @@ async fn only_one_of_many_clients_creates_a_user() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
     let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
+    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     let before: Vec<_> = (0..200).map(|i| json!({"id": format!("before-{i}")})).collect();
     table.put_all(&before).await;
     let writers = (0..4).map(async |writer| {
