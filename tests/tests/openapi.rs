@@ -134,7 +134,7 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
         json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]);
     for operation in operations(&specification) {
         let own = &definition["paths"][operation.path][operation.method.to_lowercase()];
-        assert_eq!(own["security"], deployed, "{operation}");
+        assert_eq!(own["security"], deployed, "template.yaml: security of {operation}");
         assert_eq!(operation.value["security"], Value::Null, "{operation}");
     }
     let schemes = &mut specification["components"]["securitySchemes"];

@@ -127,19 +127,6 @@ fn api_gateway_may_invoke_each_function_for_its_route() {
 }
 
 #[test]
-fn each_operation_needs_the_same_authentication() {
-    let yaml = yaml();
-    let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
-    for Operation { method, path, .. } in operations() {
-        assert_eq!(
-            paths[path][method.to_lowercase()]["security"],
-            json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]),
-            "template.yaml: security of {method} {path}"
-        );
-    }
-}
-
-#[test]
 fn each_preflight_response_allows_the_methods_of_its_path() {
     const ALLOW_METHODS: &str = "method.response.header.Access-Control-Allow-Methods";
     let yaml = yaml();
