@@ -22,10 +22,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// A killer of function processes, in an order that a seed decides.
+/// A killer of random function processes.
 struct Killer<'a> {
     endpoint: &'a str,
-    random: Mutex<fastrand::Rng>,
     killed: Mutex<HashSet<Pid>>,
     requests: AtomicUsize,
     lost: AtomicUsize,
@@ -37,8 +36,7 @@ impl Killer<'_> {
     fn after(&self, reply: Reply) -> Option<Reply> {
         if self.requests.fetch_add(1, Relaxed) % 10 == 9 {
             let processes = Process::all(self.endpoint);
-            let victim = self.random.lock().expect("a generator").choice(processes);
-            if let Some(process) = victim {
+            if let Some(process) = fastrand::choice(processes) {
                 self.killed.lock().expect("a set").insert(process.id());
                 process.kill();
             }
@@ -92,7 +90,6 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     let api = Api::local(Database::Memory).await;
     let killer = Killer {
         endpoint: api.service().dynamodb_endpoint(),
-        random: Mutex::new(fastrand::Rng::with_seed(1)),
         killed: Mutex::default(),
         requests: AtomicUsize::new(0),
         lost: AtomicUsize::new(0),
@@ -228,11 +225,11 @@ async fn check(service: &Running, known: &Known) {
 async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("users.db");
-    let (known, mut random) = (Known::default(), fastrand::Rng::with_seed(1));
+    let known = Known::default();
     for round in 0..10 {
         let mut service = Running::start(&data).await;
         check(&service, &known).await;
-        let (enough, left) = (Notify::new(), AtomicUsize::new(random.usize(20..60)));
+        let (enough, left) = (Notify::new(), AtomicUsize::new(fastrand::usize(20..60)));
         let responded = || {
             if left.fetch_sub(1, Relaxed) == 1 {
                 enough.notify_one();
