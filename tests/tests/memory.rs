@@ -1,7 +1,7 @@
 //! How much memory the largest events and responses take. A function has at least 128 MB.
 
 use serde_json::{Value, json};
-use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
+use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine, one_item};
 
 /// The maximum memory that a function may take, in bytes.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -100,14 +100,7 @@ async fn the_users_that_expand_most_are_stored_and_read() {
 async fn a_response_above_dynamodbs_limit_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(|operation, _| {
         let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
-        ScriptedResponse::Json(
-            200,
-            match operation {
-                "Scan" => json!({"Items": [item]}),
-                "GetItem" => json!({"Item": item}),
-                _ => json!({"Attributes": item}),
-            },
-        )
+        ScriptedResponse::Json(200, one_item(operation, &item))
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
