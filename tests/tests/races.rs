@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::history::{Action, Effects, Operation, Outcome, is_linearizable};
+use tests::history::{Action, Call, Effects, Outcome, is_linearizable};
 use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
 /// The maximum number of processes of a function.
@@ -19,13 +19,13 @@ const OPERATIONS: u64 = 120;
 const USERS: u64 = 3;
 
 /// Performs operations on a few users with concurrent clients. Returns the history of each user.
-async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Vec<Operation>> {
+async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_nanos()).expect("less than 584 years");
     let client = async |client: u64| {
         let mut history = Vec::new();
-        for i in 0..operations {
-            let value = client * operations + i;
+        for i in 0..OPERATIONS {
+            let value = client * OPERATIONS + i;
             // Every combination of an action and a user occurs, in another order for each client.
             let mixed = value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let (user, kind) = (mixed % USERS, mixed / USERS % 5);
@@ -50,13 +50,13 @@ async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Ve
                 400 => Outcome::Rejected,
                 _ => Outcome::Unknown,
             };
-            history.push((user, Operation { action, outcome, start, end }));
+            history.push((user, Call { action, outcome, start, end }));
         }
         history
     };
     let mut histories = BTreeMap::<_, Vec<_>>::new();
-    for (user, operation) in join_all((0..clients).map(client)).await.into_iter().flatten() {
-        histories.entry(user).or_default().push(operation);
+    for (user, call) in join_all((0..CLIENTS).map(client)).await.into_iter().flatten() {
+        histories.entry(user).or_default().push(call);
     }
     histories
 }
@@ -66,7 +66,7 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_duri
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+    for (user, history) in histories(&api).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
     }
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
@@ -94,8 +94,8 @@ async fn a_request_that_is_throttled_takes_effect_once() {
     let table = Table::new().await;
     let (server, throttled) = throttling(engine()).await;
     let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
-        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
+    for (user, history) in histories(&api).await {
+        assert!(history.iter().all(|call| call.outcome != Outcome::Unknown));
         assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
     }
     assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
@@ -107,7 +107,7 @@ async fn throttled_requests_and_lost_responses_together_leave_one_order() {
     let (server, throttled) = throttling(proxy.url()).await;
     let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+    for (user, history) in histories(&api).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
     }
     assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
