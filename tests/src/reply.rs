@@ -82,7 +82,7 @@ impl Reply {
     /// # Panics
     ///
     /// If they differ.
-    pub fn is(&self, status: u16, body: &Value) {
+    pub fn assert_is(&self, status: u16, body: &Value) {
         assert_eq!((self.status, &self.json()), (status, body));
     }
 
@@ -92,7 +92,7 @@ impl Reply {
     /// # Panics
     ///
     /// If it is not.
-    pub fn is_error(&self, status: u16, code: &str) {
+    pub fn assert_error(&self, status: u16, code: &str) {
         let body = self.json();
         assert_eq!(
             (self.status, &body),

@@ -7,7 +7,7 @@ use tests::{LoggedApi, Table, TlsProxy, engine};
 /// words.
 async fn fail_because(logged: LoggedApi, words: &[&str]) {
     for (_, reply) in logged.api.request_each("1").await {
-        reply.is_error(500, "InternalError");
+        reply.assert_error(500, "InternalError");
     }
     assert_logged(logged, words).await;
 }
@@ -25,7 +25,7 @@ async fn a_blank_variable_counts_as_unset() {
     let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
     let LoggedApi { api, .. } = LoggedApi::with(&blank).await;
     let list = api.get("/users").await;
-    list.is(200, &json!([]));
+    list.assert_is(200, &json!([]));
     assert_eq!(list.header("access-control-allow-origin"), None);
     assert_eq!(api.post("/users", "{}").await.status, 200);
 
@@ -33,7 +33,7 @@ async fn a_blank_variable_counts_as_unset() {
     let proxy = TlsProxy::start(engine()).await;
     let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
     let logged = LoggedApi::with(&variables).await;
-    logged.api.get("/users").await.is_error(503, "ServiceUnavailable");
+    logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
     assert_logged(logged, &["UnknownIssuer"]).await;
 }
 
@@ -72,8 +72,8 @@ async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
     ])
     .await;
     for _ in 0..2 {
-        logged.api.get("/users").await.is(200, &json!([]));
-        logged.api.put("/users/1", "{}").await.is_error(400, "UserNotFound");
+        logged.api.get("/users").await.assert_is(200, &json!([]));
+        logged.api.put("/users/1", "{}").await.assert_error(400, "UserNotFound");
     }
     assert_eq!(proxy.connections(), 2);
 }
@@ -89,7 +89,7 @@ async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_
     ] {
         let logged =
             LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
-        logged.api.get("/users").await.is_error(503, "ServiceUnavailable");
+        logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
         let server = endpoint.trim_start_matches("https://");
         assert_logged(logged, &[server, "certificate", problem]).await;
     }

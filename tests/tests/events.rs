@@ -27,7 +27,7 @@ impl Fixture {
         self.table.put(&json!({"id": "1"})).await;
         let reply = self.invoke(function, event).await;
         assert_eq!(reply.status, 400, "{function}: {event}: {}", reply.text);
-        reply.is_error(400, "InvalidRequest");
+        reply.assert_error(400, "InvalidRequest");
         assert!(self.table.stored("1").await.is_some(), "{function}: {event}");
     }
 
@@ -169,9 +169,9 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
     ] {
         fixture.rejects("DeleteAllFunction", &fewer).await;
     }
-    fixture.api.delete("/users/").await.is_error(400, "InvalidRequest");
-    fixture.api.delete("/users?email=ada@example.com").await.is_error(400, "InvalidRequest");
-    fixture.api.delete("/users?").await.is(200, &Value::Null);
+    fixture.api.delete("/users/").await.assert_error(400, "InvalidRequest");
+    fixture.api.delete("/users?email=ada@example.com").await.assert_error(400, "InvalidRequest");
+    fixture.api.delete("/users?").await.assert_is(200, &Value::Null);
 }
 
 #[tokio::test]
@@ -192,10 +192,10 @@ async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
     let fixture = Fixture::start().await;
     let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
     let reply = fixture.api.invoke("GetAllFunction", header).await.expect("a response");
-    reply.is(200, &json!([]));
+    reply.assert_is(200, &json!([]));
     let body = r#"{"httpMethod": "POST", "body": "\ud800"}"#;
     let reply = fixture.api.invoke("PostFunction", body).await.expect("a response");
-    reply.is_error(400, "InvalidRequest");
+    reply.assert_error(400, "InvalidRequest");
 }
 
 #[tokio::test]

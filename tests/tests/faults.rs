@@ -29,7 +29,7 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     let start = Instant::now();
     for (_, reply) in api.request_each("1").await {
-        reply.is_error(status, code);
+        reply.assert_error(status, code);
         for secret in ["user-profiles", "arn:", "scripted", "Exception", "DynamoDB"] {
             assert!(!reply.text.contains(secret), "{}", reply.text);
         }
@@ -39,10 +39,10 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
     dynamodb.set_script(empty_table);
     for (operation, reply) in api.request_each("1").await {
         match operation.executable.as_str() {
-            "get-all" => reply.is(200, &json!([])),
-            "delete-all" => reply.is(200, &Value::Null),
-            "post" | "put" => reply.is(200, &json!({"id": "1"})),
-            _ => reply.is_error(400, "UserNotFound"),
+            "get-all" => reply.assert_is(200, &json!([])),
+            "delete-all" => reply.assert_is(200, &Value::Null),
+            "post" | "put" => reply.assert_is(200, &json!({"id": "1"})),
+            _ => reply.assert_error(400, "UserNotFound"),
         }
     }
     assert_eq!(api.processes_started(), operations().len());
@@ -118,7 +118,7 @@ async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
             api.delete("/users"),
         );
         for reply in [replies.0, replies.1, replies.2, replies.3, replies.4] {
-            reply.is_error(503, "ServiceUnavailable");
+            reply.assert_error(503, "ServiceUnavailable");
         }
     }
 }
@@ -130,9 +130,9 @@ async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable
             ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, list.clone())).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
         for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
-            api.get(path).await.is_error(503, "ServiceUnavailable");
+            api.get(path).await.assert_error(503, "ServiceUnavailable");
         }
-        api.delete("/users").await.is_error(503, "ServiceUnavailable");
+        api.delete("/users").await.assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -156,7 +156,7 @@ async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable
             .await
             .delete("/users")
             .await
-            .is_error(503, "ServiceUnavailable");
+            .assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -194,7 +194,7 @@ async fn an_unreachable_dynamodb_leads_to_service_unavailable() {
     drop(dynamodb);
     for _ in 0..2 {
         for (_, reply) in api.request_each("1").await {
-            reply.is_error(503, "ServiceUnavailable");
+            reply.assert_error(503, "ServiceUnavailable");
         }
     }
 }
@@ -208,8 +208,8 @@ async fn clients_do_not_notice_a_transient_fault() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users").await.is(200, &json!([]));
-    api.put("/users/1", "{}").await.is(200, &json!({"id": "1"}));
+    api.get("/users").await.assert_is(200, &json!([]));
+    api.put("/users/1", "{}").await.assert_is(200, &json!({"id": "1"}));
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn an_item_that_is_garbage_leads_to_service_unavailable() {
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await]
     {
-        reply.is_error(503, "ServiceUnavailable");
+        reply.assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -266,7 +266,7 @@ async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
         .await
         .post("/users", user)
         .await
-        .is(200, &serde_json::from_str(user).expect("JSON"));
+        .assert_is(200, &serde_json::from_str(user).expect("JSON"));
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.post("/users", r#"{"id": "1"}"#).await.is_error(400, "UserAlreadyExists");
+        api.post("/users", r#"{"id": "1"}"#).await.assert_error(400, "UserAlreadyExists");
     }
 }
 
@@ -301,7 +301,7 @@ async fn clients_do_not_notice_transient_garbage() {
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1").await.is(200, &json!({"id": "1"}));
+        api.get("/users/1").await.assert_is(200, &json!({"id": "1"}));
     }
 }
 
@@ -313,8 +313,8 @@ async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_unknown() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.delete("/users/1").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users/1").await.is_error(400, "UserNotFound");
+    api.delete("/users/1").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users/1").await.assert_error(400, "UserNotFound");
 }
 
 #[tokio::test]
@@ -324,15 +324,15 @@ async fn a_failed_condition_in_a_server_error_does_not_count() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1"}"#).await.is_error(503, "ServiceUnavailable");
-    api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
+    api.post("/users", r#"{"id": "1"}"#).await.assert_error(503, "ServiceUnavailable");
+    api.put("/users/1", "{}").await.assert_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]
 async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
     let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.is_error(400, "UserAlreadyExists");
+    api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.assert_error(400, "UserAlreadyExists");
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
         .await
         .delete("/users")
         .await
-        .is(200, &Value::Null);
+        .assert_is(200, &Value::Null);
     deleted.try_recv().expect("all users deleted");
 }
 
@@ -389,7 +389,7 @@ async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
     .await;
     let api = api_with_timeout(&dynamodb, Duration::from_secs(5)).await;
     let reply = api.delete("/users").await;
-    reply.is_error(503, "DeleteIncomplete");
+    reply.assert_error(503, "DeleteIncomplete");
     assert!(reply.message().contains("29 users"), "{}", reply.message());
 }
 
@@ -404,8 +404,8 @@ async fn an_endless_list_ends_with_the_invocation() {
     })
     .await;
     let api = api_with_timeout(&dynamodb, Duration::from_secs(4)).await;
-    api.get("/users").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users").await.is_error(503, "DeleteIncomplete");
+    api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users").await.assert_error(503, "DeleteIncomplete");
     assert!(requests.load(Relaxed) < 100, "{requests:?}");
 }
 
@@ -418,6 +418,6 @@ async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users").await.is_error(503, "ServiceUnavailable");
+    api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users").await.assert_error(503, "ServiceUnavailable");
 }

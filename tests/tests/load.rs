@@ -60,16 +60,16 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
         let Some(reply) = killer.after(api.post("/users", &user(1).to_string()).await) else {
             continue;
         };
-        reply.is(200, &user(1));
+        reply.assert_is(200, &user(1));
         let mut stored = Some(user(1));
         for version in 2..4 {
             if let Some(reply) = killer.after(api.get(&path).await) {
-                reply.is(200, &user(version - 1));
+                reply.assert_is(200, &user(version - 1));
             }
             let Some(reply) = killer.after(api.put(&path, &user(version).to_string()).await) else {
                 continue 'users;
             };
-            reply.is(200, &user(version));
+            reply.assert_is(200, &user(version));
             stored = Some(user(version));
         }
         if let Some(reply) = killer.after(api.get("/users?email=a@b&limit=5").await) {
@@ -77,7 +77,7 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
         }
         if number % 3 == 0 {
             let Some(reply) = killer.after(api.delete(&path).await) else { continue };
-            reply.is(200, &user(3));
+            reply.assert_is(200, &user(3));
             stored = None;
         }
         known.push((id, stored));
@@ -118,12 +118,12 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
         process.kill();
     }
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string()).await.is(200, &user);
-    api.put("/users/1", &user.to_string()).await.is(200, &user);
-    api.get("/users/1").await.is(200, &user);
+    api.post("/users", &user.to_string()).await.assert_is(200, &user);
+    api.put("/users/1", &user.to_string()).await.assert_is(200, &user);
+    api.get("/users/1").await.assert_is(200, &user);
     assert_eq!(api.get("/users?limit=1").await.status, 200);
-    api.delete("/users/1").await.is(200, &user);
-    api.delete("/users").await.is(200, &Value::Null);
+    api.delete("/users/1").await.assert_is(200, &user);
+    api.delete("/users").await.assert_is(200, &Value::Null);
     api.stop().await;
 }
 

@@ -88,8 +88,8 @@ async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
     ])
     .await;
-    logged.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
-    logged.api.get("/users?limit=0").await.is_error(400, "InvalidRequest");
+    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
+    logged.api.get("/users?limit=0").await.assert_error(400, "InvalidRequest");
     let lines = logged.into_request_lines().await;
     let [line] = &lines[..] else { panic!("{lines:?}") };
     let expected = json!(["ERROR", 503, "ServiceUnavailable", 1, 2, 3]);
@@ -108,7 +108,7 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let logged = start_on(&table, &variables).await;
     let path = "/users/1";
     // No subsegment is sent for these, nor for the warm-up.
-    logged.api.get(path).await.is_error(400, "UserNotFound");
+    logged.api.get(path).await.assert_error(400, "UserNotFound");
     logged.api.send_traced(Method::GET, path, "", &trace_header(false)).await;
     logged.api.send_traced(Method::GET, path, "", "Root=1;Sampled=1").await;
 
@@ -171,7 +171,7 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let received =
         std::thread::spawn(move || (0..101).map(|_| daemon.receive()).collect::<Vec<_>>());
     let reply = logged.api.send_traced(Method::DELETE, "/users", "", &trace_header(true)).await;
-    reply.is(200, &Value::Null);
+    reply.assert_is(200, &Value::Null);
     let documents = received.join().expect("101 datagrams");
     assert_eq!(documents[100]["aws"]["operation"], json!("21 more calls"), "{}", documents[100]);
     assert_eq!(documents[100]["metadata"]["calls"], json!({"count": 21, "failed": 0}));
@@ -187,7 +187,7 @@ async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
                 .api
                 .send_traced(Method::GET, "/users", "", &trace_header(true))
                 .await
-                .is(200, &json!([]));
+                .assert_is(200, &json!([]));
         }
     }
 }
@@ -221,7 +221,7 @@ async fn the_saved_queries_use_only_fields_that_the_lines_have() {
         ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
     let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];
     let logged = LoggedApi::with(&variables).await;
-    logged.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
+    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
     let lines = logged.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 

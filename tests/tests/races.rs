@@ -126,7 +126,7 @@ async fn only_one_of_many_clients_creates_a_user() {
         assert_eq!(created.len(), 1);
         assert_eq!(table.stored(user).await, Some(created[0].json()));
         for reply in replies.iter().filter(|reply| reply.status != 200) {
-            reply.is_error(400, "UserAlreadyExists");
+            reply.assert_error(400, "UserAlreadyExists");
         }
     }
 }
@@ -144,7 +144,7 @@ async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
         }
     });
     let (deleted, _) = tokio::join!(api.delete("/users"), join_all(writers));
-    deleted.is(200, &Value::Null);
+    deleted.assert_is(200, &Value::Null);
     let left = api.get("/users").await.json();
     let ids = left.as_array().expect("a list").iter().map(|user| user["id"].to_string());
     assert_eq!(ids.filter(|id| id.contains("before")).count(), 0);

@@ -86,7 +86,7 @@ fn invoke(runtime: &Runtime, api: &Api, function: &str, event: &str) -> Result<(
     if reply.status != 200 {
         let code = reply.json()["code"].as_str().unwrap_or_default().to_owned();
         prop_assert!(CODES.contains(&(reply.status, &code)), "{}: {}", reply.status, reply.text);
-        reply.is_error(reply.status, &code);
+        reply.assert_error(reply.status, &code);
     }
     Ok(())
 }

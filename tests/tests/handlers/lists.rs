@@ -24,15 +24,15 @@ async fn the_list_for_an_email_address_contains_the_users_with_exactly_that_addr
     table.put(&json!({"id": "2", "email": "ADA@example.com"})).await;
     table.put(&json!({"id": "3", "email": "ada@example.co"})).await;
     table.put(&json!({"id": "4"})).await;
-    list(&table, &[("email", "ada@example.com")]).await.is(200, &json!([ada()]));
-    list(&table, &[("email", "grace@example.com")]).await.is(200, &json!([]));
+    list(&table, &[("email", "ada@example.com")]).await.assert_is(200, &json!([ada()]));
+    list(&table, &[("email", "grace@example.com")]).await.assert_is(200, &json!([]));
 }
 
 #[tokio::test]
 async fn an_email_address_that_no_user_can_have_returns_an_empty_list() {
     let table = Table::new().await;
     table.put(&ada()).await;
-    list(&table, &[("email", &"x".repeat(2049))]).await.is(200, &json!([]));
+    list(&table, &[("email", &"x".repeat(2049))]).await.assert_is(200, &json!([]));
 }
 
 #[tokio::test]
@@ -41,11 +41,11 @@ async fn the_last_of_repeated_parameters_counts() {
     table.put(&ada()).await;
     list(&table, &[("email", "grace@example.com"), ("email", "ada@example.com")])
         .await
-        .is(200, &json!([ada()]));
+        .assert_is(200, &json!([ada()]));
     list(&table, &[("email", "ada@example.com"), ("email", "grace@example.com")])
         .await
-        .is(200, &json!([]));
-    list(&table, &[("limit", "none"), ("limit", "1")]).await.is(200, &json!([ada()]));
+        .assert_is(200, &json!([]));
+    list(&table, &[("limit", "none"), ("limit", "1")]).await.assert_is(200, &json!([ada()]));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_list_that_does_not_fit_in_a_response_is_rejected_with_advice_to_use_p
     table.put_all(&users).await;
     for query in [&[][..], &[("email", "a@b")]] {
         let reply = list(&table, query).await;
-        reply.is_error(400, "ResponseTooLarge");
+        reply.assert_error(400, "ResponseTooLarge");
         assert!(reply.message().contains("limit"), "{}", reply.message());
     }
 }
@@ -177,12 +177,14 @@ async fn a_cursor_works_even_if_its_user_is_gone() {
 async fn an_invalid_limit_or_cursor_is_rejected() {
     let table = Table::new().await;
     for limit in ["0", "1001", "-1", "+1", "", "ten", "1.0", "1 ", "٣", "99999999999999999999"] {
-        list(&table, &[("limit", limit)]).await.is_error(400, "InvalidRequest");
+        list(&table, &[("limit", limit)]).await.assert_error(400, "InvalidRequest");
     }
     for cursor in ["", "!", "a", "====", "_w", "/w", "NDI="] {
-        list(&table, &[("limit", "1"), ("cursor", cursor)]).await.is_error(400, "InvalidRequest");
+        list(&table, &[("limit", "1"), ("cursor", cursor)])
+            .await
+            .assert_error(400, "InvalidRequest");
     }
     list(&table, &[("limit", "1"), ("email", "a@b"), ("cursor", "?")])
         .await
-        .is_error(400, "InvalidRequest");
+        .assert_error(400, "InvalidRequest");
 }
