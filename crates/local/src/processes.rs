@@ -59,7 +59,8 @@ pub(crate) struct Processes {
 impl Processes {
     /// Prepares `functions`, by logical id, whose executables are in `directory`. Their processes
     /// start when needed, at most `instances` for each function, and are killed soon after `stop`'s
-    /// sender is dropped. The variables of `environment` are for the functions that do not set them.
+    /// sender is dropped. They get each variable of `environment` that their function lacks or
+    /// leaves empty.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] if an executable is missing.

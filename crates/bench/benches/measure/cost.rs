@@ -85,8 +85,7 @@ pub(crate) struct Report {
 ///
 /// If there is no control group, or a function is not built or fails.
 pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
-    let template = template();
-    let memory = template.functions.values().next().ok_or("no function")?.memory_size;
+    let memory = template().functions.values().next().ok_or("no function")?.memory_size;
     let item = item_size(&user(1));
     let conditions = format!(
         "{}. The user has {item} bytes as an item and {} as JSON. DynamoDB responds after {} ms.",
