@@ -3,18 +3,18 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::path::Path;
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request, Uri};
-use local::{Database, Options, Service, Template};
+use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
@@ -22,7 +22,7 @@ use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::{Operation, Reply, TEMPLATE, executables};
+use crate::{Operation, Reply, executables, operations, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -110,7 +110,7 @@ impl Api {
     ///
     /// If it cannot be started.
     pub async fn local(database: Database) -> Self {
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
+        let template = template();
         Self::start(Options { database, ..Options::new(template, executables().to_owned()) }).await
     }
 
@@ -121,24 +121,18 @@ impl Api {
     ///
     /// If it cannot be started.
     pub async fn on(endpoint: &str, table: &str) -> Self {
-        Self::on_with(endpoint, table, 1).await
+        Self::with_instances(endpoint, table, 1).await
     }
 
-    /// Starts a local service as [`Api::on`] does, with up to ten processes for each function.
+    /// Starts a local service as [`Api::on`] does, with up to this many processes for each
+    /// function.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
-    pub async fn many_on(endpoint: &str, table: &str) -> Self {
-        Self::on_with(endpoint, table, 10).await
-    }
-
-    async fn on_with(endpoint: &str, table: &str, instances: u16) -> Self {
-        let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
+    pub async fn with_instances(endpoint: &str, table: &str, instances: u16) -> Self {
+        let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
         table.clone_into(&mut template.table.name);
-        for function in template.functions.values_mut() {
-            function.variables.insert(TABLE_VARIABLE.to_owned(), table.to_owned());
-        }
         let options = Options::new(template, executables().to_owned());
         let database = Database::Endpoint(endpoint.to_owned());
         Self::start(Options { database, instances, ..options }).await
@@ -186,10 +180,38 @@ impl Api {
         users.iter().filter(is_mine).cloned().collect()
     }
 
-    /// Returns the local service, if the API is one.
+    /// Returns the local service.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one.
     #[must_use]
-    pub fn service(&self) -> Option<&Service> {
-        self.service.as_ref()
+    pub fn service(&self) -> &Service {
+        self.service.as_ref().expect("a local service")
+    }
+
+    /// Returns how many processes the local service has started.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one.
+    #[must_use]
+    pub fn processes_started(&self) -> usize {
+        self.service().processes_started()
+    }
+
+    /// Invokes the function of the local service with this logical id.
+    ///
+    /// # Errors
+    ///
+    /// If the function does not respond, or reports an error instead.
+    ///
+    /// # Panics
+    ///
+    /// If the API is a deployed one, or the response is not one for API Gateway.
+    pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
+        let response = self.service().invoke(function, event.to_owned()).await?;
+        Ok(Reply::from_function(&response))
     }
 
     /// Stops the local service, if the API is one.
@@ -223,6 +245,19 @@ impl Api {
     /// Sends a `GET`. The path is below the stage, percent-encoded, with its query.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, "").await
+    }
+
+    /// Sends a `GET`, and follows the links to all further pages.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response, or a link is not to a page of this API.
+    pub async fn pages(&self, path: &str) -> Vec<Reply> {
+        let mut pages = vec![self.get(path).await];
+        while let Some(url) = pages.last().and_then(Reply::next_url) {
+            pages.push(self.get(self.path_of(&url)).await);
+        }
+        pages
     }
 
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
@@ -276,6 +311,16 @@ impl Api {
         let method = operation.method.parse().expect("a method");
         let body = if operation.has_body { json!({"id": id}).to_string() } else { String::new() };
         self.send(method, &operation.path.replace("{id}", &percent_encoded(id)), &body).await
+    }
+
+    /// Sends the requests of all operations at once, as [`Api::request`] does.
+    ///
+    /// # Panics
+    ///
+    /// If there is no response.
+    pub async fn request_each(&self, id: &str) -> Vec<(&'static Operation, Reply)> {
+        let request = async |operation| (operation, self.request(operation, id).await);
+        join_all(operations().iter().map(request)).await
     }
 
     /// Sends a request with this trace header.

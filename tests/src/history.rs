@@ -27,9 +27,9 @@ pub enum Outcome {
     Unknown,
 }
 
-/// One operation, with the times of its request and response in any unit.
+/// An operation that a client called, with the times of its request and response in any unit.
 #[derive(Clone, Copy, Debug)]
-pub struct Operation {
+pub struct Call {
     /// What was requested.
     pub action: Action,
     /// What the client saw.
@@ -52,7 +52,7 @@ pub enum Effects {
 /// Returns whether some order of these operations explains every outcome. The user does not exist
 /// at first.
 #[must_use]
-pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
+pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
     let mut seen = HashSet::new();
     let mut stack = vec![(vec![Progress::Open; history.len()], None)];
     while let Some((progress, state)) = stack.pop() {
@@ -67,7 +67,7 @@ pub fn is_linearizable(history: &[Operation], effects: Effects) -> bool {
             return true;
         }
         for i in open().filter(|i| history[*i].start <= first_end) {
-            let Operation { action, outcome, .. } = history[i];
+            let Call { action, outcome, .. } = history[i];
             let mut next = |outcome, reached| {
                 let mut state = state;
                 if apply(&mut state, action, outcome) {
@@ -116,20 +116,20 @@ fn apply(user: &mut Option<u64>, action: Action, outcome: Outcome) -> bool {
 mod tests {
     use super::*;
 
-    fn operation(action: Action, outcome: Outcome, start: u64, end: u64) -> Operation {
-        Operation { action, outcome, start, end }
+    fn call(action: Action, outcome: Outcome, start: u64, end: u64) -> Call {
+        Call { action, outcome, start, end }
     }
 
     #[test]
     fn a_history_that_can_be_ordered_is_linearizable() {
         let history = [
-            operation(Action::Create(1), Outcome::Done(1), 0, 10),
-            operation(Action::Read, Outcome::Rejected, 1, 3),
-            operation(Action::Read, Outcome::Done(1), 2, 4),
-            operation(Action::Replace(2), Outcome::Unknown, 11, 12),
-            operation(Action::Read, Outcome::Done(1), 13, 14),
-            operation(Action::Read, Outcome::Done(2), 15, 16),
-            operation(Action::Delete, Outcome::Done(2), 17, 18),
+            call(Action::Create(1), Outcome::Done(1), 0, 10),
+            call(Action::Read, Outcome::Rejected, 1, 3),
+            call(Action::Read, Outcome::Done(1), 2, 4),
+            call(Action::Replace(2), Outcome::Unknown, 11, 12),
+            call(Action::Read, Outcome::Done(1), 13, 14),
+            call(Action::Read, Outcome::Done(2), 15, 16),
+            call(Action::Delete, Outcome::Done(2), 17, 18),
         ];
         assert!(is_linearizable(&history, Effects::Once));
     }
@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn a_read_of_a_replaced_value_is_not_linearizable() {
         let history = [
-            operation(Action::Create(1), Outcome::Done(1), 0, 1),
-            operation(Action::Replace(2), Outcome::Done(2), 2, 3),
-            operation(Action::Read, Outcome::Done(1), 4, 5),
+            call(Action::Create(1), Outcome::Done(1), 0, 1),
+            call(Action::Replace(2), Outcome::Done(2), 2, 3),
+            call(Action::Read, Outcome::Done(1), 4, 5),
         ];
         assert!(!is_linearizable(&history, Effects::Once));
         assert!(!is_linearizable(&history, Effects::OnceOrTwice));
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn two_creations_of_one_user_are_not_linearizable() {
         let history = [
-            operation(Action::Create(1), Outcome::Done(1), 0, 5),
-            operation(Action::Create(2), Outcome::Done(2), 0, 5),
+            call(Action::Create(1), Outcome::Done(1), 0, 5),
+            call(Action::Create(2), Outcome::Done(2), 0, 5),
         ];
         assert!(!is_linearizable(&history, Effects::OnceOrTwice));
     }
@@ -157,11 +157,11 @@ mod tests {
     #[test]
     fn a_replacement_that_is_repeated_takes_effect_twice() {
         let history = [
-            operation(Action::Create(1), Outcome::Done(1), 0, 1),
-            operation(Action::Replace(2), Outcome::Done(2), 2, 10),
-            operation(Action::Read, Outcome::Done(2), 3, 4),
-            operation(Action::Replace(3), Outcome::Done(3), 5, 6),
-            operation(Action::Read, Outcome::Done(2), 11, 12),
+            call(Action::Create(1), Outcome::Done(1), 0, 1),
+            call(Action::Replace(2), Outcome::Done(2), 2, 10),
+            call(Action::Read, Outcome::Done(2), 3, 4),
+            call(Action::Replace(3), Outcome::Done(3), 5, 6),
+            call(Action::Read, Outcome::Done(2), 11, 12),
         ];
         assert!(!is_linearizable(&history, Effects::Once));
         assert!(is_linearizable(&history, Effects::OnceOrTwice));
@@ -170,12 +170,12 @@ mod tests {
     /// Without memoisation, all orders of these operations would be tried, which takes hours.
     #[test]
     fn many_concurrent_operations_are_checked_quickly() {
-        let writes = (0..12).map(|i| operation(Action::Replace(i), Outcome::Done(i), 1, 2));
-        let mut history = vec![operation(Action::Create(99), Outcome::Done(99), 0, 0)];
+        let writes = (0..12).map(|i| call(Action::Replace(i), Outcome::Done(i), 1, 2));
+        let mut history = vec![call(Action::Create(99), Outcome::Done(99), 0, 0)];
         history.extend(writes);
-        history.push(operation(Action::Read, Outcome::Done(11), 3, 4));
+        history.push(call(Action::Read, Outcome::Done(11), 3, 4));
         assert!(is_linearizable(&history, Effects::Once));
-        history.push(operation(Action::Read, Outcome::Done(99), 5, 6));
+        history.push(call(Action::Read, Outcome::Done(99), 5, 6));
         assert!(!is_linearizable(&history, Effects::Once));
     }
 }

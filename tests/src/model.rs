@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bigdecimal::BigDecimal;
 
 use crate::json::Json;
@@ -148,18 +150,7 @@ pub fn limit(text: &str) -> Result<usize, Codes> {
 ///
 /// The codes that the service may return.
 pub fn cursor(text: &str) -> Result<(), Codes> {
-    let alphabet = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']);
-    let digits: BTreeMap<_, _> = alphabet.zip(0_u8..).collect();
-    let digits = text.chars().map(|digit| digits.get(&digit)).collect::<Option<Vec<_>>>();
-    let bytes = digits.and_then(|digits| {
-        let bits = digits.iter().flat_map(|digit| (0..6).rev().map(move |bit| *digit >> bit & 1));
-        let bits: Vec<u8> = bits.collect();
-        let (bytes, rest) = bits.split_at(bits.len() / 8 * 8);
-        let is_exact = rest.len() < 6 && !rest.contains(&1);
-        let byte = |bits: &[u8]| bits.iter().fold(0, |byte, bit| byte << 1 | bit);
-        is_exact.then(|| bytes.chunks(8).map(byte).collect::<Vec<_>>())
-    });
-    let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    let id = BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|id| String::from_utf8(id).ok());
     let is_key = id.is_some_and(|id| (1..=KEY_BYTES).contains(&id.len()));
     if is_key { Ok(()) } else { Err(vec![INVALID_REQUEST]) }
 }

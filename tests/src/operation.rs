@@ -1,13 +1,8 @@
 //! The operations of the API.
 
-use std::fs;
-use std::path::Path;
 use std::sync::LazyLock;
 
-use local::Template;
-use serde_json::Value;
-
-use crate::TEMPLATE;
+use crate::{repository, template};
 
 /// An operation of the API, and the function that serves it.
 #[derive(Debug)]
@@ -33,10 +28,7 @@ pub struct Operation {
 #[must_use]
 pub fn operations() -> &'static [Operation] {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-        let specification = Path::new(TEMPLATE).with_file_name("openapi.yaml");
-        let specification = fs::read_to_string(specification).expect("the specification");
-        let specification: Value = serde_saphyr::from_str(&specification).expect("YAML");
+        let (template, specification) = (template(), repository::yaml("openapi.yaml"));
         let routes = template.routes.into_iter().map(|route| Operation {
             executable: template.functions[&route.function].executable.clone(),
             has_body:

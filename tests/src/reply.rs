@@ -1,6 +1,6 @@
 //! Responses of the API, and assertions on them.
 
-use lambda_http::http::HeaderMap;
+use lambda_http::http::{HeaderMap, HeaderName};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
@@ -40,6 +40,27 @@ impl Reply {
         Self::new(parts.status.as_u16(), parts.headers, text)
     }
 
+    /// Returns the reply for a function's response to API Gateway.
+    ///
+    /// # Panics
+    ///
+    /// If it is not such a response, its body is not JSON, or its content type is another.
+    #[must_use]
+    pub fn from_function(response: &str) -> Self {
+        let response: Value = serde_json::from_str(response).expect("a response in JSON");
+        let mut headers = HeaderMap::new();
+        for (name, values) in response["multiValueHeaders"].as_object().expect("headers") {
+            let name: HeaderName = name.parse().expect("the name of a header");
+            for value in values.as_array().expect("a list of values") {
+                let value = value.as_str().expect("a text").parse().expect("a value of a header");
+                headers.append(&name, value);
+            }
+        }
+        let status = response["statusCode"].as_u64().and_then(|status| status.try_into().ok());
+        let body = response["body"].as_str().expect("a body");
+        Self::new(status.expect("a status"), headers, body.to_owned())
+    }
+
     /// Returns the body as JSON.
     ///
     /// # Panics
@@ -61,7 +82,7 @@ impl Reply {
     /// # Panics
     ///
     /// If they differ.
-    pub fn is(&self, status: u16, body: &Value) {
+    pub fn assert_is(&self, status: u16, body: &Value) {
         assert_eq!((self.status, &self.json()), (status, body));
     }
 
@@ -71,7 +92,7 @@ impl Reply {
     /// # Panics
     ///
     /// If it is not.
-    pub fn is_error(&self, status: u16, code: &str) {
+    pub fn assert_error(&self, status: u16, code: &str) {
         let body = self.json();
         assert_eq!(
             (self.status, &body),

@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::env;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use local::Template;
 use serde_json::Value;
 use users_core::Store;
 use uuid::Uuid;
 
-use crate::json::Json;
-
-/// The repository's `template.yaml`.
-pub const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../template.yaml");
+use crate::json::{Json, quoted};
+use crate::template;
 
 /// A table for one test, with the schema from `template.yaml`. Dropping this deletes it.
 #[derive(Debug)]
@@ -34,8 +30,7 @@ impl Table {
     /// If the table cannot be created.
     pub async fn new() -> Self {
         let table = Self::missing();
-        let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-        local::create_table(engine(), &template.table, &table.name).await.expect("a table");
+        local::create_table(engine(), &template().table, &table.name).await.expect("a table");
         table
     }
 
@@ -123,7 +118,7 @@ impl Table {
             .key("id", AttributeValue::S(id.to_owned()))
             .consistent_read(true);
         let item = get.send().await.expect("the table can be read").item?;
-        Some(json(&AttributeValue::M(item)))
+        Some(serde_json::from_str(&json(&AttributeValue::M(item))).expect("JSON"))
     }
 
     /// Returns all users in the table by id, with exact numbers.
@@ -140,7 +135,8 @@ impl Table {
                 scan.set_exclusive_start_key(start).send().await.expect("the table can be read");
             for item in page.items.unwrap_or_default() {
                 let id = item["id"].as_s().expect("a string").clone();
-                users.insert(id, exact_json(&AttributeValue::M(item)));
+                let user = Json::parse(&json(&AttributeValue::M(item))).expect("JSON");
+                users.insert(id, user);
             }
             start = page.last_evaluated_key;
             if start.is_none() {
@@ -218,30 +214,23 @@ fn attribute(value: &Value) -> AttributeValue {
     }
 }
 
-fn json(value: &AttributeValue) -> Value {
+/// Returns a value as JSON, with numbers as DynamoDB returns them.
+fn json(value: &AttributeValue) -> String {
     match value {
-        AttributeValue::Null(_) => Value::Null,
-        AttributeValue::Bool(value) => Value::Bool(*value),
-        AttributeValue::N(number) => number.parse().expect("a number"),
-        AttributeValue::S(text) => Value::String(text.clone()),
-        AttributeValue::L(elements) => elements.iter().map(json).collect(),
-        AttributeValue::M(members) => {
-            members.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+        AttributeValue::Null(_) => "null".to_owned(),
+        AttributeValue::Bool(value) => value.to_string(),
+        AttributeValue::N(number) => number.clone(),
+        AttributeValue::S(text) => quoted(text),
+        AttributeValue::L(elements) => {
+            let elements: Vec<_> = elements.iter().map(json).collect();
+            format!("[{}]", elements.join(","))
         }
-        other => panic!("not from JSON: {other:?}"),
-    }
-}
-
-fn exact_json(value: &AttributeValue) -> Json {
-    match value {
-        AttributeValue::Null(_) => Json::Null,
-        AttributeValue::Bool(value) => Json::Bool(*value),
-        AttributeValue::N(number) => Json::Number(number.parse().expect("a number")),
-        AttributeValue::S(text) => Json::String(text.clone()),
-        AttributeValue::L(elements) => Json::Array(elements.iter().map(exact_json).collect()),
-        AttributeValue::M(members) => Json::Object(
-            members.iter().map(|(name, value)| (name.clone(), exact_json(value))).collect(),
-        ),
+        AttributeValue::M(members) => {
+            let members = members.iter();
+            let members: Vec<_> =
+                members.map(|(name, value)| format!("{}:{}", quoted(name), json(value))).collect();
+            format!("{{{}}}", members.join(","))
+        }
         other => panic!("not from JSON: {other:?}"),
     }
 }

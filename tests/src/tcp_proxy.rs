@@ -1,4 +1,7 @@
 //! A TCP proxy in front of an engine, which loses connections and responses as networks do.
+//!
+//! It does not know where a response ends. It counts what it reads from the engine at once, up to
+//! 64 kB, which is a whole response unless that is large.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -27,10 +30,11 @@ pub struct TcpProxy {
 struct Shared {
     upstream: String,
     connections: AtomicUsize,
-    responses_to_lose: AtomicUsize,
-    /// One in this many responses is lost; 0 means none.
+    /// How many of the next reads are lost.
+    reads_to_lose: AtomicUsize,
+    /// One in this many reads is lost; 0 means none.
     lose_every: AtomicUsize,
-    responses: AtomicUsize,
+    reads: AtomicUsize,
     lost: AtomicUsize,
     /// How many connections have died, the oldest first, and how.
     dead: watch::Sender<(usize, Death)>,
@@ -48,9 +52,9 @@ impl TcpProxy {
         let shared = Arc::new(Shared {
             upstream: upstream.trim_start_matches("http://").to_owned(),
             connections: AtomicUsize::new(0),
-            responses_to_lose: AtomicUsize::new(0),
+            reads_to_lose: AtomicUsize::new(0),
             lose_every: AtomicUsize::new(0),
-            responses: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             dead: watch::Sender::new((0, Death::Reset)),
         });
@@ -75,17 +79,18 @@ impl TcpProxy {
         self.shared.dead.send_replace((self.connections(), death));
     }
 
-    /// Loses the next responses: the server processes the request, but the client sees a reset.
+    /// Loses this many of the next reads: the server processes the request, but the client sees a
+    /// reset.
     pub fn lose_responses(&self, count: usize) {
-        self.shared.responses_to_lose.store(count, Relaxed);
+        self.shared.reads_to_lose.store(count, Relaxed);
     }
 
-    /// From now on, loses one in this many responses in the same way.
+    /// From now on, loses one in this many reads in the same way.
     pub fn lose_every(&self, count: usize) {
         self.shared.lose_every.store(count, Relaxed);
     }
 
-    /// Returns how many responses were lost.
+    /// Returns how many reads were lost.
     #[must_use]
     pub fn lost(&self) -> usize {
         self.shared.lost.load(Relaxed)
@@ -93,12 +98,12 @@ impl TcpProxy {
 }
 
 impl Shared {
-    fn loses_response(&self) -> bool {
-        let number = self.responses.fetch_add(1, Relaxed) + 1;
+    fn loses_read(&self) -> bool {
+        let number = self.reads.fetch_add(1, Relaxed) + 1;
         let every = self.lose_every.load(Relaxed);
         let lose = |left: usize| left.checked_sub(1);
         let loses = every > 0 && number.is_multiple_of(every)
-            || self.responses_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok();
+            || self.reads_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok();
         self.lost.fetch_add(usize::from(loses), Relaxed);
         loses
     }
@@ -142,7 +147,7 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
             }
             read = server.read(&mut response) => {
                 let bytes = read.ok().filter(|bytes| *bytes > 0)?;
-                if shared.loses_response() {
+                if shared.loses_read() {
                     client.set_zero_linger().ok()?;
                     return None;
                 }

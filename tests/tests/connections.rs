@@ -35,7 +35,8 @@ async fn a_process_opens_one_connection_and_serves_its_invocations_on_it() {
     for _ in 0..2 {
         request_each(&api, &table).await;
     }
-    assert_eq!(proxy.connections() - before, operations().len());
+    let connections = proxy.connections() - before;
+    assert_eq!((api.processes_started(), connections), (operations().len(), operations().len()));
 }
 
 #[tokio::test]
@@ -49,10 +50,9 @@ async fn a_process_that_starts_opens_its_connection_and_sends_nothing() {
     let proxy = TcpProxy::start(dynamodb.endpoint()).await;
     let api = Api::on(proxy.url(), "users").await;
     let before = proxy.connections();
-    let service = api.service().expect("a local service");
     for Operation { function, .. } in operations() {
-        let response = service.invoke(function, json!({"httpMethod": "TRACE"}).to_string()).await;
-        assert!(response.expect("a response").contains("InvalidRequest"));
+        let reply = api.invoke(function, r#"{"httpMethod": "TRACE"}"#).await;
+        reply.expect("a response").assert_error(400, "InvalidRequest");
     }
     assert_eq!(proxy.connections() - before, operations().len());
     assert_eq!(sent.try_iter().collect::<Vec<_>>(), [""; 0]);
@@ -83,16 +83,16 @@ async fn connections_that_died_together_cost_only_one_attempt() {
                 (0..connections * 25).map(|i| json!({"id": i.to_string()})).collect();
             let before = proxy.connections();
             table.put_all(&users).await;
-            api.delete("/users").await.is(200, &Value::Null);
+            api.delete("/users").await.assert_is(200, &Value::Null);
             let opened = proxy.connections() - before;
             assert!(opened >= connections.min(16), "{opened} connections");
 
             table.put_all(&users).await;
             proxy.kill_connections(death);
             let start = Instant::now();
-            api.delete("/users").await.is(200, &Value::Null);
+            api.delete("/users").await.assert_is(200, &Value::Null);
             assert!(start.elapsed() < Duration::from_secs(limit), "{:?}", start.elapsed());
-            api.get("/users").await.is(200, &json!([]));
+            api.get("/users").await.assert_is(200, &json!([]));
         }
     }
 }
@@ -104,27 +104,25 @@ async fn the_outcome_of_a_write_whose_response_was_lost_is_not_misreported() {
     let ada = json!({"id": "1", "n": 1.5});
 
     proxy.lose_responses(1);
-    api.post("/users", &ada.to_string()).await.is(200, &ada);
+    api.post("/users", &ada.to_string()).await.assert_is(200, &ada);
 
     let replaced = json!({"id": "1", "n": 2});
     proxy.lose_responses(1);
-    api.put("/users/1", &replaced.to_string()).await.is(200, &replaced);
+    api.put("/users/1", &replaced.to_string()).await.assert_is(200, &replaced);
     assert_eq!(table.stored("1").await, Some(replaced));
 
     proxy.lose_responses(1);
-    api.delete("/users/1").await.is_error(503, "ServiceUnavailable");
+    api.delete("/users/1").await.assert_error(503, "ServiceUnavailable");
     assert_eq!(table.stored("1").await, None);
-    api.delete("/users/1").await.is_error(400, "UserNotFound");
+    api.delete("/users/1").await.assert_error(400, "UserNotFound");
 
     table.put(&ada).await;
     proxy.lose_responses(1);
-    api.delete("/users").await.is(200, &Value::Null);
+    api.delete("/users").await.assert_is(200, &Value::Null);
     assert_eq!(table.stored("1").await, None);
 
     // `PUT` cannot know whether its first attempt found the user.
-    for _ in 0..2 {
-        proxy.lose_responses(1);
-        api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
-        api.put("/users/1", "{}").await.is_error(400, "UserNotFound");
-    }
+    proxy.lose_responses(1);
+    api.put("/users/1", "{}").await.assert_error(503, "ServiceUnavailable");
+    api.put("/users/1", "{}").await.assert_error(400, "UserNotFound");
 }

@@ -1,6 +1,6 @@
 //! The page on which people try out the API, in a browser that can reach only this machine.
 
-use local::{Database, Service};
+use local::Database;
 use serde_json::{Value, json};
 use tests::{Api, Browser};
 
@@ -67,14 +67,14 @@ fn execute(browser: &mut Browser, operation: &str, fields: &[(&str, &str)]) -> (
 async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
     let Some(mut browser) = Browser::start() else { return };
     let api = Api::local(Database::Memory).await;
-    let docs = api.service().map(Service::docs_url).expect("a local service");
+    let docs = api.service().docs_url();
     let origin = docs.trim_end_matches("docs").to_owned();
     browser.open(&docs);
 
     let ada = json!({"id": "ada/1", "email": "ada+1@example.com", "name": "Ada"});
     let fields = [(BODY, &*ada.to_string())];
     assert_eq!(execute(&mut browser, "createUser", &fields), (json!(200), ada.clone()));
-    api.get("/users/ada%2F1").await.is(200, &ada);
+    api.get("/users/ada%2F1").await.assert_is(200, &ada);
 
     let grace = r#"{"id": "grace", "email": "grace@example.com"}"#;
     assert_eq!(api.post("/users", grace).await.status, 200);
@@ -87,11 +87,11 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
     let replaced = json!({"email": "ada+1@example.com", "id": "ada/1", "title": "Countess"});
     let fields = [(&*id, "ada/1"), (BODY, &replacement)];
     assert_eq!(execute(&mut browser, "replaceUser", &fields), (json!(200), replaced.clone()));
-    api.get("/users/ada%2F1").await.is(200, &replaced);
+    api.get("/users/ada%2F1").await.assert_is(200, &replaced);
 
     let fields = [(&*id, "ada/1")];
     assert_eq!(execute(&mut browser, "deleteUser", &fields), (json!(200), replaced));
-    api.get("/users/ada%2F1").await.is_error(400, "UserNotFound");
+    api.get("/users/ada%2F1").await.assert_error(400, "UserNotFound");
     let (status, error) = execute(&mut browser, "getUser", &fields);
     assert_eq!((status, &error["code"]), (json!(400), &json!("UserNotFound")));
 

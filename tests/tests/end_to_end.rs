@@ -3,14 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use lambda_http::http::Method;
-use local::{Database, Options, Template};
+use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{Api, TEMPLATE, executables};
+use tests::{Api, executables, template_with_variables};
 use tokio::process::Command;
 use tokio::time::interval;
 use users_core::ORIGIN_VARIABLE;
@@ -22,24 +21,24 @@ async fn users_are_created_read_replaced_and_deleted() {
         let ada = json!({"id": one, "email": "ada@example.com", "name": "Ada"});
         let grace = json!({"id": two, "email": "grace@example.com", "name": "Grace"});
 
-        api.post("/users", &ada.to_string()).await.is(200, &ada);
-        api.post("/users", &grace.to_string()).await.is(200, &grace);
-        api.post("/users", &ada.to_string()).await.is_error(400, "UserAlreadyExists");
+        api.post("/users", &ada.to_string()).await.assert_is(200, &ada);
+        api.post("/users", &grace.to_string()).await.assert_is(200, &grace);
+        api.post("/users", &ada.to_string()).await.assert_error(400, "UserAlreadyExists");
 
         let all = api.get("/users").await;
         assert_eq!((all.status, api.mine(&all).len()), (200, 2));
-        api.get(&format!("/users/{one}")).await.is(200, &ada);
-        api.get(&format!("/users/{three}")).await.is_error(400, "UserNotFound");
+        api.get(&format!("/users/{one}")).await.assert_is(200, &ada);
+        api.get(&format!("/users/{three}")).await.assert_error(400, "UserNotFound");
 
         let countess = json!({"id": one, "name": "Countess of Lovelace"});
         api.put(&format!("/users/{one}"), r#"{"id": "9", "name": "Countess of Lovelace"}"#)
             .await
-            .is(200, &countess);
-        api.get(&format!("/users/{one}")).await.is(200, &countess);
-        api.put(&format!("/users/{three}"), "{}").await.is_error(400, "UserNotFound");
+            .assert_is(200, &countess);
+        api.get(&format!("/users/{one}")).await.assert_is(200, &countess);
+        api.put(&format!("/users/{three}"), "{}").await.assert_error(400, "UserNotFound");
 
-        api.delete(&format!("/users/{one}")).await.is(200, &countess);
-        api.delete(&format!("/users/{one}")).await.is_error(400, "UserNotFound");
+        api.delete(&format!("/users/{one}")).await.assert_is(200, &countess);
+        api.delete(&format!("/users/{one}")).await.assert_error(400, "UserNotFound");
         assert_eq!(api.mine(&api.get("/users").await), [grace]);
     })
     .await;
@@ -48,12 +47,12 @@ async fn users_are_created_read_replaced_and_deleted() {
 #[tokio::test]
 async fn all_users_are_deleted_at_once() {
     let api = Api::own().await;
-    api.get("/users").await.is(200, &json!([]));
+    api.get("/users").await.assert_is(200, &json!([]));
     for id in ["1", "2"] {
         assert_eq!(api.post("/users", &json!({"id": id}).to_string()).await.status, 200);
     }
-    api.delete("/users").await.is(200, &Value::Null);
-    api.get("/users").await.is(200, &json!([]));
+    api.delete("/users").await.assert_is(200, &Value::Null);
+    api.get("/users").await.assert_is(200, &json!([]));
 }
 
 #[tokio::test]
@@ -61,7 +60,7 @@ async fn a_user_without_an_id_can_be_read_by_the_id_that_it_gets() {
     Api::share(async |api| {
         let user = api.post("/users", r#"{"name": "Ada"}"#).await.json();
         let id = user["id"].as_str().expect("an id");
-        api.get(&format!("/users/{id}")).await.is(200, &user);
+        api.get(&format!("/users/{id}")).await.assert_is(200, &user);
     })
     .await;
 }
@@ -71,7 +70,7 @@ async fn users_are_found_by_email_address() {
     Api::share(async |api| {
         let (email, other) = (api.email("a+b"), api.email("b"));
         let user = json!({"id": api.id("1"), "email": email});
-        api.post("/users", &user.to_string()).await.is(200, &user);
+        api.post("/users", &user.to_string()).await.assert_is(200, &user);
         api.post("/users", &json!({"id": api.id("2"), "email": other}).to_string()).await;
         // The index may lag behind for a moment. Each request gives it time to catch up.
         let path = format!("/users?email={}", email.replace('+', "%2B").replace('@', "%40"));
@@ -84,7 +83,7 @@ async fn users_are_found_by_email_address() {
         }
         assert_eq!(found, json!([user]));
         let nobody = api.email("nobody");
-        api.get(&format!("/users?email={nobody}")).await.is(200, &json!([]));
+        api.get(&format!("/users?email={nobody}")).await.assert_is(200, &json!([]));
         assert_eq!(api.mine(&api.get("/users?email=").await).len(), 2);
     })
     .await;
@@ -104,12 +103,12 @@ async fn any_id_works_in_a_path() {
         ] {
             let (id, path) = (api.id(id), format!("/users/{}", api.id(encoded)));
             let user = json!({"id": id});
-            api.post("/users", &user.to_string()).await.is(200, &user);
-            api.get(&path).await.is(200, &user);
-            api.put(&path, r#"{"a": 1}"#).await.is(200, &json!({"id": id, "a": 1}));
-            api.delete(&path).await.is(200, &json!({"id": id, "a": 1}));
+            api.post("/users", &user.to_string()).await.assert_is(200, &user);
+            api.get(&path).await.assert_is(200, &user);
+            api.put(&path, r#"{"a": 1}"#).await.assert_is(200, &json!({"id": id, "a": 1}));
+            api.delete(&path).await.assert_is(200, &json!({"id": id, "a": 1}));
         }
-        api.get("/users/%FF").await.is_error(400, "InvalidRequest");
+        api.get("/users/%FF").await.assert_error(400, "InvalidRequest");
     })
     .await;
 }
@@ -136,16 +135,16 @@ async fn bad_requests_are_rejected_with_a_code_and_a_message() {
     Api::share(async |api| {
         let path = format!("/users/{}", api.id("1"));
         for body in ["", "{", "[]", "nonsense"] {
-            api.post("/users", body).await.is_error(400, "InvalidRequest");
-            api.put(&path, body).await.is_error(400, "InvalidRequest");
+            api.post("/users", body).await.assert_error(400, "InvalidRequest");
+            api.put(&path, body).await.assert_error(400, "InvalidRequest");
         }
         for body in [r#"{"id": 1}"#, r#"{"email": ""}"#, r#"{"n": 1e126}"#] {
-            api.post("/users", body).await.is_error(400, "InvalidUser");
+            api.post("/users", body).await.assert_error(400, "InvalidUser");
         }
         for query in ["limit=0", "limit=1001", "limit=x", "cursor=!", "cursor="] {
-            api.get(&format!("/users?{query}")).await.is_error(400, "InvalidRequest");
+            api.get(&format!("/users?{query}")).await.assert_error(400, "InvalidRequest");
         }
-        api.get(&path).await.is_error(400, "UserNotFound");
+        api.get(&path).await.assert_error(400, "UserNotFound");
     })
     .await;
 }
@@ -157,19 +156,16 @@ async fn next_links_lead_to_every_user_once() {
             let user = json!({"id": api.id(&format!("ü/{i}"))});
             assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
         }
-        let (mut seen, mut pages) = (BTreeSet::new(), 0);
-        let mut next = Some("/users?limit=3".to_owned());
-        while let Some(path) = next {
-            let page = api.get(&path).await;
+        let mut seen = BTreeSet::new();
+        let pages = api.pages("/users?limit=3").await;
+        for page in &pages {
             assert!(page.json().as_array().is_some_and(|users| users.len() <= 3));
-            for user in api.mine(&page) {
+            for user in api.mine(page) {
                 assert!(seen.insert(user["id"].to_string()), "{user} came twice");
             }
-            pages += 1;
-            next = page.next_url().map(|url| api.path_of(&url).to_owned());
         }
         assert_eq!(seen.len(), 7);
-        assert!(pages >= 3, "{pages} pages");
+        assert!(pages.len() >= 3, "{} pages", pages.len());
     })
     .await;
 }
@@ -182,18 +178,12 @@ async fn a_list_larger_than_a_response_can_be_read_in_pages() {
             let user = json!({"id": api.id(&i.to_string()), "about": about});
             assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
         }
-        api.get("/users").await.is_error(400, "ResponseTooLarge");
-        let (mut found, mut most) = (0, 0);
-        let mut next = Some("/users?limit=1000".to_owned());
-        while let Some(path) = next {
-            let page = api.get(&path).await;
-            let mine = api.mine(&page).len();
-            (found, most) = (found + mine, most.max(mine));
-            next = page.next_url().map(|url| api.path_of(&url).to_owned());
-        }
+        api.get("/users").await.assert_error(400, "ResponseTooLarge");
+        let pages = api.pages("/users?limit=1000").await;
+        let counts: Vec<_> = pages.iter().map(|page| api.mine(page).len()).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 20);
         // A response of 6 MB has room for 16 such users.
-        assert_eq!(found, 20);
-        assert!(most <= 16, "{most} users in one page");
+        assert!(counts.iter().all(|count| *count <= 16), "{counts:?}");
     })
     .await;
 }
@@ -207,21 +197,18 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
         (Method::POST, "/users/1"),
         (Method::GET, "/users/1/2"),
     ] {
-        api.send(method, path, "").await.is_error(403, "MissingAuthenticationToken");
+        api.send(method, path, "").await.assert_error(403, "MissingAuthenticationToken");
     }
     // One body exceeds the 6 MB limit of an event, and the other the 10 MB limit of a body.
     for megabytes in [7, 11] {
         let reply = api.post("/users", &"x".repeat(megabytes << 20)).await;
-        reply.is_error(413, "RequestTooLarge");
+        reply.assert_error(413, "RequestTooLarge");
     }
 }
 
 #[tokio::test]
 async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
-    let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
-    for function in template.functions.values_mut() {
-        function.variables.insert(ORIGIN_VARIABLE.to_owned(), "https://app.example.com".to_owned());
-    }
+    let template = template_with_variables(&[(ORIGIN_VARIABLE, "https://app.example.com")]);
     let api = Api::start(Options::new(template, executables().to_owned())).await;
     for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users").await] {
         assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
@@ -259,13 +246,11 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
     };
     assert!(status.success(), "the suite failed on an API that has other users");
 
-    let (mut left, mut next) = (BTreeSet::new(), Some("/users?limit=1000".to_owned()));
-    while let Some(path) = next {
-        let page = api.get(&path).await;
+    let mut left = BTreeSet::new();
+    for page in api.pages("/users?limit=1000").await {
         for user in page.json().as_array().expect("a list") {
             left.insert(user["id"].as_str().expect("an id").to_owned());
         }
-        next = page.next_url().map(|url| api.path_of(&url).to_owned());
     }
     assert!(written.len() > 10, "the second client created only {} users", written.len());
     assert_eq!(left, written);
@@ -277,7 +262,7 @@ async fn users_in_a_file_survive_a_restart() {
     let file = Database::File(directory.path().join("data/users.db"));
     let api = Api::local(file.clone()).await;
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string()).await.is(200, &user);
+    api.post("/users", &user.to_string()).await.assert_is(200, &user);
     api.stop().await;
-    Api::local(file).await.get("/users").await.is(200, &json!([user]));
+    Api::local(file).await.get("/users").await.assert_is(200, &json!([user]));
 }

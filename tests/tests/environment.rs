@@ -1,28 +1,20 @@
 //! What a function's environment decides, and what its log says if the environment is wrong.
 
 use serde_json::json;
-use tests::{Functions, Table, TlsProxy, engine};
+use tests::{LoggedApi, Table, TlsProxy, engine};
 
 /// Asserts that every function fails because of its configuration, and that the log contains these
 /// words.
-async fn fail_because(functions: Functions, words: &[&str]) {
-    let api = &functions.api;
-    for reply in [
-        api.get("/users").await,
-        api.post("/users", "{}").await,
-        api.delete("/users").await,
-        api.get("/users/1").await,
-        api.put("/users/1", "{}").await,
-        api.delete("/users/1").await,
-    ] {
-        reply.is_error(500, "InternalError");
+async fn fail_because(logged: LoggedApi, words: &[&str]) {
+    for (_, reply) in logged.api.request_each("1").await {
+        reply.assert_error(500, "InternalError");
     }
-    assert_logged(functions, words).await;
+    assert_logged(logged, words).await;
 }
 
 /// Asserts that the log contains these words.
-async fn assert_logged(functions: Functions, words: &[&str]) {
-    let log = functions.into_log().await.join("\n");
+async fn assert_logged(logged: LoggedApi, words: &[&str]) {
+    let log = logged.into_log().await.join("\n");
     for word in words {
         assert!(log.contains(word), "'{word}' is not in: {log}");
     }
@@ -30,24 +22,33 @@ async fn assert_logged(functions: Functions, words: &[&str]) {
 
 #[tokio::test]
 async fn a_blank_variable_counts_as_unset() {
-    let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", "  "), ("SSL_CERT_FILE", "")];
-    let functions = Functions::with(&blank).await;
-    functions.api.get("/users").await.is(200, &json!([]));
-    assert_eq!(functions.api.post("/users", "{}").await.status, 200);
+    let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
+    let LoggedApi { api, .. } = LoggedApi::with(&blank).await;
+    let list = api.get("/users").await;
+    list.assert_is(200, &json!([]));
+    assert_eq!(list.header("access-control-allow-origin"), None);
+    assert_eq!(api.post("/users", "{}").await.status, 200);
+
+    // Mozilla's roots are then trusted, and the proxy's certificate has another.
+    let proxy = TlsProxy::start(engine()).await;
+    let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
+    let logged = LoggedApi::with(&variables).await;
+    logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    assert_logged(logged, &["UnknownIssuer"]).await;
 }
 
 #[tokio::test]
 async fn the_log_names_an_endpoint_that_is_not_a_url() {
     for endpoint in ["http://local host:8000", "localhost:8000", "ftp://localhost"] {
-        let functions = Functions::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
-        fail_because(functions, &[endpoint, "http://localhost:8000"]).await;
+        let logged = LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
+        fail_because(logged, &[endpoint, "http://localhost:8000"]).await;
     }
 }
 
 #[tokio::test]
 async fn the_log_names_a_credential_that_cannot_be_sent() {
-    let functions = Functions::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
-    fail_because(functions, &["AWS_SESSION_TOKEN", "line break"]).await;
+    let logged = LoggedApi::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
+    fail_because(logged, &["AWS_SESSION_TOKEN", "line break"]).await;
 }
 
 #[tokio::test]
@@ -56,7 +57,7 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
     let empty = empty.path().to_str().expect("a path");
     for (path, problem) in [("/missing.pem", "No such file"), (empty, "no certificate")] {
         let variables = [("DYNAMO_ENDPOINT", "https://localhost:1"), ("SSL_CERT_FILE", path)];
-        fail_because(Functions::with(&variables).await, &[path, problem]).await;
+        fail_because(LoggedApi::with(&variables).await, &[path, problem]).await;
     }
 }
 
@@ -64,15 +65,15 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
 async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
     let (table, proxy) = (Table::new().await, TlsProxy::start(engine()).await);
     let root = proxy.root().to_str().expect("a path");
-    let functions = Functions::with(&[
+    let logged = LoggedApi::with(&[
         ("DYNAMO_ENDPOINT", proxy.url()),
         ("USERS_TABLE", table.name()),
         ("SSL_CERT_FILE", root),
     ])
     .await;
     for _ in 0..2 {
-        functions.api.get("/users").await.is(200, &json!([]));
-        functions.api.put("/users/1", "{}").await.is_error(400, "UserNotFound");
+        logged.api.get("/users").await.assert_is(200, &json!([]));
+        logged.api.put("/users/1", "{}").await.assert_error(400, "UserNotFound");
     }
     assert_eq!(proxy.connections(), 2);
 }
@@ -86,10 +87,10 @@ async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_
         (proxy.url(), trusting(&other), "BadSignature"),
         (&by_address, trusting(&proxy), "not valid for name"),
     ] {
-        let functions =
-            Functions::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
-        functions.api.get("/users").await.is_error(503, "ServiceUnavailable");
+        let logged =
+            LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
+        logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
         let server = endpoint.trim_start_matches("https://");
-        assert_logged(functions, &[server, "certificate", problem]).await;
+        assert_logged(logged, &[server, "certificate", problem]).await;
     }
 }

@@ -3,47 +3,40 @@
 use std::ptr;
 
 use serde_json::{Value, json};
-use tests::{Api, Event, Operation, Table, engine, operations};
+use tests::{Api, Event, Operation, Reply, Table, engine, operations};
 
-/// The functions, and the table that they use.
-struct Functions {
+/// The API, and its table.
+struct Fixture {
     api: Api,
     table: Table,
 }
 
-impl Functions {
+impl Fixture {
     async fn start() -> Self {
         let table = Table::new().await;
         Self { api: Api::on(engine(), table.name()).await, table }
     }
 
-    /// Invokes a function, and returns the status and the body.
-    async fn invoke(&self, function: &str, event: &Value) -> (u64, Value) {
-        let service = self.api.service().expect("a local service");
-        let response = service.invoke(function, event.to_string()).await;
-        let response = response.unwrap_or_else(|error| panic!("{function}, {event}: {error}"));
-        let response: Value = serde_json::from_str(&response).expect("JSON");
-        let body = response["body"].as_str().expect("a body");
-        (
-            response["statusCode"].as_u64().expect("a status"),
-            serde_json::from_str(body).expect("JSON"),
-        )
+    async fn invoke(&self, function: &str, event: &Value) -> Reply {
+        let reply = self.api.invoke(function, &event.to_string()).await;
+        reply.unwrap_or_else(|error| panic!("{function}, {event}: {error}"))
     }
 
     /// Asserts that a function rejects an event, and deletes nothing.
     async fn rejects(&self, function: &str, event: &Value) {
         self.table.put(&json!({"id": "1"})).await;
-        let (status, body) = self.invoke(function, event).await;
-        assert_eq!((status, &body["code"]), (400, &json!("InvalidRequest")), "{function}: {event}");
+        let reply = self.invoke(function, event).await;
+        assert_eq!(reply.status, 400, "{function}: {event}: {}", reply.text);
+        reply.assert_error(400, "InvalidRequest");
         assert!(self.table.stored("1").await.is_some(), "{function}: {event}");
     }
 
     /// Asserts that a function serves an event, and returns the body.
     async fn serves(&self, function: &str, event: &Value) -> Value {
         self.table.put(&json!({"id": "1", "email": "a@b"})).await;
-        let (status, body) = self.invoke(function, event).await;
-        assert_eq!(status, 200, "{function}: {event}: {body}");
-        body
+        let reply = self.invoke(function, event).await;
+        assert_eq!(reply.status, 200, "{function}: {event}: {}", reply.text);
+        reply.json()
     }
 }
 
@@ -54,7 +47,7 @@ fn event(method: &str, resource: &str) -> Value {
 
 #[tokio::test]
 async fn parts_that_an_operation_does_not_need_can_be_anything() {
-    let functions = Functions::start().await;
+    let fixture = Fixture::start().await;
     let odd = json!({
         "headers": {
             "": "empty", "X-Control": "\u{1}", "X-Null": null, "X-Number": 1, "Host": "ho st",
@@ -73,7 +66,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
             for value in [value.clone(), Value::Null, json!("text"), json!(5), json!({})] {
                 let mut event = event(method, path);
                 event[part] = value;
-                functions.serves(function, &event).await;
+                fixture.serves(function, &event).await;
             }
         }
         for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
@@ -86,25 +79,24 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
             let mut event = event(method, path);
             event[part] = json!(7);
             if is_needed {
-                functions.rejects(function, &event).await;
+                fixture.rejects(function, &event).await;
             } else {
-                functions.serves(function, &event).await;
+                fixture.serves(function, &event).await;
             }
         }
     }
-    let service = functions.api.service().expect("a local service");
-    assert_eq!(service.processes_started(), operations().len());
+    assert_eq!(fixture.api.processes_started(), operations().len());
 }
 
 #[tokio::test]
 async fn query_parameters_can_be_written_in_every_way() {
-    let functions = Functions::start().await;
-    functions.table.put(&json!({"id": "2", "email": "c@d"})).await;
+    let fixture = Fixture::start().await;
+    fixture.table.put(&json!({"id": "2", "email": "c@d"})).await;
     let count = async |single: Value, multiple: Value| {
         let mut event = event("GET", "/users");
         event["queryStringParameters"] = single;
         event["multiValueQueryStringParameters"] = multiple;
-        functions.serves("GetAllFunction", &event).await.as_array().map(Vec::len)
+        fixture.serves("GetAllFunction", &event).await.as_array().map(Vec::len)
     };
     for nothing in [Value::Null, json!({}), json!({"email": null}), json!({"email": []})] {
         assert_eq!(count(nothing.clone(), Value::Null).await, Some(2), "{nothing}");
@@ -119,43 +111,43 @@ async fn query_parameters_can_be_written_in_every_way() {
 
 #[tokio::test]
 async fn an_event_that_a_person_typed_is_served_as_if_it_came_from_the_api() {
-    let functions = Functions::start().await;
-    functions.serves("GetAllFunction", &json!({})).await;
-    functions.serves("PostFunction", &json!({"body": "{}"})).await;
+    let fixture = Fixture::start().await;
+    fixture.serves("GetAllFunction", &json!({})).await;
+    fixture.serves("PostFunction", &json!({"body": "{}"})).await;
     let one = json!({"pathParameters": {"id": "1"}});
-    functions.serves("GetFunction", &one).await;
-    functions.serves("DeleteFunction", &one).await;
-    functions.serves("PutFunction", &json!({"pathParameters": {"id": "1"}, "body": "{}"})).await;
-    functions.serves("DeleteAllFunction", &json!({"httpMethod": "DELETE"})).await;
+    fixture.serves("GetFunction", &one).await;
+    fixture.serves("DeleteFunction", &one).await;
+    fixture.serves("PutFunction", &json!({"pathParameters": {"id": "1"}, "body": "{}"})).await;
+    fixture.serves("DeleteAllFunction", &json!({"httpMethod": "DELETE"})).await;
     for function in ["GetFunction", "PutFunction", "DeleteFunction", "PostFunction"] {
-        functions.rejects(function, &json!({})).await;
-        functions.rejects(function, &json!({"pathParameters": {"id": ""}})).await;
+        fixture.rejects(function, &json!({})).await;
+        fixture.rejects(function, &json!({"pathParameters": {"id": ""}})).await;
     }
 }
 
 #[tokio::test]
 async fn an_event_for_another_function_is_rejected() {
-    let functions = Functions::start().await;
+    let fixture = Fixture::start().await;
     for own @ Operation { function, method, path, .. } in operations() {
         for other in operations().iter().filter(|other| !ptr::eq(*other, own)) {
-            functions.rejects(function, &event(&other.method, &other.path)).await;
+            fixture.rejects(function, &event(&other.method, &other.path)).await;
         }
         for not_an_event in [json!([]), json!("text"), json!(42), Value::Null, json!([1, 2])] {
-            functions.rejects(function, &not_an_event).await;
+            fixture.rejects(function, &not_an_event).await;
         }
         for (part, value) in
             [("httpMethod", json!("TRACE")), ("httpMethod", json!(1)), ("resource", json!("/"))]
         {
             let mut event = event(method, path);
             event[part] = value;
-            functions.rejects(function, &event).await;
+            fixture.rejects(function, &event).await;
         }
     }
 }
 
 #[tokio::test]
 async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
-    let functions = Functions::start().await;
+    let fixture = Fixture::start().await;
     let event = |change: fn(&mut Value)| {
         let mut event = Event::new("DELETE", "/users").json();
         change(&mut event);
@@ -175,44 +167,43 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
         event(|event| event["requestContext"]["path"] = json!("/test/users/42")),
         event(|event| event["httpMethod"] = Value::Null),
     ] {
-        functions.rejects("DeleteAllFunction", &fewer).await;
+        fixture.rejects("DeleteAllFunction", &fewer).await;
     }
-    functions.api.delete("/users/").await.is_error(400, "InvalidRequest");
-    functions.api.delete("/users?email=ada@example.com").await.is_error(400, "InvalidRequest");
-    functions.api.delete("/users?").await.is(200, &Value::Null);
+    fixture.api.delete("/users/").await.assert_error(400, "InvalidRequest");
+    fixture.api.delete("/users?email=ada@example.com").await.assert_error(400, "InvalidRequest");
+    fixture.api.delete("/users?").await.assert_is(200, &Value::Null);
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_valid_base64_is_rejected() {
-    let functions = Functions::start().await;
+    let fixture = Fixture::start().await;
     for Operation { function, method, path, has_body, .. } in operations() {
         let event = Event::new(method, path).id("1").base64_body("*").json();
         if *has_body {
-            functions.rejects(function, &event).await;
+            fixture.rejects(function, &event).await;
         } else {
-            functions.serves(function, &event).await;
+            fixture.serves(function, &event).await;
         }
     }
 }
 
 #[tokio::test]
 async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
-    let functions = Functions::start().await;
-    let service = functions.api.service().expect("a local service");
+    let fixture = Fixture::start().await;
     let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
-    let response = service.invoke("GetAllFunction", header.to_owned()).await.expect("a response");
-    assert!(response.contains("\"statusCode\":200"), "{response}");
+    let reply = fixture.api.invoke("GetAllFunction", header).await.expect("a response");
+    reply.assert_is(200, &json!([]));
     let body = r#"{"httpMethod": "POST", "body": "\ud800"}"#;
-    let response = service.invoke("PostFunction", body.to_owned()).await.expect("a response");
-    assert!(response.contains("InvalidRequest"), "{response}");
+    let reply = fixture.api.invoke("PostFunction", body).await.expect("a response");
+    reply.assert_error(400, "InvalidRequest");
 }
 
 #[tokio::test]
 async fn a_path_with_characters_that_no_url_can_have_still_yields_a_link() {
-    let functions = Functions::start().await;
-    functions.table.put(&json!({"id": "2"})).await;
+    let fixture = Fixture::start().await;
+    fixture.table.put(&json!({"id": "2"})).await;
     let mut event = event("GET", "/users");
     event["queryStringParameters"] = json!({"limit": "1"});
     event["requestContext"]["path"] = json!("/a\n<b> \u{7f}ü/users");
-    functions.serves("GetAllFunction", &event).await;
+    fixture.serves("GetAllFunction", &event).await;
 }

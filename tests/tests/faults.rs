@@ -1,52 +1,35 @@
 //! What the functions return if DynamoDB fails. The same processes must then serve the next
 //! requests. The executables run behind the local service, with a scripted server as DynamoDB.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use local::{Database, Options, Template};
+use local::{Database, Options};
 use serde_json::{Value, json};
 use tests::{
-    Api, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, empty_table, executables,
-    operations,
+    Api, ScriptedResponse, ScriptedServer, empty_table, executables, operations, template,
 };
 
-/// Starts the API on this server, with one process for each function: the process that encountered
-/// a fault also serves the next request.
-async fn api(dynamodb: &ScriptedServer, change: impl FnOnce(&mut Template)) -> Api {
-    let mut template = Template::read(Path::new(TEMPLATE)).expect("the template");
-    change(&mut template);
+/// Starts the API on this server, with this timeout of every function.
+async fn api_with_timeout(dynamodb: &ScriptedServer, timeout: Duration) -> Api {
+    let mut template = template();
+    for function in template.functions.values_mut() {
+        function.timeout = timeout;
+    }
+    let options = Options::new(template, executables().to_owned());
     let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    Api::start(Options {
-        database,
-        instances: 1,
-        ..Options::new(template, executables().to_owned())
-    })
-    .await
-}
-
-/// Returns how many function processes have been started.
-fn processes(api: &Api) -> usize {
-    api.service().expect("a local service").processes_started()
-}
-
-/// Requests every operation at once, and returns the responses.
-async fn request_each(api: &Api) -> Vec<(&'static Operation, Reply)> {
-    let requests =
-        operations().iter().map(async |operation| (operation, api.request(operation, "1").await));
-    join_all(requests).await
+    Api::start(Options { database, ..options }).await
 }
 
 /// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
 async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
     let dynamodb = ScriptedServer::start(move |_, _| fault.clone()).await;
-    let api = api(&dynamodb, |_| {}).await;
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     let start = Instant::now();
-    for (_, reply) in request_each(&api).await {
-        reply.is_error(status, code);
+    for (_, reply) in api.request_each("1").await {
+        reply.assert_error(status, code);
         for secret in ["user-profiles", "arn:", "scripted", "Exception", "DynamoDB"] {
             assert!(!reply.text.contains(secret), "{}", reply.text);
         }
@@ -54,15 +37,15 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
     assert!(start.elapsed() < Duration::from_secs(28), "{:?}", start.elapsed());
 
     dynamodb.set_script(empty_table);
-    for (operation, reply) in request_each(&api).await {
+    for (operation, reply) in api.request_each("1").await {
         match operation.executable.as_str() {
-            "get-all" => reply.is(200, &json!([])),
-            "delete-all" => reply.is(200, &Value::Null),
-            "post" | "put" => reply.is(200, &json!({"id": "1"})),
-            _ => reply.is_error(400, "UserNotFound"),
+            "get-all" => reply.assert_is(200, &json!([])),
+            "delete-all" => reply.assert_is(200, &Value::Null),
+            "post" | "put" => reply.assert_is(200, &json!({"id": "1"})),
+            _ => reply.assert_error(400, "UserNotFound"),
         }
     }
-    assert_eq!(processes(&api), operations().len());
+    assert_eq!(api.processes_started(), operations().len());
 }
 
 #[tokio::test]
@@ -126,7 +109,7 @@ async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
         let body = json!({"Items": [{}], "Item": item, "Attributes": item});
         let dynamodb =
             ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, body.clone())).await;
-        let api = api(&dynamodb, |_| {}).await;
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
         let replies = tokio::join!(
             api.get("/users"),
             api.get("/users?email=a@b"),
@@ -135,31 +118,22 @@ async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
             api.delete("/users"),
         );
         for reply in [replies.0, replies.1, replies.2, replies.3, replies.4] {
-            reply.is_error(503, "ServiceUnavailable");
+            reply.assert_error(503, "ServiceUnavailable");
         }
     }
 }
 
 #[tokio::test]
-async fn a_list_whose_count_differs_from_its_items_leads_to_service_unavailable() {
-    let dynamodb =
-        ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({"Items": [], "Count": 5})))
-            .await;
-    let api = api(&dynamodb, |_| {}).await;
-    for path in ["/users", "/users?email=a@b"] {
-        api.get(path).await.is_error(503, "ServiceUnavailable");
+async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable() {
+    for list in [json!({}), json!({"Items": [], "Count": 5})] {
+        let dynamodb =
+            ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, list.clone())).await;
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+        for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
+            api.get(path).await.assert_error(503, "ServiceUnavailable");
+        }
+        api.delete("/users").await.assert_error(503, "ServiceUnavailable");
     }
-    api.delete("/users").await.is_error(503, "ServiceUnavailable");
-}
-
-#[tokio::test]
-async fn a_list_without_items_leads_to_service_unavailable() {
-    let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Json(200, json!({}))).await;
-    let api = api(&dynamodb, |_| {}).await;
-    for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
-        api.get(path).await.is_error(503, "ServiceUnavailable");
-    }
-    api.delete("/users").await.is_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]
@@ -178,7 +152,11 @@ async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable
             _ => ScriptedResponse::Json(200, body.clone()),
         })
         .await;
-        api(&dynamodb, |_| {}).await.delete("/users").await.is_error(503, "ServiceUnavailable");
+        Api::on(dynamodb.endpoint(), "user-profiles")
+            .await
+            .delete("/users")
+            .await
+            .assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -211,12 +189,12 @@ async fn an_error_that_the_service_itself_caused_is_an_internal_error() {
 #[tokio::test]
 async fn an_unreachable_dynamodb_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(empty_table).await;
-    let api = api(&dynamodb, |_| {}).await;
-    request_each(&api).await;
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.request_each("1").await;
     drop(dynamodb);
     for _ in 0..2 {
-        for (_, reply) in request_each(&api).await {
-            reply.is_error(503, "ServiceUnavailable");
+        for (_, reply) in api.request_each("1").await {
+            reply.assert_error(503, "ServiceUnavailable");
         }
     }
 }
@@ -229,24 +207,9 @@ async fn clients_do_not_notice_a_transient_fault() {
         if responses % 2 == 1 { ScriptedResponse::Reset } else { empty_table(operation, request) }
     })
     .await;
-    let api = api(&dynamodb, |_| {}).await;
-    api.get("/users").await.is(200, &json!([]));
-    api.put("/users/1", "{}").await.is(200, &json!({"id": "1"}));
-}
-
-#[tokio::test]
-async fn the_first_request_uses_the_connection_that_its_process_opened_at_start() {
-    let dynamodb = ScriptedServer::start(|operation, request| match operation {
-        "Scan" => ScriptedResponse::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
-        _ => empty_table(operation, request),
-    })
-    .await;
-    let api = api(&dynamodb, |_| {}).await;
-    let before = dynamodb.connections();
-    request_each(&api).await;
-    request_each(&api).await;
-    let connections = dynamodb.connections() - before;
-    assert_eq!((processes(&api), connections), (operations().len(), operations().len()));
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.get("/users").await.assert_is(200, &json!([]));
+    api.put("/users/1", "{}").await.assert_is(200, &json!({"id": "1"}));
 }
 
 #[tokio::test]
@@ -259,7 +222,7 @@ async fn the_pages_of_a_list_are_read_on_one_connection() {
         ScriptedResponse::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
     })
     .await;
-    let api = api(&dynamodb, |_| {}).await;
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     let before = dynamodb.connections();
     assert_eq!(api.get("/users").await.json().as_array().map(Vec::len), Some(5));
     assert_eq!(dynamodb.connections() - before, 1);
@@ -271,10 +234,10 @@ async fn an_item_that_is_garbage_leads_to_service_unavailable() {
     let items = json!({"Items": [garbage], "Item": garbage, "Attributes": garbage});
     let dynamodb =
         ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, items.clone())).await;
-    let api = api(&dynamodb, |_| {}).await;
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await]
     {
-        reply.is_error(503, "ServiceUnavailable");
+        reply.assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -299,11 +262,11 @@ async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
         json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
     ))
     .await;
-    api(&dynamodb, |_| {})
+    Api::on(dynamodb.endpoint(), "user-profiles")
         .await
         .post("/users", user)
         .await
-        .is(200, &serde_json::from_str(user).expect("JSON"));
+        .assert_is(200, &serde_json::from_str(user).expect("JSON"));
 }
 
 #[tokio::test]
@@ -323,8 +286,8 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
             first.take().unwrap_or_else(|| ScriptedResponse::Json(400, failed.clone()))
         })
         .await;
-        let api = api(&dynamodb, |_| {}).await;
-        api.post("/users", r#"{"id": "1"}"#).await.is_error(400, "UserAlreadyExists");
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+        api.post("/users", r#"{"id": "1"}"#).await.assert_error(400, "UserAlreadyExists");
     }
 }
 
@@ -337,8 +300,8 @@ async fn clients_do_not_notice_transient_garbage() {
             first.take().unwrap_or_else(|| ScriptedResponse::Json(200, item.clone()))
         })
         .await;
-        let api = api(&dynamodb, |_| {}).await;
-        api.get("/users/1").await.is(200, &json!({"id": "1"}));
+        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+        api.get("/users/1").await.assert_is(200, &json!({"id": "1"}));
     }
 }
 
@@ -349,9 +312,9 @@ async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_unknown() {
         first.take().unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
     })
     .await;
-    let api = api(&dynamodb, |_| {}).await;
-    api.delete("/users/1").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users/1").await.is_error(400, "UserNotFound");
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.delete("/users/1").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users/1").await.assert_error(400, "UserNotFound");
 }
 
 #[tokio::test]
@@ -360,16 +323,16 @@ async fn a_failed_condition_in_a_server_error_does_not_count() {
         ScriptedResponse::Error(500, "ConditionalCheckFailedException")
     })
     .await;
-    let api = api(&dynamodb, |_| {}).await;
-    api.post("/users", r#"{"id": "1"}"#).await.is_error(503, "ServiceUnavailable");
-    api.put("/users/1", "{}").await.is_error(503, "ServiceUnavailable");
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.post("/users", r#"{"id": "1"}"#).await.assert_error(503, "ServiceUnavailable");
+    api.put("/users/1", "{}").await.assert_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]
 async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
     let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
-    let api = api(&dynamodb, |_| {}).await;
-    api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.is_error(400, "UserAlreadyExists");
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.assert_error(400, "UserAlreadyExists");
 }
 
 #[tokio::test]
@@ -399,7 +362,11 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
-    api(&dynamodb, |_| {}).await.delete("/users").await.is(200, &Value::Null);
+    Api::on(dynamodb.endpoint(), "user-profiles")
+        .await
+        .delete("/users")
+        .await
+        .assert_is(200, &Value::Null);
     deleted.try_recv().expect("all users deleted");
 }
 
@@ -420,13 +387,9 @@ async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
-    let api = api(&dynamodb, |template| {
-        template.functions.get_mut("DeleteAllFunction").expect("the function").timeout =
-            Duration::from_secs(5);
-    })
-    .await;
+    let api = api_with_timeout(&dynamodb, Duration::from_secs(5)).await;
     let reply = api.delete("/users").await;
-    reply.is_error(503, "DeleteIncomplete");
+    reply.assert_error(503, "DeleteIncomplete");
     assert!(reply.message().contains("29 users"), "{}", reply.message());
 }
 
@@ -440,14 +403,9 @@ async fn an_endless_list_ends_with_the_invocation() {
         ScriptedResponse::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}))
     })
     .await;
-    let api = api(&dynamodb, |template| {
-        for function in template.functions.values_mut() {
-            function.timeout = Duration::from_secs(4);
-        }
-    })
-    .await;
-    api.get("/users").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users").await.is_error(503, "DeleteIncomplete");
+    let api = api_with_timeout(&dynamodb, Duration::from_secs(4)).await;
+    api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users").await.assert_error(503, "DeleteIncomplete");
     assert!(requests.load(Relaxed) < 100, "{requests:?}");
 }
 
@@ -459,7 +417,7 @@ async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
         _ => ScriptedResponse::Json(200, json!({"UnprocessedItems": {}})),
     })
     .await;
-    let api = api(&dynamodb, |_| {}).await;
-    api.get("/users").await.is_error(503, "ServiceUnavailable");
-    api.delete("/users").await.is_error(503, "ServiceUnavailable");
+    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    api.delete("/users").await.assert_error(503, "ServiceUnavailable");
 }

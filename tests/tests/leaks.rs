@@ -1,16 +1,15 @@
 //! Whatever goes wrong, no log line and no trace contains what clients store or what DynamoDB
 //! returns, and an error response quotes nothing but its own request.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
 use lambda_http::http::Method;
-use local::{Options, Template};
+use local::Options;
 use serde_json::{Value, json};
 use tests::{
-    Api, Daemon, Functions, Operation, Reply, ScriptedResponse, ScriptedServer, TEMPLATE, Table,
-    engine, executables, one_item, operations, trace_header,
+    Api, Daemon, LoggedApi, Operation, Reply, ScriptedResponse, ScriptedServer, Table, engine,
+    executables, one_item, operations, template, trace_header,
 };
 
 /// A part of every id, email address, attribute and query that a client sends.
@@ -25,15 +24,15 @@ fn logs() -> impl Iterator<Item = (&'static str, &'static str)> {
     levels.into_iter().flat_map(|level| ["JSON", "Text"].map(|format| (level, format)))
 }
 
-/// Starts functions with this log level and format, which send traces to the daemon and use the
-/// DynamoDB at the endpoint.
-async fn functions(
+/// Starts an API whose functions have this log level and format, send traces to the daemon, and use
+/// the DynamoDB at the endpoint.
+async fn start(
     (level, format): (&str, &str),
     daemon: &Daemon,
     endpoint: &str,
     table: &str,
-) -> Functions {
-    Functions::with(&[
+) -> LoggedApi {
+    LoggedApi::with(&[
         ("AWS_LAMBDA_LOG_LEVEL", level),
         ("AWS_LAMBDA_LOG_FORMAT", format),
         ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
@@ -89,7 +88,6 @@ async fn request_invalid(api: &Api) {
 
 /// Invokes each function with events that API Gateway never sends.
 async fn invoke_each(api: &Api) {
-    let service = api.service().expect("a local service");
     for Operation { function, method, path: resource, .. } in operations() {
         for event in [
             json!(OWN),
@@ -104,21 +102,19 @@ async fn invoke_each(api: &Api) {
                 "headers": OWN, "pathParameters": {"id": "%ff"},
                 "queryStringParameters": {"cursor": OWN}}),
         ] {
-            let response = service.invoke(function, event.to_string()).await;
-            let response: Value =
-                serde_json::from_str(&response.expect("a response")).expect("JSON");
-            assert_eq!(response["statusCode"], json!(400), "{function}: {event}: {response}");
+            let reply = api.invoke(function, &event.to_string()).await.expect("a response");
+            assert_eq!(reply.status, 400, "{function}: {event}: {}", reply.text);
         }
         // An event that is not JSON fails in the runtime.
-        let error = service.invoke(function, format!("{{\"{OWN}\": {OWN}}}")).await;
+        let error = api.invoke(function, &format!("{{\"{OWN}\": {OWN}}}")).await;
         let error = error.expect_err("the event is not JSON").to_string();
         assert!(!error.contains(OWN), "{error}");
     }
 }
 
 /// Asserts that there is a log and that there are traces, and that neither mark is in them.
-async fn assert_unmarked(functions: Functions, daemon: &Daemon, case: (&str, &str)) {
-    let log = functions.into_log().await;
+async fn assert_unmarked(logged: LoggedApi, daemon: &Daemon, case: (&str, &str)) {
+    let log = logged.into_log().await;
     let traces: Vec<_> = daemon.received().iter().map(Value::to_string).collect();
     assert!(!traces.is_empty(), "{case:?}: no traces");
     for text in log.iter().chain(&traces) {
@@ -133,13 +129,13 @@ async fn assert_unmarked(functions: Functions, daemon: &Daemon, case: (&str, &st
 async fn no_log_and_no_trace_contains_a_request_or_an_event() {
     for case in logs() {
         let (table, daemon) = (Table::new().await, Daemon::start());
-        let functions = functions(case, &daemon, engine(), table.name()).await;
+        let logged = start(case, &daemon, engine(), table.name()).await;
         for _ in 0..2 {
-            request_each(&functions.api).await;
+            request_each(&logged.api).await;
         }
-        request_invalid(&functions.api).await;
-        invoke_each(&functions.api).await;
-        assert_unmarked(functions, &daemon, case).await;
+        request_invalid(&logged.api).await;
+        invoke_each(&logged.api).await;
+        assert_unmarked(logged, &daemon, case).await;
     }
 }
 
@@ -214,19 +210,19 @@ async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
     for case in logs() {
         let daemon = Daemon::start();
         let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Reset).await;
-        let functions = functions(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
-        started.push((case, daemon, dynamodb, functions));
+        let logged = start(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
+        started.push((case, daemon, dynamodb, logged));
     }
     // Most faults are retried, which takes seconds but hardly any CPU.
-    join_all(started.into_iter().map(async |(case, daemon, dynamodb, functions)| {
+    join_all(started.into_iter().map(async |(case, daemon, dynamodb, logged)| {
         for fault in faults() {
             dynamodb.set_script(move |operation, _| fault(operation));
-            for reply in request_each(&functions.api).await {
+            for reply in request_each(&logged.api).await {
                 let is_error = reply.status != 200;
                 assert!(!is_error || !reply.text.contains(STORED), "{}", reply.text);
             }
         }
-        assert_unmarked(functions, &daemon, case).await;
+        assert_unmarked(logged, &daemon, case).await;
     }))
     .await;
 }
@@ -235,13 +231,12 @@ async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
 async fn the_local_service_logs_no_body() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let (lines, requests) = (Arc::clone(&log), Arc::clone(&log));
-    let template = Template::read(Path::new(TEMPLATE)).expect("the template");
     let api = Api::start(Options {
         logs: Arc::new(move |_, line| lines.lock().expect("a log").push(line.to_owned())),
         requests: Arc::new(move |served| {
             requests.lock().expect("a log").push(format!("{served:?}"));
         }),
-        ..Options::new(template, executables().to_owned())
+        ..Options::new(template(), executables().to_owned())
     })
     .await;
     let user = json!({"id": "1", "email": OWN, OWN: OWN}).to_string();

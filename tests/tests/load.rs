@@ -16,16 +16,15 @@ use lambda_http::http::{Method, Request};
 use local::Database;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::{Api, Process, Reply, TEMPLATE, executables};
+use tests::{Api, Process, Reply, executables, repository};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// A killer of function processes, in an order that a seed decides.
+/// A killer of random function processes.
 struct Killer<'a> {
     endpoint: &'a str,
-    random: Mutex<fastrand::Rng>,
     killed: Mutex<HashSet<Pid>>,
     requests: AtomicUsize,
     lost: AtomicUsize,
@@ -37,8 +36,7 @@ impl Killer<'_> {
     fn after(&self, reply: Reply) -> Option<Reply> {
         if self.requests.fetch_add(1, Relaxed) % 10 == 9 {
             let processes = Process::all(self.endpoint);
-            let victim = self.random.lock().expect("a generator").choice(processes);
-            if let Some(process) = victim {
+            if let Some(process) = fastrand::choice(processes) {
                 self.killed.lock().expect("a set").insert(process.id());
                 process.kill();
             }
@@ -62,16 +60,16 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
         let Some(reply) = killer.after(api.post("/users", &user(1).to_string()).await) else {
             continue;
         };
-        reply.is(200, &user(1));
+        reply.assert_is(200, &user(1));
         let mut stored = Some(user(1));
         for version in 2..4 {
             if let Some(reply) = killer.after(api.get(&path).await) {
-                reply.is(200, &user(version - 1));
+                reply.assert_is(200, &user(version - 1));
             }
             let Some(reply) = killer.after(api.put(&path, &user(version).to_string()).await) else {
                 continue 'users;
             };
-            reply.is(200, &user(version));
+            reply.assert_is(200, &user(version));
             stored = Some(user(version));
         }
         if let Some(reply) = killer.after(api.get("/users?email=a@b&limit=5").await) {
@@ -79,7 +77,7 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
         }
         if number % 3 == 0 {
             let Some(reply) = killer.after(api.delete(&path).await) else { continue };
-            reply.is(200, &user(3));
+            reply.assert_is(200, &user(3));
             stored = None;
         }
         known.push((id, stored));
@@ -91,8 +89,7 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
 async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetched() {
     let api = Api::local(Database::Memory).await;
     let killer = Killer {
-        endpoint: api.service().expect("a local service").dynamodb_endpoint(),
-        random: Mutex::new(fastrand::Rng::with_seed(1)),
+        endpoint: api.service().dynamodb_endpoint(),
         killed: Mutex::default(),
         requests: AtomicUsize::new(0),
         lost: AtomicUsize::new(0),
@@ -121,12 +118,12 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
         process.kill();
     }
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string()).await.is(200, &user);
-    api.put("/users/1", &user.to_string()).await.is(200, &user);
-    api.get("/users/1").await.is(200, &user);
+    api.post("/users", &user.to_string()).await.assert_is(200, &user);
+    api.put("/users/1", &user.to_string()).await.assert_is(200, &user);
+    api.get("/users/1").await.assert_is(200, &user);
     assert_eq!(api.get("/users?limit=1").await.status, 200);
-    api.delete("/users/1").await.is(200, &user);
-    api.delete("/users").await.is(200, &Value::Null);
+    api.delete("/users/1").await.assert_is(200, &user);
+    api.delete("/users").await.assert_is(200, &Value::Null);
     api.stop().await;
 }
 
@@ -141,7 +138,7 @@ struct Running {
 impl Running {
     async fn start(data: &Path) -> Self {
         let mut process = Command::new(executables().join("local"))
-            .current_dir(Path::new(TEMPLATE).parent().expect("a directory"))
+            .current_dir(repository::path("."))
             .env_clear()
             .envs([("PORT", "0"), ("PARAMS", "RateLimit=10000 BurstLimit=5000")])
             .env("DATA", data)
@@ -228,11 +225,11 @@ async fn check(service: &Running, known: &Known) {
 async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("users.db");
-    let (known, mut random) = (Known::default(), fastrand::Rng::with_seed(1));
+    let known = Known::default();
     for round in 0..10 {
         let mut service = Running::start(&data).await;
         check(&service, &known).await;
-        let (enough, left) = (Notify::new(), AtomicUsize::new(random.usize(20..60)));
+        let (enough, left) = (Notify::new(), AtomicUsize::new(fastrand::usize(20..60)));
         let responded = || {
             if left.fetch_sub(1, Relaxed) == 1 {
                 enough.notify_one();

@@ -4,17 +4,16 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 
 use local::{Options, Service, Template};
 use serde_json::{Value, json};
-use tests::{Browser, TEMPLATE, executables};
+use tests::{Browser, executables, repository};
 
 /// Returns the template with these values of its parameters.
 fn template(parameters: &[(&str, &str)]) -> Template {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Template::read_with(Path::new(TEMPLATE), &parameters).expect("the template")
+    Template::read(&repository::path("template.yaml"), &parameters).expect("the template")
 }
 
 /// Starts a local service with these values of the template's parameters. It throttles requests as

@@ -1,7 +1,7 @@
 //! How much memory the largest events and responses take. A function has at least 128 MB.
 
 use serde_json::{Value, json};
-use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
+use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine, one_item};
 
 /// The maximum memory that a function may take, in bytes.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -42,9 +42,9 @@ async fn a_body_that_would_expand_too_much_is_rejected_first() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     for (case, body) in large_bodies() {
-        api.post("/users", &body).await.is_error(400, "InvalidUser");
+        api.post("/users", &body).await.assert_error(400, "InvalidUser");
         assert_small("post", proxy.url(), case);
-        api.put("/users/1", &body).await.is_error(400, "InvalidUser");
+        api.put("/users/1", &body).await.assert_error(400, "InvalidUser");
         assert_small("put", proxy.url(), case);
     }
 }
@@ -100,14 +100,7 @@ async fn the_users_that_expand_most_are_stored_and_read() {
 async fn a_response_above_dynamodbs_limit_leads_to_service_unavailable() {
     let dynamodb = ScriptedServer::start(|operation, _| {
         let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
-        ScriptedResponse::Json(
-            200,
-            match operation {
-                "Scan" => json!({"Items": [item]}),
-                "GetItem" => json!({"Item": item}),
-                _ => json!({"Attributes": item}),
-            },
-        )
+        ScriptedResponse::Json(200, one_item(operation, &item))
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
@@ -117,7 +110,7 @@ async fn a_response_above_dynamodbs_limit_leads_to_service_unavailable() {
         ("delete", api.delete("/users/1").await),
         ("delete-all", api.delete("/users").await),
     ] {
-        reply.is_error(503, "ServiceUnavailable");
+        reply.assert_error(503, "ServiceUnavailable");
         assert_small(executable, dynamodb.endpoint(), "25 MB");
     }
 }
@@ -135,7 +128,7 @@ async fn a_response_that_would_expand_too_much_leads_to_service_unavailable() {
         let dynamodb =
             ScriptedServer::start(move |_, _| ScriptedResponse::Bytes(200, body.clone())).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1").await.is_error(503, "ServiceUnavailable");
+        api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
         assert_small("get", dynamodb.endpoint(), &value[..10]);
     }
 }

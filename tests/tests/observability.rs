@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Daemon, Functions, ScriptedResponse, ScriptedServer, TEMPLATE, TRACE, Table, engine,
+    Daemon, LoggedApi, ScriptedResponse, ScriptedServer, TRACE, Table, engine, repository,
     trace_header,
 };
 
-async fn functions_on(table: &Table, variables: &[(&str, &str)]) -> Functions {
+async fn start_on(table: &Table, variables: &[(&str, &str)]) -> LoggedApi {
     let mut all = vec![("DYNAMO_ENDPOINT", engine()), ("USERS_TABLE", table.name())];
     all.extend(variables);
-    Functions::with(&all).await
+    LoggedApi::with(&all).await
 }
 
 /// Sends a request to each function, and some that fail. Returns their ids.
-async fn request_each(functions: &Functions) -> Vec<String> {
-    let api = &functions.api;
+async fn request_each(logged: &LoggedApi) -> Vec<String> {
+    let api = &logged.api;
     let user = r#"{"id": "1", "email": "a@b"}"#;
     let replies = [
         api.post("/users", user).await,
@@ -40,9 +40,9 @@ async fn request_each(functions: &Functions) -> Vec<String> {
 #[tokio::test]
 async fn each_request_has_one_line_that_an_operator_can_query() {
     let table = Table::new().await;
-    let functions = functions_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
-    let ids = request_each(&functions).await;
-    let lines = functions.into_request_lines().await;
+    let logged = start_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
+    let ids = request_each(&logged).await;
+    let lines = logged.into_request_lines().await;
     let expected = [
         ("POST", "/users", 200, None, 1, (0.0, true)),
         ("GET", "/users/{id}", 200, None, 1, (1.0, false)),
@@ -82,15 +82,15 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
 async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
-    let functions = Functions::with(&[
+    let logged = LoggedApi::with(&[
         ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
     ])
     .await;
-    functions.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
-    functions.api.get("/users?limit=0").await.is_error(400, "InvalidRequest");
-    let lines = functions.into_request_lines().await;
+    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
+    logged.api.get("/users?limit=0").await.assert_error(400, "InvalidRequest");
+    let lines = logged.into_request_lines().await;
     let [line] = &lines[..] else { panic!("{lines:?}") };
     let expected = json!(["ERROR", 503, "ServiceUnavailable", 1, 2, 3]);
     let names = ["level", "status", "code", "dynamodb_calls", "dynamodb_retries"];
@@ -105,14 +105,14 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let (table, daemon) = (Table::new().await, Daemon::start());
     let variables =
         [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()), ("AWS_REGION", "eu-west-1")];
-    let functions = functions_on(&table, &variables).await;
+    let logged = start_on(&table, &variables).await;
     let path = "/users/1";
     // No subsegment is sent for these, nor for the warm-up.
-    functions.api.get(path).await.is_error(400, "UserNotFound");
-    functions.api.send_traced(Method::GET, path, "", &trace_header(false)).await;
-    functions.api.send_traced(Method::GET, path, "", "Root=1;Sampled=1").await;
+    logged.api.get(path).await.assert_error(400, "UserNotFound");
+    logged.api.send_traced(Method::GET, path, "", &trace_header(false)).await;
+    logged.api.send_traced(Method::GET, path, "", "Root=1;Sampled=1").await;
 
-    functions.api.send_traced(Method::DELETE, path, "", &trace_header(true)).await;
+    logged.api.send_traced(Method::DELETE, path, "", &trace_header(true)).await;
     let subsegment = daemon.receive();
     assert_eq!(
         subsegment["aws"],
@@ -149,12 +149,12 @@ async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
         let daemon = Daemon::start();
         let dynamodb =
             ScriptedServer::start(move |_, _| ScriptedResponse::Error(status, code)).await;
-        let functions = Functions::with(&[
+        let logged = LoggedApi::with(&[
             ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
             ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
         ])
         .await;
-        functions.api.send_traced(Method::GET, "/users/1", "", &trace_header(true)).await;
+        logged.api.send_traced(Method::GET, "/users/1", "", &trace_header(true)).await;
         let subsegment = daemon.receive();
         let found = ["error", "throttle", "fault"].map(|name| subsegment[name].clone());
         assert_eq!(found, [error, throttle, fault].map(Value::from), "{subsegment}");
@@ -167,11 +167,11 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let users: Vec<_> = (0..3000).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
     let variables = [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str())];
-    let functions = functions_on(&table, &variables).await;
+    let logged = start_on(&table, &variables).await;
     let received =
         std::thread::spawn(move || (0..101).map(|_| daemon.receive()).collect::<Vec<_>>());
-    let reply = functions.api.send_traced(Method::DELETE, "/users", "", &trace_header(true)).await;
-    reply.is(200, &Value::Null);
+    let reply = logged.api.send_traced(Method::DELETE, "/users", "", &trace_header(true)).await;
+    reply.assert_is(200, &Value::Null);
     let documents = received.join().expect("101 datagrams");
     assert_eq!(documents[100]["aws"]["operation"], json!("21 more calls"), "{}", documents[100]);
     assert_eq!(documents[100]["fault"], json!(false), "{}", documents[100]);
@@ -181,13 +181,13 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
 async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
     let table = Table::new().await;
     for address in ["127.0.0.1:9", "nowhere", "127.0.0.1", "", "tcp:127.0.0.1:2000"] {
-        let functions = functions_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
+        let logged = start_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
         for _ in 0..3 {
-            functions
+            logged
                 .api
                 .send_traced(Method::GET, "/users", "", &trace_header(true))
                 .await
-                .is(200, &json!([]));
+                .assert_is(200, &json!([]));
         }
     }
 }
@@ -220,13 +220,12 @@ async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
     let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];
-    let functions = Functions::with(&variables).await;
-    functions.api.get("/users/1").await.is_error(503, "ServiceUnavailable");
-    let lines = functions.into_request_lines().await;
+    let logged = LoggedApi::with(&variables).await;
+    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
+    let lines = logged.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 
-    let template = std::fs::read_to_string(TEMPLATE).expect("the template");
-    let template: Value = serde_saphyr::from_str(&template).expect("YAML");
+    let template = repository::yaml("template.yaml");
     let resources = template["Resources"].as_object().expect("resources");
     let queries: Vec<_> = resources
         .values()

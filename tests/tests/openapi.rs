@@ -1,22 +1,13 @@
 //! `openapi.yaml` describes what `template.yaml` deploys, and its examples are real responses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 
 use lambda_http::http::Method;
-use local::{Database, Template};
+use local::Database;
 use serde_json::{Value, json};
-use tests::{Api, Reply, TEMPLATE};
-
-const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// Parses a YAML file of the repository, without CloudFormation's tags: `!Ref X` becomes `"X"`, and
-/// `!If [a, b, c]` becomes `["a", b, c]`.
-fn yaml(file: &str) -> Value {
-    let text = std::fs::read_to_string(Path::new(REPOSITORY).join(file)).expect("the file");
-    serde_saphyr::from_str(&text).expect("YAML")
-}
+use tests::repository::{self, yaml};
+use tests::{Api, Reply, template};
 
 fn specification() -> Value {
     yaml("openapi.yaml")
@@ -100,14 +91,9 @@ fn parameters(item: &Value, method: &str) -> BTreeSet<(String, String, bool)> {
 #[test]
 fn the_specification_has_the_deployed_operations_with_their_functions() {
     let specification = specification();
-    let template = Template::read(Path::new(TEMPLATE)).expect("the template");
-    let deployed: BTreeSet<_> = template
-        .routes
+    let deployed: BTreeSet<_> = tests::operations()
         .iter()
-        .map(|route| {
-            let executable = template.functions[&route.function].executable.as_str();
-            (route.method.as_str(), route.path.as_str(), executable)
-        })
+        .map(|deployed| (deployed.method.as_str(), deployed.path.as_str(), &*deployed.executable))
         .collect();
     let operations = operations(&specification);
     let specified: BTreeSet<_> = operations
@@ -122,7 +108,8 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
         "openapi.yaml (left) must have template.yaml's operations, with x-function"
     );
     // Preflight requests are for browsers, which need no specification.
-    assert!(template.mocks.iter().all(|mock| mock.method == "OPTIONS"), "{:?}", template.mocks);
+    let mocks = template().mocks;
+    assert!(mocks.iter().all(|mock| mock.method == "OPTIONS"), "{mocks:?}");
 }
 
 #[test]
@@ -147,7 +134,7 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
         json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]);
     for operation in operations(&specification) {
         let own = &definition["paths"][operation.path][operation.method.to_lowercase()];
-        assert_eq!(own["security"], deployed, "{operation}");
+        assert_eq!(own["security"], deployed, "template.yaml: security of {operation}");
         assert_eq!(operation.value["security"], Value::Null, "{operation}");
     }
     let schemes = &mut specification["components"]["securitySchemes"];
@@ -234,12 +221,15 @@ fn every_code_has_an_example() {
 #[test]
 fn the_openapi_3_0_copy_is_current() {
     let derived = Command::new("sh")
-        .arg(Path::new(REPOSITORY).join("scripts/openapi-3.0.sh"))
+        .arg(repository::path("scripts/openapi-3.0.sh"))
         .output()
         .expect("sh runs");
     assert!(derived.status.success(), "{derived:?}");
-    let copy = std::fs::read(Path::new(REPOSITORY).join("docs/openapi-3.0.yaml")).expect("a copy");
-    assert!(copy == derived.stdout, "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`");
+    let copy = repository::text("docs/openapi-3.0.yaml");
+    assert!(
+        copy.as_bytes() == derived.stdout,
+        "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`"
+    );
 }
 
 /// An API, and the bodies of its responses by operation and status.

@@ -8,21 +8,24 @@ use std::time::Instant;
 use futures::future::join_all;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::history::{Action, Effects, Operation, Outcome, is_linearizable};
+use tests::history::{Action, Call, Effects, Outcome, is_linearizable};
 use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
+
+/// The maximum number of processes of a function.
+const INSTANCES: u16 = 10;
 
 const CLIENTS: u64 = 8;
 const OPERATIONS: u64 = 120;
 const USERS: u64 = 3;
 
 /// Performs operations on a few users with concurrent clients. Returns the history of each user.
-async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Vec<Operation>> {
+async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_nanos()).expect("less than 584 years");
     let client = async |client: u64| {
         let mut history = Vec::new();
-        for i in 0..operations {
-            let value = client * operations + i;
+        for i in 0..OPERATIONS {
+            let value = client * OPERATIONS + i;
             // Every combination of an action and a user occurs, in another order for each client.
             let mixed = value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let (user, kind) = (mixed % USERS, mixed / USERS % 5);
@@ -47,33 +50,23 @@ async fn histories(api: &Api, clients: u64, operations: u64) -> BTreeMap<u64, Ve
                 400 => Outcome::Rejected,
                 _ => Outcome::Unknown,
             };
-            history.push((user, Operation { action, outcome, start, end }));
+            history.push((user, Call { action, outcome, start, end }));
         }
         history
     };
     let mut histories = BTreeMap::<_, Vec<_>>::new();
-    for (user, operation) in join_all((0..clients).map(client)).await.into_iter().flatten() {
-        histories.entry(user).or_default().push(operation);
+    for (user, call) in join_all((0..CLIENTS).map(client)).await.into_iter().flatten() {
+        histories.entry(user).or_default().push(call);
     }
     histories
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_on_one_user_take_effect_in_one_order() {
-    let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
-        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
-        assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_during_its_operation() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
-    let api = Api::many_on(proxy.url(), table.name()).await;
+    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+    for (user, history) in histories(&api).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
     }
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
@@ -100,9 +93,9 @@ async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
 async fn a_request_that_is_throttled_takes_effect_once() {
     let table = Table::new().await;
     let (server, throttled) = throttling(engine()).await;
-    let api = Api::many_on(server.endpoint(), table.name()).await;
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
-        assert!(history.iter().all(|operation| operation.outcome != Outcome::Unknown));
+    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
+    for (user, history) in histories(&api).await {
+        assert!(history.iter().all(|call| call.outcome != Outcome::Unknown));
         assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
     }
     assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
@@ -112,9 +105,9 @@ async fn a_request_that_is_throttled_takes_effect_once() {
 async fn throttled_requests_and_lost_responses_together_leave_one_order() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let (server, throttled) = throttling(proxy.url()).await;
-    let api = Api::many_on(server.endpoint(), table.name()).await;
+    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
-    for (user, history) in histories(&api, CLIENTS, OPERATIONS).await {
+    for (user, history) in histories(&api).await {
         assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
     }
     assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
@@ -124,7 +117,7 @@ async fn throttled_requests_and_lost_responses_together_leave_one_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_one_of_many_clients_creates_a_user() {
     let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
+    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     for user in ["1", "2", "3"] {
         let bodies: Vec<_> =
             (0..50).map(|i| json!({"id": user, "client": i}).to_string()).collect();
@@ -133,7 +126,7 @@ async fn only_one_of_many_clients_creates_a_user() {
         assert_eq!(created.len(), 1);
         assert_eq!(table.stored(user).await, Some(created[0].json()));
         for reply in replies.iter().filter(|reply| reply.status != 200) {
-            reply.is_error(400, "UserAlreadyExists");
+            reply.assert_error(400, "UserAlreadyExists");
         }
     }
 }
@@ -141,7 +134,7 @@ async fn only_one_of_many_clients_creates_a_user() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
     let table = Table::new().await;
-    let api = Api::many_on(engine(), table.name()).await;
+    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     let before: Vec<_> = (0..200).map(|i| json!({"id": format!("before-{i}")})).collect();
     table.put_all(&before).await;
     let writers = (0..4).map(async |writer| {
@@ -151,7 +144,7 @@ async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
         }
     });
     let (deleted, _) = tokio::join!(api.delete("/users"), join_all(writers));
-    deleted.is(200, &Value::Null);
+    deleted.assert_is(200, &Value::Null);
     let left = api.get("/users").await.json();
     let ids = left.as_array().expect("a list").iter().map(|user| user["id"].to_string());
     assert_eq!(ids.filter(|id| id.contains("before")).count(), 0);

@@ -92,7 +92,6 @@ impl Subject {
     /// Invokes the function this many times. Returns its size after the first quarter and at the
     /// end.
     async fn soak(&self, invocations: usize) -> (Size, Size) {
-        let service = self.api.service().expect("a local service");
         let mut other = self.event.clone();
         other["resource"] = json!("/other");
         let mut first = None;
@@ -104,15 +103,14 @@ impl Subject {
                 Some(Fault::Rejected) => (&self.event, 500),
                 _ => (&self.event, 200),
             };
-            let response = service.invoke(&self.operation.function, event.to_string()).await;
-            let response = response.expect("a response");
-            let response: Value = serde_json::from_str(&response).expect("JSON");
-            assert_eq!(response["statusCode"], json!(expected), "{fault:?}: {response}");
+            let reply = self.api.invoke(&self.operation.function, &event.to_string()).await;
+            let reply = reply.expect("a response");
+            assert_eq!(reply.status, expected, "{fault:?}: {}", reply.text);
             if invocation == invocations / 4 {
                 first = self.size();
             }
         }
-        assert_eq!(service.processes_started(), 1, "{} was replaced", self.operation.executable);
+        assert_eq!(self.api.processes_started(), 1, "{} was replaced", self.operation.executable);
         (first, self.size())
     }
 

@@ -3,13 +3,10 @@
 //! operation names the place that lacks it. CONTRIBUTING.md says how to add one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use aws_sdk_dynamodb::types::ProjectionType;
-use local::{Function, Route, Template};
 use serde_json::{Value, json};
-use tests::TEMPLATE;
+use tests::{Operation, operations, repository, template};
 use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TABLE_VARIABLE};
 
 /// What the role of each function may do to the table, as action and resource.
@@ -24,34 +21,9 @@ const PERMISSIONS: &[(&str, &[(&str, &str)])] = &[
 const TABLE: &str = "UsersTable.Arn";
 const INDEX: &str = "${UsersTable.Arn}/index/email-index";
 
-/// Returns the template as the local service understands it, with every parameter at its default.
-fn template() -> Template {
-    Template::read(Path::new(TEMPLATE)).expect("the local service can read template.yaml")
-}
-
-/// Returns the template as it is written, without CloudFormation's tags: `!Ref X` becomes `"X"`,
-/// and `!If [a, b, c]` becomes `["a", b, c]`.
+/// Returns the template as it is written.
 fn yaml() -> Value {
-    serde_saphyr::from_str(&repository_file("template.yaml")).expect("template.yaml is YAML")
-}
-
-/// Returns the text of a file of the repository.
-fn repository_file(path: &str) -> String {
-    let path = Path::new(TEMPLATE).with_file_name(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// Returns a TOML file of the repository.
-fn toml_file(path: &str) -> toml::Table {
-    repository_file(path).parse().unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// Calls `check` with each route and its function.
-fn for_each_operation(check: impl Fn(&Route, &Function)) {
-    let template = template();
-    for route in &template.routes {
-        check(route, &template.functions[&route.function]);
-    }
+    repository::yaml("template.yaml")
 }
 
 /// Returns the prefix of the names of a function's resources, such as `GetAll` for `get-all`.
@@ -63,13 +35,12 @@ fn resource_prefix(executable: &str) -> String {
 #[test]
 fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
     let template = template();
-    for_each_operation(|route, function| {
-        let executable = &function.executable;
-        assert_eq!(route.function, format!("{}Function", resource_prefix(executable)));
-        assert_eq!(function.name, format!("user-profile-{executable}"));
-        let sharing = template.routes.iter().filter(|other| other.function == route.function);
-        assert_eq!(sharing.count(), 1, "template.yaml: {} serves several routes", route.function);
-    });
+    for Operation { function, executable, .. } in operations() {
+        assert_eq!(*function, format!("{}Function", resource_prefix(executable)));
+        assert_eq!(template.functions[function].name, format!("user-profile-{executable}"));
+        let sharing = operations().iter().filter(|other| other.function == *function);
+        assert_eq!(sharing.count(), 1, "template.yaml: {function} serves several routes");
+    }
     assert_eq!(template.stage, "test");
 }
 
@@ -88,41 +59,41 @@ fn each_function_has_a_route() {
 
 #[test]
 fn the_default_members_of_the_workspace_are_the_functions() {
-    let workspace = &toml_file("Cargo.toml")["workspace"];
+    let workspace = &repository::toml("Cargo.toml")["workspace"];
     let members = workspace["default-members"].as_array().expect("default-members is an array");
     let members: BTreeSet<_> = members.iter().filter_map(toml::Value::as_str).collect();
-    for_each_operation(|_, function| {
-        let member = format!("crates/{}", function.executable);
+    for Operation { executable, .. } in operations() {
+        let member = format!("crates/{executable}");
         assert!(
             members.contains(member.as_str()),
             "Cargo.toml: default-members lacks {member}, and `sam build` builds only these"
         );
-    });
-    let functions = template().functions;
+    }
     for member in members {
-        let is_function =
-            functions.values().any(|function| format!("crates/{}", function.executable) == member);
+        let is_function = operations()
+            .iter()
+            .any(|operation| format!("crates/{}", operation.executable) == member);
         assert!(is_function, "Cargo.toml: {member} of default-members is not in template.yaml");
     }
 }
 
 #[test]
 fn the_crate_of_each_function_builds_the_executable_of_its_name() {
-    for_each_operation(|_, function| {
-        let path = format!("crates/{}/Cargo.toml", function.executable);
-        let name = &toml_file(&path)["package"]["name"];
-        assert_eq!(name.as_str(), Some(function.executable.as_str()), "{path}");
-    });
+    for Operation { executable, .. } in operations() {
+        let path = format!("crates/{executable}/Cargo.toml");
+        let name = &repository::toml(&path)["package"]["name"];
+        assert_eq!(name.as_str(), Some(executable.as_str()), "{path}");
+    }
 }
 
 #[test]
 fn the_budget_limits_each_function() {
     const BUDGET: &str = "crates/bench/budget.toml";
-    let budget = toml_file(BUDGET);
+    let budget = repository::toml(BUDGET);
     let budgeted: BTreeSet<_> =
-        budget["functions"].as_table().expect("functions is a table").keys().cloned().collect();
+        budget["functions"].as_table().expect("functions is a table").keys().collect();
     let functions: BTreeSet<_> =
-        template().functions.into_values().map(|function| function.executable).collect();
+        operations().iter().map(|operation| &operation.executable).collect();
     assert_eq!(
         budgeted, functions,
         "{BUDGET} (left) must list template.yaml's functions: `make budget UPDATE=1` writes it"
@@ -132,41 +103,27 @@ fn the_budget_limits_each_function() {
 #[test]
 fn the_documentation_lists_each_operation() {
     for page in ["README.md", "docs/api.md"] {
-        let text = repository_file(page);
-        for_each_operation(|Route { method, path, .. }, _| {
+        let text = repository::text(page);
+        for Operation { method, path, .. } in operations() {
             let row = format!("| `{method} {path}` |");
             assert!(text.contains(&row), "{page}: the table of operations has no row '{row}'");
-        });
+        }
     }
 }
 
 #[test]
 fn api_gateway_may_invoke_each_function_for_its_route() {
     let yaml = yaml();
-    for_each_operation(|route, _| {
-        let events = yaml["Resources"][&route.function]["Properties"]["Events"].as_object();
+    for Operation { function, method, path, .. } in operations() {
+        let events = yaml["Resources"][function]["Properties"]["Events"].as_object();
         let routes: Vec<_> = events
             .into_iter()
             .flat_map(|events| events.values())
             .map(|e| &e["Properties"])
             .collect();
-        let expected =
-            json!({"RestApiId": "Api", "Path": route.path, "Method": route.method.to_lowercase()});
-        assert_eq!(routes, [&expected], "template.yaml: Events of {}", route.function);
-    });
-}
-
-#[test]
-fn each_operation_needs_the_same_authentication() {
-    let yaml = yaml();
-    let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
-    for_each_operation(|Route { method, path, .. }, _| {
-        assert_eq!(
-            paths[path][method.to_lowercase()]["security"],
-            json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]),
-            "template.yaml: security of {method} {path}"
-        );
-    });
+        let expected = json!({"RestApiId": "Api", "Path": path, "Method": method.to_lowercase()});
+        assert_eq!(routes, [&expected], "template.yaml: Events of {function}");
+    }
 }
 
 #[test]
@@ -174,18 +131,17 @@ fn each_preflight_response_allows_the_methods_of_its_path() {
     const ALLOW_METHODS: &str = "method.response.header.Access-Control-Allow-Methods";
     let yaml = yaml();
     let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
-    let template = template();
-    for_each_operation(|Route { path, .. }, _| {
+    for Operation { path, .. } in operations() {
         let response = &paths[path]["options"][1]["x-amazon-apigateway-integration"]["responses"];
         let allowed = response["default"]["responseParameters"][ALLOW_METHODS].as_str();
         let allowed = allowed.unwrap_or_default().trim_matches('\'').split(',');
-        let methods = template.routes.iter().filter(|route| route.path == *path);
+        let methods = operations().iter().filter(|other| other.path == *path);
         assert_eq!(
             allowed.collect::<BTreeSet<_>>(),
-            methods.map(|route| route.method.as_str()).collect(),
+            methods.map(|other| other.method.as_str()).collect(),
             "template.yaml: Access-Control-Allow-Methods (left) of options of {path}"
         );
-    });
+    }
 }
 
 #[test]
@@ -270,13 +226,12 @@ fn the_functions_return_or_are_stopped_before_api_gateway_gives_up() {
 fn each_role_allows_what_its_function_does_and_nothing_else() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for_each_operation(|route, function| {
-        let prefix = resource_prefix(&function.executable);
+    for Operation { function, executable, .. } in operations() {
+        let prefix = resource_prefix(executable);
         assert_eq!(
-            resources[&route.function]["Properties"]["Role"],
+            resources[function]["Properties"]["Role"],
             json!(format!("{prefix}Role.Arn")),
-            "template.yaml: Role of {}",
-            route.function
+            "template.yaml: Role of {function}"
         );
         let role = &resources[format!("{prefix}Role")]["Properties"];
         assert_eq!(
@@ -287,10 +242,8 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
 
         let (_, actions) = PERMISSIONS
             .iter()
-            .find(|(executable, _)| *executable == function.executable)
-            .unwrap_or_else(|| {
-                panic!("tests/tests/template.rs: PERMISSIONS lacks {}", function.executable)
-            });
+            .find(|(other, _)| other == executable)
+            .unwrap_or_else(|| panic!("tests/tests/template.rs: PERMISSIONS lacks {executable}"));
         let logs = format!("{prefix}Logs.Arn");
         let mut expected = BTreeSet::from([
             ("logs:CreateLogStream", logs.as_str()),
@@ -298,7 +251,7 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
         ]);
         expected.extend(*actions);
         assert_eq!(allowed_actions(role), expected, "template.yaml: Policies of {prefix}Role");
-    });
+    }
     let tracing = &resources["TracingPolicy"]["Properties"]["PolicyDocument"]["Statement"];
     assert_eq!(tracing[0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
     assert_eq!(tracing.as_array().map(Vec::len), Some(1));
@@ -327,25 +280,24 @@ fn allowed_actions(role: &Value) -> BTreeSet<(&str, &str)> {
 fn each_function_writes_to_its_own_log_group_which_does_not_grow_for_ever() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for_each_operation(|route, function| {
-        let logs = format!("{}Logs", resource_prefix(&function.executable));
-        let properties = &resources[&route.function]["Properties"];
+    for Operation { function, executable, .. } in operations() {
+        let logs = format!("{}Logs", resource_prefix(executable));
+        let properties = &resources[function]["Properties"];
         assert_eq!(
             properties["LoggingConfig"]["LogGroup"],
             json!(logs),
-            "template.yaml: LoggingConfig of {}",
-            route.function
+            "template.yaml: LoggingConfig of {function}"
         );
         let group = &resources[&logs]["Properties"];
         assert_eq!(
             (&group["LogGroupName"], &group["RetentionInDays"]),
             (
-                &json!(format!("/aws/lambda/{}${{NameSuffix}}", function.name)),
+                &json!(format!("/aws/lambda/user-profile-{executable}${{NameSuffix}}")),
                 &json!("LogRetentionDays")
             ),
             "template.yaml: {logs}"
         );
-    });
+    }
 }
 
 #[test]
@@ -365,40 +317,38 @@ fn nothing_depends_on_a_resource_with_a_condition() {
 #[test]
 fn the_alarms_for_all_functions_watch_each_function() {
     let yaml = yaml();
-    for_each_operation(|route, _| {
+    for Operation { function, .. } in operations() {
         for alarm in ["FunctionErrorsAlarm", "FunctionThrottlesAlarm"] {
             let metrics = &yaml["Resources"][alarm]["Properties"]["Metrics"];
             let watched = metrics.as_array().into_iter().flatten().filter(|metric| {
-                metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"] == route.function.as_str()
+                metric["MetricStat"]["Metric"]["Dimensions"][0]["Value"] == function.as_str()
             });
             assert_eq!(
                 watched.count(),
                 1,
-                "template.yaml: {alarm} must have one metric of {}",
-                route.function
+                "template.yaml: {alarm} must have one metric of {function}"
             );
         }
-    });
+    }
 }
 
 #[test]
 fn an_alarm_watches_each_new_version_of_a_function() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for_each_operation(|route, function| {
-        let name = &route.function;
-        let alarm = format!("{}VersionErrorsAlarm", resource_prefix(&function.executable));
+    for Operation { function, executable, .. } in operations() {
+        let alarm = format!("{}VersionErrorsAlarm", resource_prefix(executable));
         assert_eq!(
             resources[&alarm]["Properties"]["Dimensions"][2],
-            json!({"Name": "ExecutedVersion", "Value": format!("{name}.Version.Version")}),
+            json!({"Name": "ExecutedVersion", "Value": format!("{function}.Version.Version")}),
             "template.yaml: Dimensions of {alarm}"
         );
         assert_eq!(
-            resources[name]["Properties"]["DeploymentPreference"]["Alarms"],
+            resources[function]["Properties"]["DeploymentPreference"]["Alarms"],
             json!([["ShiftsTraffic", alarm, "AWS::NoValue"]]),
-            "template.yaml: DeploymentPreference of {name}"
+            "template.yaml: DeploymentPreference of {function}"
         );
-    });
+    }
 }
 
 #[test]
@@ -410,9 +360,9 @@ fn the_dashboard_shows_each_function() {
         .and_then(|text| serde_json::from_str(text).ok())
         .expect("DashboardBody is JSON");
     let widgets = dashboard["widgets"].as_array().expect("the dashboard has widgets");
-    for_each_operation(|route, function| {
-        let metric = format!("\"${{{}}}\"", route.function);
-        let logs = format!("'${{{}Logs}}'", resource_prefix(&function.executable));
+    for Operation { function, executable, .. } in operations() {
+        let metric = format!("\"${{{function}}}\"");
+        let logs = format!("'${{{}Logs}}'", resource_prefix(executable));
         for (title, source) in [
             ("Function errors", &metric),
             ("Function throttles", &metric),
@@ -432,7 +382,7 @@ fn the_dashboard_shows_each_function() {
                 "template.yaml: Dashboard, widget '{title}' must show {source} once"
             );
         }
-    });
+    }
 }
 
 #[test]
@@ -443,10 +393,10 @@ fn each_saved_query_reads_the_log_of_each_function() {
         resources.filter(|(_, resource)| resource["Type"] == "AWS::Logs::QueryDefinition");
     for (name, query) in queries {
         let groups = query["Properties"]["LogGroupNames"].as_array().expect("a list");
-        for_each_operation(|_, function| {
-            let group = json!(format!("{}Logs", resource_prefix(&function.executable)));
+        for Operation { executable, .. } in operations() {
+            let group = json!(format!("{}Logs", resource_prefix(executable)));
             assert!(groups.contains(&group), "template.yaml: LogGroupNames of {name} lack {group}");
-        });
+        }
     }
 }
 

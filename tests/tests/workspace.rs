@@ -1,41 +1,29 @@
 //! Checks what all crates share, and that everything that is fetched has a fixed version.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tests::TEMPLATE;
-
-fn root() -> &'static Path {
-    Path::new(TEMPLATE).parent().expect("the repository")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use tests::repository::{self, text, toml, yaml};
 
 /// Returns the paths of the entries of a directory of the repository.
 fn entries(directory: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root().join(directory)).expect("a directory of the repository");
+    let entries = fs::read_dir(repository::path(directory)).expect("a directory of the repository");
     entries.map(|entry| entry.expect("an entry").path()).collect()
-}
-
-fn manifest(path: &Path) -> toml::Table {
-    read(path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns the manifests of the workspace's members, with their paths.
 fn members() -> Vec<(PathBuf, toml::Table)> {
-    let directories = entries("crates").into_iter().chain([root().join("tests")]);
+    let directories = entries("crates").into_iter().chain([repository::path("tests")]);
     directories
         .map(|directory| directory.join("Cargo.toml"))
-        .map(|path| (path.clone(), manifest(&path)))
+        .map(|path| (path.clone(), toml(&path)))
         .collect()
 }
 
 #[test]
 fn each_crate_has_the_lints_of_the_workspace_which_forbid_unsafe_code() {
-    let workspace = manifest(&root().join("Cargo.toml"));
+    let workspace = toml("Cargo.toml");
     assert_eq!(workspace["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
     for (path, member) in members() {
         let inherits = member.get("lints").and_then(|lints| lints.get("workspace"));
@@ -61,7 +49,7 @@ fn each_dependency_has_its_version_in_the_manifest_of_the_workspace() {
 
 #[test]
 fn the_embedded_engine_has_an_exact_version() {
-    let workspace = manifest(&root().join("Cargo.toml"));
+    let workspace = toml("Cargo.toml");
     let version = workspace["workspace"]["dependencies"]["dynoxide-rs"]["version"].as_str();
     assert!(version.is_some_and(|version| version.starts_with('=')), "{version:?}");
 }
@@ -69,7 +57,7 @@ fn the_embedded_engine_has_an_exact_version() {
 #[test]
 fn workflows_may_only_read_the_repository_and_use_actions_by_their_hash() {
     for path in entries(".github/workflows") {
-        let workflow: Value = serde_saphyr::from_str(&read(&path)).expect("YAML");
+        let workflow = yaml(&path);
         let name = path.display();
         assert_eq!(workflow["permissions"], json!({"contents": "read"}), "{name}");
         for (job_name, job) in workflow["jobs"].as_object().expect("jobs") {
@@ -96,12 +84,11 @@ fn every_tool_that_is_installed_has_an_exact_version() {
         name.starts_with("requirements") && name.ends_with(".txt")
     });
     for path in requirements {
-        for line in read(&path).lines().filter(|line| !line.starts_with('#')) {
+        for line in text(&path).lines().filter(|line| !line.starts_with('#')) {
             assert!(line.contains("=="), "{}: {line}", path.display());
         }
     }
-    let package: Value =
-        serde_json::from_str(&read(&root().join("scripts/clients/package.json"))).expect("JSON");
+    let package: Value = serde_json::from_str(&text("scripts/clients/package.json")).expect("JSON");
     for (name, version) in package["dependencies"].as_object().expect("dependencies") {
         let is_exact =
             version.as_str().is_some_and(|version| version.starts_with(char::is_numeric));
@@ -109,9 +96,10 @@ fn every_tool_that_is_installed_has_an_exact_version() {
     }
     // A command line names a tool as NAME@VERSION.
     let scripts = entries("scripts").into_iter().filter(|path| path.is_file());
-    let commands = scripts.chain(entries(".github/workflows")).chain([root().join("Makefile")]);
+    let commands =
+        scripts.chain(entries(".github/workflows")).chain([repository::path("Makefile")]);
     for path in commands {
-        for line in read(&path).lines().map(str::trim) {
+        for line in text(&path).lines().map(str::trim) {
             let installs = ["npx --yes", "cargo install"].iter().any(|verb| line.contains(verb));
             if installs && !line.starts_with('#') {
                 let is_exact = line.split([' ', '=']).any(|word| {

@@ -52,7 +52,7 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     };
     let variable = |name: &str| env::var(name).ok();
     let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
-    let mut template = Template::read_with(Path::new(TEMPLATE), &settings.parameters)?;
+    let mut template = Template::read(Path::new(TEMPLATE), &settings.parameters)?;
     if !settings.parameters.contains_key("LogLevel") {
         // The service already prints a line for each request.
         for function in template.functions.values_mut() {

@@ -59,7 +59,8 @@ pub(crate) struct Processes {
 impl Processes {
     /// Prepares `functions`, by logical id, whose executables are in `directory`. Their processes
     /// start when needed, at most `instances` for each function, and are killed soon after `stop`'s
-    /// sender is dropped.
+    /// sender is dropped. They get each variable of `environment` that their function lacks or
+    /// leaves empty.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] if an executable is missing.
@@ -78,9 +79,12 @@ impl Processes {
             }
             let mut variables = lambda_environment(function, directory);
             variables.extend(function.variables.clone());
-            variables.extend(
-                environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())),
-            );
+            for (name, value) in environment {
+                let variable = variables.entry((*name).to_owned()).or_default();
+                if variable.is_empty() {
+                    variable.clone_from(value);
+                }
+            }
             Ok(Arc::new(Pool {
                 function: function.clone(),
                 executable,

@@ -27,7 +27,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn new(api: Api) -> Self {
-        let service = api.service().expect("a local service");
+        let service = api.service();
         let key = service.dynamodb_credentials().map_or("tests", |(key, _)| key);
         Self {
             client: Client::builder(TokioExecutor::new()).build_http(),
@@ -173,13 +173,11 @@ impl Engines {
     pub(crate) async fn list(&self, path: &str) {
         let mut lists = Vec::new();
         for Engine { api, .. } in [&self.embedded, &self.other] {
-            let (mut sizes, mut all, mut next) = (Vec::new(), Vec::new(), Some(path.to_owned()));
-            while let Some(path) = next {
-                let page = api.get(&path).await;
+            let (mut sizes, mut all) = (Vec::new(), Vec::new());
+            for page in api.pages(path).await {
                 let Value::Array(users) = page.json() else { panic!("{}", page.text) };
                 sizes.push(users.len());
                 all.extend(users);
-                next = page.next_url().map(|url| api.path_of(&url).to_owned());
             }
             lists.push(normal(json!({"sizes": sizes, "Items": all})));
         }

@@ -55,7 +55,7 @@ fn any_event_gets_a_response_that_the_contract_allows() {
                 .body("{\"id\": \"1\"}")
                 .json(),
         };
-        invoke(&runtime, &api, &operation.function, changed(event, &changes))?;
+        invoke(&runtime, &api, &operation.function, &changed(event, &changes))?;
         meter.finish_case()
     });
     assert_first_processes(&api, operations().len());

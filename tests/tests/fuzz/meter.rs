@@ -53,11 +53,9 @@ impl Meter {
         operations: impl IntoIterator<Item = &'static Operation>,
         value: &str,
     ) -> Self {
-        let service = api.service().expect("a local service");
         let mut watched = Vec::new();
         for Operation { function, executable, .. } in operations {
-            let response = runtime.block_on(service.invoke(function, "[]".to_owned()));
-            response.expect("a function that starts");
+            runtime.block_on(api.invoke(function, "[]")).expect("a function that starts");
             let process = Process::find(executable, value);
             assert_eq!(process.is_some(), cfg!(target_os = "linux"), "the process of {executable}");
             watched.extend(process.map(|process| Watched {

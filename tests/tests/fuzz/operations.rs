@@ -14,6 +14,7 @@ use tests::json::Json;
 use tests::model::{self, Codes, Members, Model, PathId};
 use tests::{Api, Reply, Table, engine, operations, percent_encoded};
 use tokio::runtime::Runtime;
+use uuid::{Uuid, Variant};
 
 use crate::bodies::{body, email, path_id};
 use crate::changes::{ByteChange, byte_change, change_byte};
@@ -278,7 +279,7 @@ fn compare(reply: &Reply, expected: Result<Json, Codes>) -> Result<(), TestCaseE
             let body = reply.json();
             let code = body["code"].as_str().unwrap_or_default();
             prop_assert!(codes.contains(&code), "{codes:?}: {}", reply.text);
-            reply.is_error(400, code);
+            reply.assert_error(400, code);
         }
     }
     Ok(())
@@ -297,15 +298,13 @@ fn path(id: &PathId) -> String {
     format!("/users/{encoded}")
 }
 
-/// Returns whether an id is a UUID of version 4 in lower case.
+/// Returns whether an id is a random UUID in lower case, with hyphens.
 fn is_random_uuid(id: &Json) -> bool {
     let Json::String(id) = id else { return false };
-    let is_hexadecimal = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-    let lengths: Vec<_> = id.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && id.chars().all(|c| c == '-' || is_hexadecimal(c))
-        && id.as_bytes()[14] == b'4'
-        && b"89ab".contains(&id.as_bytes()[19])
+    Uuid::parse_str(id).is_ok_and(|uuid| {
+        let kind = (uuid.get_version_num(), uuid.get_variant());
+        kind == (4, Variant::RFC4122) && uuid.to_string() == *id
+    })
 }
 
 #[test]

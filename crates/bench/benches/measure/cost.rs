@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use local::Template;
 use serde_json::{Value, json};
-use tests::{ScriptedServer, TEMPLATE, Table, TlsProxy, engine};
+use tests::{ScriptedServer, Table, TlsProxy, engine, template};
 
 use crate::chart::{Bar, Panel, chart};
 use crate::dynamodb::{item_size, users};
@@ -83,8 +81,7 @@ pub(crate) struct Report {
 ///
 /// If there is no control group, or a function is not built or fails.
 pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
-    let template = Template::read(Path::new(TEMPLATE))?;
-    let memory = template.functions.values().next().ok_or("no function")?.memory_size;
+    let memory = template().functions.values().next().ok_or("no function")?.memory_size;
     let item = item_size(&user(1));
     let conditions = format!(
         "{}. The user has {item} bytes as an item and {} as JSON. DynamoDB responds after {} ms.",

@@ -107,19 +107,11 @@ pub struct Table {
 }
 
 impl Template {
-    /// Reads the template in the file `path`, with every parameter at its default.
-    ///
-    /// # Errors
-    /// [`Error::Template`] if the file cannot be read, and the errors of [`Template::parse`].
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::read_with(path, &BTreeMap::new())
-    }
-
     /// Reads the template in the file `path`, with these values of its parameters.
     ///
     /// # Errors
     /// [`Error::Template`] if the file cannot be read, and the errors of [`Template::parse`].
-    pub fn read_with(path: &Path, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
+    pub fn read(path: &Path, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
         let text = fs::read_to_string(path)
             .map_err(|error| Error::Template(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(&text, parameters)
@@ -532,7 +524,7 @@ Outputs:
             let error = parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
             assert!(error.contains(message), "{error}");
         }
-        let error = Template::read(Path::new("missing.yaml"))
+        let error = Template::read(Path::new("missing.yaml"), &BTreeMap::new())
             .expect_err("there is no such file")
             .to_string();
         assert!(error.contains("missing.yaml"), "{error}");
