@@ -211,7 +211,7 @@ impl Api {
     /// If the API is a deployed one, or the response is not one for API Gateway.
     pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
         let response = self.service().invoke(function, event.to_owned()).await?;
-        Ok(Reply::from_function(&response))
+        Ok(Reply::from_function(&response).to(function.to_owned()))
     }
 
     /// Stops the local service, if the API is one.
@@ -352,6 +352,7 @@ impl Api {
     }
 
     async fn perform(&self, mut request: Request<Body>) -> Reply {
+        let name = format!("{} {}", request.method(), request.uri().path());
         if self.service.is_none() {
             authenticate(&mut request);
         }
@@ -362,11 +363,8 @@ impl Api {
             .unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("the whole response").to_bytes();
-        Reply::new(
-            parts.status.as_u16(),
-            parts.headers,
-            String::from_utf8(body.to_vec()).expect("UTF-8"),
-        )
+        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+        Reply::new(parts.status.as_u16(), parts.headers, text).to(name)
     }
 }
 

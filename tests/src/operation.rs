@@ -24,19 +24,21 @@ pub struct Operation {
 ///
 /// # Panics
 ///
-/// If one of these files cannot be read.
+/// If one of these files cannot be read, or `openapi.yaml` lacks an operation.
 #[must_use]
 pub fn operations() -> &'static [Operation] {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         let (template, specification) = (template(), repository::yaml("openapi.yaml"));
-        let routes = template.routes.into_iter().map(|route| Operation {
-            executable: template.functions[&route.function].executable.clone(),
-            has_body:
-                specification["paths"][&route.path][route.method.to_lowercase()]["requestBody"]
-                    .is_object(),
-            function: route.function,
-            method: route.method,
-            path: route.path,
+        let routes = template.routes.into_iter().map(|route| {
+            let specified = &specification["paths"][&route.path][route.method.to_lowercase()];
+            assert!(specified.is_object(), "openapi.yaml lacks {} {}", route.method, route.path);
+            Operation {
+                executable: template.functions[&route.function].executable.clone(),
+                has_body: specified["requestBody"].is_object(),
+                function: route.function,
+                method: route.method,
+                path: route.path,
+            }
         });
         routes.collect()
     });

@@ -12,6 +12,8 @@ pub struct Reply {
     /// The text of the body.
     pub text: String,
     headers: HeaderMap,
+    /// What this is a reply to, for the messages of assertions.
+    request: String,
 }
 
 impl Reply {
@@ -22,7 +24,7 @@ impl Reply {
     /// If the body is not JSON, or the content type is another.
     #[must_use]
     pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
-        let reply = Self { status, text, headers };
+        let reply = Self { status, text, headers, request: "a response".to_owned() };
         assert_eq!(reply.header("content-type"), Some("application/json"), "{}", reply.text);
         let _ = reply.json();
         reply
@@ -61,6 +63,12 @@ impl Reply {
         Self::new(status.expect("a status"), headers, body.to_owned())
     }
 
+    /// Adds the request, such as `GET /users`, for the messages of assertions.
+    #[must_use]
+    pub fn to(self, request: String) -> Self {
+        Self { request, ..self }
+    }
+
     /// Returns the body as JSON.
     ///
     /// # Panics
@@ -83,7 +91,7 @@ impl Reply {
     ///
     /// If they differ.
     pub fn assert_is(&self, status: u16, body: &Value) {
-        assert_eq!((self.status, &self.json()), (status, body));
+        assert_eq!((self.status, &self.json()), (status, body), "{}", self.request);
     }
 
     /// Asserts that this is an error with this status and code, in the form that the contract
@@ -93,17 +101,11 @@ impl Reply {
     ///
     /// If it is not.
     pub fn assert_error(&self, status: u16, code: &str) {
-        let body = self.json();
-        assert_eq!(
-            (self.status, &body),
-            (status, &json!({"code": code, "message": body["message"]}))
-        );
-        assert!(
-            body["message"].as_str().is_some_and(|message| !message.is_empty()),
-            "{}",
-            self.text
-        );
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{}", self.text);
+        let (body, request) = (self.json(), &self.request);
+        assert_eq!((self.status, &body["code"]), (status, &json!(code)), "{request}: {body}");
+        let members = body.as_object().map_or(0, serde_json::Map::len);
+        assert!(members == 2 && !self.message().is_empty(), "{request}: {body}");
+        assert_eq!(self.header("retry-after").is_some(), status == 503, "{request}: {body}");
     }
 
     /// Returns the message of an error.

@@ -106,19 +106,25 @@ impl Drop for ScriptedServer {
 }
 
 /// Responds as a DynamoDB with an empty table does.
+///
+/// # Panics
+///
+/// If it does not know the operation.
 #[must_use]
 pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
-    ScriptedResponse::Json(
-        200,
-        if matches!(operation, "Scan" | "Query") {
-            json!({"Items": [], "Count": 0, "ScannedCount": 0})
-        } else {
-            json!({})
-        },
-    )
+    let response = match operation {
+        "Scan" | "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
+        "GetItem" | "PutItem" | "DeleteItem" => json!({}),
+        _ => panic!("tests/src/scripted.rs: empty_table has no response to {operation}"),
+    };
+    ScriptedResponse::Json(200, response)
 }
 
 /// Returns the response of a DynamoDB in which every request finds this item.
+///
+/// # Panics
+///
+/// If it does not know the operation.
 #[must_use]
 pub fn one_item(operation: &str, item: &Value) -> Value {
     match operation {
@@ -126,7 +132,8 @@ pub fn one_item(operation: &str, item: &Value) -> Value {
         "GetItem" => json!({"Item": item}),
         "DeleteItem" => json!({"Attributes": item}),
         "BatchWriteItem" => json!({"UnprocessedItems": {}}),
-        _ => json!({}),
+        "PutItem" => json!({}),
+        _ => panic!("tests/src/scripted.rs: one_item has no response to {operation}"),
     }
 }
 

@@ -4,7 +4,6 @@
 use std::sync::{Arc, Mutex};
 
 use futures::future::join_all;
-use lambda_http::http::Method;
 use local::Options;
 use serde_json::{Value, json};
 use tests::{
@@ -42,22 +41,19 @@ async fn start(
     .await
 }
 
-/// Sends each function a valid, traced request.
+/// Sends each function a valid, traced request, and one more with a query.
 async fn request_each(api: &Api) -> Vec<Reply> {
     let user = json!({"id": OWN, "email": OWN, "text": OWN, OWN: [OWN]}).to_string();
-    let (path, query) = (format!("/users/{OWN}"), format!("/users?email={OWN}&limit=1&x={OWN}"));
-    let requests = [
-        (Method::POST, "/users", user.as_str()),
-        (Method::PUT, &path, &user),
-        (Method::GET, &path, ""),
-        (Method::GET, "/users", ""),
-        (Method::GET, &query, ""),
-        (Method::DELETE, &path, ""),
-        (Method::DELETE, "/users", ""),
-    ];
+    let requests = operations().iter().map(|operation| {
+        let body = if operation.has_body { &*user } else { "" };
+        (operation.method.as_str(), operation.path.replace("{id}", OWN), body)
+    });
+    let query = ("GET", format!("/users?email={OWN}&limit=1&x={OWN}"), "");
     let trace = &trace_header(true);
-    let send = |(method, path, body)| api.send_traced(method, path, body, trace);
-    join_all(requests.map(send)).await
+    let send = async |(method, path, body): (&str, String, &str)| {
+        api.send_traced(method.parse().expect("a method"), &path, body, trace).await
+    };
+    join_all(requests.chain([query]).map(send)).await
 }
 
 /// Sends requests that the functions reject.

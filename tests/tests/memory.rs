@@ -69,7 +69,7 @@ fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse 
                 if last < 3 { format!(",\"LastEvaluatedKey\":{key}") } else { String::new() };
             format!("{{\"Items\":[{}]{next}}}", items.join(","))
         }
-        _ => "{}".to_owned(),
+        _ => one_item(operation, &Value::Null).to_string(),
     };
     ScriptedResponse::Bytes(200, body.into_bytes())
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Daemon, LoggedApi, ScriptedResponse, ScriptedServer, TRACE, Table, engine, repository,
-    trace_header,
+    Daemon, LoggedApi, Operation, ScriptedResponse, ScriptedServer, TRACE, Table, engine,
+    operations, repository, trace_header,
 };
 
 async fn start_on(table: &Table, variables: &[(&str, &str)]) -> LoggedApi {
@@ -54,6 +54,10 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
         ("DELETE", "/users", 400, Some("InvalidRequest"), 0, (0.0, false)),
         ("DELETE", "/users", 200, None, 1, (1.0, false)),
     ];
+    for Operation { method, path, .. } in operations() {
+        let is_expected = expected.iter().any(|line| (line.0, line.1) == (method, path));
+        assert!(is_expected, "tests/tests/observability.rs sends no request {method} {path}");
+    }
     let mut seen = BTreeSet::new();
     assert_eq!(lines.len(), expected.len());
     for (id, (method, route, status, code, calls, (read, writes))) in ids.iter().zip(expected) {

@@ -109,6 +109,12 @@ fn the_documentation_lists_each_operation() {
             assert!(text.contains(&row), "{page}: the table of operations has no row '{row}'");
         }
     }
+    let requests = repository::text("users.http");
+    for Operation { method, path, .. } in operations() {
+        let request = format!("{method} {{{{base}}}}{}", path.replace("{id}", "ada"));
+        let is_there = requests.lines().any(|line| line == request);
+        assert!(is_there, "users.http has no request '{request}'");
+    }
 }
 
 #[test]
@@ -339,8 +345,12 @@ fn an_alarm_watches_each_new_version_of_a_function() {
     for Operation { function, executable, .. } in operations() {
         let alarm = format!("{}VersionErrorsAlarm", resource_prefix(executable));
         assert_eq!(
-            resources[&alarm]["Properties"]["Dimensions"][2],
-            json!({"Name": "ExecutedVersion", "Value": format!("{function}.Version.Version")}),
+            resources[&alarm]["Properties"]["Dimensions"],
+            json!([
+                {"Name": "FunctionName", "Value": function},
+                {"Name": "Resource", "Value": format!("${{{function}}}:live")},
+                {"Name": "ExecutedVersion", "Value": format!("{function}.Version.Version")},
+            ]),
             "template.yaml: Dimensions of {alarm}"
         );
         assert_eq!(
@@ -360,6 +370,25 @@ fn the_dashboard_shows_each_function() {
         .and_then(|text| serde_json::from_str(text).ok())
         .expect("DashboardBody is JSON");
     let widgets = dashboard["widgets"].as_array().expect("the dashboard has widgets");
+    let assert_shown = |title: &str, source: &str| {
+        let widget = widgets
+            .iter()
+            .map(|widget| &widget["properties"])
+            .find(|properties| properties["title"] == title)
+            .unwrap_or_else(|| panic!("template.yaml: Dashboard has no widget '{title}'"));
+        assert_eq!(
+            widget.to_string().matches(source).count(),
+            1,
+            "template.yaml: Dashboard, widget '{title}' must show {source} once"
+        );
+    };
+    for (_, actions) in PERMISSIONS {
+        for action in actions.iter().filter_map(|(action, _)| action.strip_prefix("dynamodb:")) {
+            let operation = format!("\"{action}\"");
+            assert_shown("DynamoDB latency, p99 (ms)", &operation);
+            assert_shown("DynamoDB: throttled requests by operation", &operation);
+        }
+    }
     for Operation { function, executable, .. } in operations() {
         let metric = format!("\"${{{function}}}\"");
         let logs = format!("'${{{}Logs}}'", resource_prefix(executable));
@@ -371,16 +400,7 @@ fn the_dashboard_shows_each_function() {
             ("Cold starts", &logs),
             ("Consumed units by route", &logs),
         ] {
-            let widget = widgets
-                .iter()
-                .map(|widget| &widget["properties"])
-                .find(|properties| properties["title"] == title)
-                .unwrap_or_else(|| panic!("template.yaml: Dashboard has no widget '{title}'"));
-            assert_eq!(
-                widget.to_string().matches(source.as_str()).count(),
-                1,
-                "template.yaml: Dashboard, widget '{title}' must show {source} once"
-            );
+            assert_shown(title, source);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `make bench` and `make budget`: what the six functions cost.
+//! `make bench` and `make budget`: what the functions cost.
 //!
 //! `functions` measures times, sizes and memory, and compares them with Python and with a function
 //! that does nothing. `cost` measures what AWS bills, and computes prices from it. With `--save`,
