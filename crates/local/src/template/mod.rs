@@ -347,8 +347,8 @@ Parameters:
   Seconds: { Type: Number, Default: 7 }
   AlarmEmail: { Type: String }
 Conditions:
-  HasSuffix: !Not [!Equals [!Ref Suffix, ""]]
-  Production: !Not [!Or [!Not [!Condition HasSuffix], !Equals [!Ref StageName, test]]]
+  Production: !Not [!Equals [!Ref StageName, test]]
+  Unknown: !Or [Condition: Production, !Equals [!Ref Suffix, ""]]
 Globals:
   Function:
     Timeout: !Ref Seconds
@@ -357,9 +357,9 @@ Globals:
 Resources:
   Alarm:
     Type: AWS::CloudWatch::Alarm
-    Condition: Production
+    Condition: Unknown
     Properties:
-      Threshold: 1.5
+      Threshold: !If [Unknown, 1.5, 2]
       AlarmActions: [!Ref AlarmEmail, !GetAtt Topic.Arn]
       AlarmName: !Sub ["${Version}", { Version: !GetAtt Get.Version.Version }]
       Dimensions: ~
