@@ -48,9 +48,6 @@ use dynamodb::DynamoDb;
 use gateway::{Gateway, GatewayOptions};
 use processes::Processes;
 
-/// The default data file.
-pub const DEFAULT_DATA: &str = ".data/users.db";
-
 /// How long busy connections may delay stopping the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
