@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -10,6 +10,7 @@ use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -155,8 +156,8 @@ impl Gateway {
 
         let client = peer.address.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
-        let event = event(stage, &matched, &parts, &body, client, request_id, SystemTime::now())
-            .to_string();
+        let event =
+            event(stage, &matched, &parts, &body, client, request_id, Timestamp::now()).to_string();
         drop(body);
         if event.len() > MAX_EVENT {
             return Err(GatewayError::RequestTooLarge.into());
