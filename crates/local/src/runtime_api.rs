@@ -39,6 +39,7 @@ const RESPONSE_TOO_LARGE: &str = concat!(
 );
 
 /// What a function is invoked with.
+#[derive(Clone)]
 pub struct Invocation {
     /// The event, as JSON text.
     pub event: Bytes,
@@ -80,9 +81,7 @@ struct Slots {
 }
 
 struct Offer {
-    event: Bytes,
-    request_id: String,
-    trace_id: String,
+    invocation: Invocation,
     deadline: SystemTime,
     outcome: oneshot::Sender<Outcome>,
 }
@@ -137,13 +136,8 @@ impl RuntimeApi {
         deadline: SystemTime,
     ) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
-        self.process.lock().offered = Some(Offer {
-            event: invocation.event.clone(),
-            request_id: invocation.request_id.clone(),
-            trace_id: invocation.trace_id.clone(),
-            deadline,
-            outcome,
-        });
+        let invocation = invocation.clone();
+        self.process.lock().offered = Some(Offer { invocation, deadline, outcome });
         self.process.offered.notify_one();
         receiver
     }
@@ -171,20 +165,20 @@ impl Process {
     /// Returns the response that hands out the offered invocation on `connection`, if there is one.
     fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
-        let offer = slots.offered.take()?;
-        let id = offer.request_id;
-        slots.running = Some((id.clone(), offer.outcome));
+        let Offer { invocation, deadline, outcome } = slots.offered.take()?;
+        let id = invocation.request_id;
+        slots.running = Some((id.clone(), outcome));
         slots.connection = Some(Arc::clone(connection));
-        let deadline = offer.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("lambda-runtime-aws-request-id", id),
             ("lambda-runtime-deadline-ms", deadline.to_string()),
             ("lambda-runtime-invoked-function-arn", self.function_arn.clone()),
-            ("lambda-runtime-trace-id", offer.trace_id),
+            ("lambda-runtime-trace-id", invocation.trace_id),
         ];
         Some(
-            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), offer.event)
+            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), invocation.event)
                 .into_response(),
         )
     }
