@@ -1,7 +1,7 @@
 //! The embedded DynamoDB: dynoxide's engine behind our own HTTP server. dynoxide's server accepts
 //! requests from web pages, and any signature.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -62,13 +62,13 @@ impl Embedded {
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
-        let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
+        let state = Arc::new(Server { database, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
         // The database blocks its thread, so it runs on a separate one, where it does not delay the
         // gateway. The lock on the file is released after the database is closed.
         let server = move || {
-            runtime.block_on(front.serve(listener, stop));
+            runtime.block_on(state.serve(listener, stop));
             drop(runtime);
             drop(file);
         };
@@ -84,13 +84,12 @@ impl Embedded {
     }
 }
 
-struct Front {
+struct Server {
     database: dynoxide::Database,
-    address: SocketAddr,
     access_key_id: String,
 }
 
-impl Front {
+impl Server {
     /// Serves requests until `stop`'s sender is dropped, and those in progress for a moment longer.
     async fn serve(
         self: Arc<Self>,
@@ -124,16 +123,16 @@ impl Front {
 }
 
 async fn respond(
-    State(front): State<Arc<Front>>,
+    State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Err(rejection) = guard::check_internal(&uri, &headers, front.address) {
+    if let Err(rejection) = guard::check_internal(&uri, &headers) {
         return error(StatusCode::FORBIDDEN, "AccessDeniedException", &rejection.message);
     }
-    if !front.is_authorized(&headers) {
+    if !server.is_authorized(&headers) {
         return error(
             StatusCode::BAD_REQUEST,
             "UnrecognizedClientException",
@@ -146,7 +145,7 @@ async fn respond(
     let (Method::POST, Some(operation)) = (method, operation) else {
         return error(StatusCode::BAD_REQUEST, "UnknownOperationException", "");
     };
-    match run(&front.database, operation, &body) {
+    match run(&server.database, operation, &body) {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/x-amz-json-1.0")], json).into_response(),
         Some(Err(error)) => {
             let status = StatusCode::from_u16(error.status_code());

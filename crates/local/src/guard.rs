@@ -4,7 +4,7 @@
 //! can reach a loopback port by its address, or by a domain name that its owner makes resolve to
 //! loopback (DNS rebinding). It cannot forge the headers that are checked here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::http::header::{HOST, ORIGIN, USER_AGENT};
 use axum::http::uri::Authority;
@@ -34,23 +34,20 @@ pub(crate) fn check(
     address: IpAddr,
     allowed_origins: &[String],
 ) -> Result<(), Rejection> {
-    let host = host(headers);
-    if address.is_loopback() {
-        let names = [host, uri.authority().map(Authority::as_str)];
-        // A request without any name, which HTTP/1.0 allows, is not from a browser.
-        if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
-            return Err(Rejection {
-                code: "HostNotAllowed",
-                message: format!(
-                    "this service is only available as localhost or a loopback address, not as \
-                     '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
-                ),
-            });
-        }
+    if address.is_loopback()
+        && let Some(name) = foreign_name(uri, headers)
+    {
+        return Err(Rejection {
+            code: "HostNotAllowed",
+            message: format!(
+                "this service is only available as localhost or a loopback address, not as \
+                 '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
+            ),
+        });
     }
     for origin in headers.get_all(ORIGIN) {
         let origin = String::from_utf8_lossy(origin.as_bytes());
-        let own = host.is_some_and(|host| origin.strip_prefix("http://") == Some(host));
+        let own = host(headers).is_some_and(|host| origin.strip_prefix("http://") == Some(host));
         let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || *allowed == origin);
         if !own && !allowed {
             return Err(Rejection {
@@ -66,16 +63,12 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks a request to an internal server, which listens on `address`. Such a server is for
-/// programs; a browser never has a reason to use it.
+/// Checks a request to an internal server, which listens on a loopback address. Such a server is
+/// for programs; a browser never has a reason to use it.
 ///
 /// # Errors
 /// [`Rejection`] if a browser may have sent the request, or if it names another host.
-pub(crate) fn check_internal(
-    uri: &Uri,
-    headers: &HeaderMap,
-    address: SocketAddr,
-) -> Result<(), Rejection> {
+pub(crate) fn check_internal(uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
     let from_browser = [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_MODE]
         .iter()
         .any(|name| headers.contains_key(name))
@@ -86,14 +79,20 @@ pub(crate) fn check_internal(
             message: "this port is for programs; web pages may not use it".to_owned(),
         });
     }
-    let names = [host(headers), uri.authority().map(Authority::as_str)];
-    if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
-        return Err(Rejection {
+    match foreign_name(uri, headers) {
+        Some(name) => Err(Rejection {
             code: "HostNotAllowed",
-            message: format!("this port is only available as {address}, not as '{name}'"),
-        });
+            message: format!("this port is only available as a loopback address, not as '{name}'"),
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Returns the name by which a request calls this machine, if others may have the same. A request
+/// without any name, which HTTP/1.0 allows, is not from a browser.
+fn foreign_name<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let names = [host(headers), uri.authority().map(Authority::as_str)];
+    names.into_iter().flatten().find(|name| !is_loopback(name))
 }
 
 /// Returns the `Host` of a request. If there are several, none can be trusted, so this returns an
@@ -204,10 +203,8 @@ mod tests {
 
     #[test]
     fn an_internal_port_rejects_requests_that_browsers_send() {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
-        let uri = Uri::from_static("/");
         let check = |pairs: &[(&'static str, &'static str)]| {
-            check_internal(&uri, &headers(pairs), address).is_ok()
+            check_internal(&Uri::from_static("/"), &headers(pairs)).is_ok()
         };
         assert!(check(&[("host", "127.0.0.1:4000"), ("user-agent", "aws-cli/1")]));
         assert!(!check(&[("host", "127.0.0.1:4000"), ("origin", "http://127.0.0.1:4000")]));

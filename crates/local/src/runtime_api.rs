@@ -11,7 +11,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -106,7 +106,7 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE))
-            .layer(from_fn_with_state(address, only_programs))
+            .layer(from_fn(only_programs))
             .with_state(Arc::clone(&process));
         let (stop, stopped) = watch::channel(());
         let server = tokio::spawn(serve(listener, router, LIMITS, None, stopped));
@@ -190,12 +190,8 @@ impl Process {
 }
 
 /// Rejects requests that a browser may have sent.
-async fn only_programs(
-    State(address): State<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match guard::check_internal(request.uri(), request.headers(), address) {
+async fn only_programs(request: Request, next: Next) -> Response {
+    match guard::check_internal(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(rejection) => {
             let body = json!({"errorMessage": rejection.message, "errorType": rejection.code});
