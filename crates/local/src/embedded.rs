@@ -32,7 +32,8 @@ use crate::{Error, STOP_TIMEOUT, guard};
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Functions keep their connections while they wait for requests.
-const LIMITS: Limits = Limits { connections: 256, idle: Duration::from_mins(20) };
+const LIMITS: Limits =
+    Limits { connections: 256, idle: Duration::from_mins(20), queries_sockets: false };
 
 /// A running embedded DynamoDB.
 pub(crate) struct Embedded {

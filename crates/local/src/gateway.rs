@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -26,10 +26,10 @@ use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
 use crate::routing::{Matched, find};
 use crate::runtime_api::Invocation;
-use crate::server::{Limits, Peer, raw, serve};
+use crate::server::{Limits, raw, serve};
 use crate::template::{Mock, Template};
 use crate::throttle::Bucket;
-use crate::wire::Head;
+use crate::wire::Connection;
 
 /// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
 /// duration of an invocation
@@ -114,7 +114,8 @@ impl Gateway {
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
         let gateway = Arc::new(self);
-        let limits = Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT };
+        let limits =
+            Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT, queries_sockets: false };
         let router = Router::new().fallback(respond).with_state(Arc::clone(&gateway));
         let errors = Arc::new(move |status| gateway.protocol_error(status));
         serve(listener, router, limits, Some(errors), stop).await;
@@ -123,13 +124,12 @@ impl Gateway {
     async fn respond(
         &self,
         request: Request,
-        head: Head,
-        peer: &Peer,
+        connection: &Connection,
         request_id: &str,
     ) -> Result<Response, Failure> {
         guard::check(request.uri(), request.headers(), self.address.ip(), &self.origins)
             .map_err(Failure::Guard)?;
-        check_head(head)?;
+        check_head(&request, connection)?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let Template { stage, routes, mocks, .. } = &self.template;
@@ -149,12 +149,12 @@ impl Gateway {
             self.check_key(&parts.headers)?;
         }
         self.throttle(matched.index)?;
-        peer.connection.wait_for_body(true);
+        connection.wait_for_body(true);
         let body = read_body(&parts.headers, body).await;
-        peer.connection.wait_for_body(false);
+        connection.wait_for_body(false);
         let body = body?;
 
-        let client = peer.address.ip();
+        let client = connection.peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
         let event =
             event(stage, &matched, &parts, &body, client, request_id, Timestamp::now()).to_string();
@@ -239,19 +239,19 @@ const TOO_LARGE: &str = "the request line and headers together can have at most 
 
 async fn respond(
     State(gateway): State<Arc<Gateway>>,
-    Extension(peer): Extension<Peer>,
+    Extension(connection): Extension<Arc<Connection>>,
     request: Request,
 ) -> Response {
     let start = Instant::now();
     let request_id = Uuid::new_v4().to_string();
     let mut served = Served::new(&request, &gateway.template.stage);
-    let head = peer.connection.next_head();
-    let response = gateway.respond(request, head, &peer, &request_id).await;
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let response = gateway.respond(request, &connection, &request_id).await;
     let mut response = response.unwrap_or_else(|failure| gateway.failure_response(failure));
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
-    if head.chunked {
+    if is_chunked {
         // `wire.rs` cannot know where the next request begins.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -260,13 +260,17 @@ async fn respond(
     response
 }
 
-/// Checks the size and the framing of a request, as its head shows them.
-fn check_head(head: Head) -> Result<(), GatewayError> {
-    if head.ambiguous {
+/// Checks the size and the framing of a request.
+fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayError> {
+    let headers = request.headers();
+    // A connection with an ambiguous request may still have earlier ones to serve.
+    if connection.is_ambiguous() && headers.contains_key(TRANSFER_ENCODING) {
         let message = "send either Content-Length or Transfer-Encoding, not both";
         return Err(GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned()));
     }
-    if head.size > MAX_HEAD {
+    let line = request.method().as_str().len() + request.uri().to_string().len();
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if line + fields.sum::<usize>() > MAX_HEAD {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(GatewayError::Protocol(status, TOO_LARGE.to_owned()));
     }

@@ -21,14 +21,15 @@ use tokio::sync::{Notify, SetOnce, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::guard;
-use crate::server::{Limits, Peer, serve};
+use crate::server::{Limits, serve};
 use crate::wire::Connection;
 
 /// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;
 
 /// A process keeps its single connection while it works.
-const LIMITS: Limits = Limits { connections: 16, idle: Duration::from_mins(20) };
+const LIMITS: Limits =
+    Limits { connections: 16, idle: Duration::from_mins(20), queries_sockets: true };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 const INVALID_REQUEST_ID: &str =
@@ -200,16 +201,19 @@ async fn only_programs(request: Request, next: Next) -> Response {
     }
 }
 
-async fn next(State(process): State<Arc<Process>>, Extension(peer): Extension<Peer>) -> Response {
+async fn next(
+    State(process): State<Arc<Process>>,
+    Extension(connection): Extension<Arc<Connection>>,
+) -> Response {
     // Fails after the first request, because the value is already set.
     let _ = process.initialised.set(Ok(()));
     loop {
-        if peer.connection.is_closed() {
+        if connection.is_closed() {
             // Another connection may be waiting.
             process.offered.notify_one();
             return StatusCode::BAD_REQUEST.into_response();
         }
-        if let Some(response) = process.fetch(&peer.connection) {
+        if let Some(response) = process.fetch(&connection) {
             return response;
         }
         process.offered.notified().await;
