@@ -17,11 +17,9 @@ fn template(parameters: &[(&str, &str)]) -> Template {
     Template::read_with(Path::new(TEMPLATE), &parameters).expect("the template")
 }
 
-/// Starts a local service with these values of the template's parameters. It throttles requests as
-/// the stage does.
+/// Starts a local service with these values of the template's parameters.
 async fn service(parameters: &[(&str, &str)]) -> Service {
-    let functions = executables().to_owned();
-    let options = Options { throttled: true, ..Options::new(template(parameters), functions) };
+    let options = Options::new(template(parameters), executables().to_owned());
     Service::start(options).await.expect("a local service")
 }
 

@@ -11,7 +11,6 @@ use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCO
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use uuid::Uuid;
 use crate::docs_page;
 use crate::event::{add_headers, event};
 use crate::gateway_responses::{GatewayError, Rendered};
-use crate::guard::{self, Rejection};
+use crate::guard;
 use crate::processes::{InvokeError, Processes};
 use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
@@ -68,41 +67,21 @@ pub(crate) struct Gateway {
     requests: RequestLog,
 }
 
-/// Options of a gateway.
-pub(crate) struct GatewayOptions {
-    /// The address that the gateway listens on.
-    pub(crate) address: SocketAddr,
-    pub(crate) api_key: Option<String>,
-    /// Whether the gateway throttles requests as the stage does.
-    pub(crate) throttled: bool,
-    pub(crate) requests: RequestLog,
-}
-
-/// Why a request does not reach a function, or gets no response from it.
-enum Failure {
-    Gateway(GatewayError),
-    Guard(Rejection),
-}
-
-impl From<GatewayError> for Failure {
-    fn from(error: GatewayError) -> Self {
-        Self::Gateway(error)
-    }
-}
-
 impl Gateway {
+    /// Returns a stage that listens on `address`, and whose requests need `api_key` where the
+    /// template says so.
     pub(crate) fn new(
         template: Template,
         functions: Arc<Processes>,
-        options: GatewayOptions,
+        address: SocketAddr,
+        api_key: Option<String>,
+        requests: RequestLog,
     ) -> Self {
-        let GatewayOptions { address, api_key, throttled, requests } = options;
         let now = Instant::now();
         let bucket = |throttle| Bucket::new(throttle, now);
         let methods = template.routes.len() + template.mocks.len();
-        let stage_throttle = template.throttle.filter(|_| throttled);
-        let buckets = (0..methods).filter_map(|_| stage_throttle.map(bucket)).collect();
-        let key_bucket = template.key_throttle.filter(|_| throttled).map(bucket);
+        let buckets = (0..methods).filter_map(|_| template.throttle.map(bucket)).collect();
+        let key_bucket = template.key_throttle.map(bucket);
         let headers = template.mocks.iter().flat_map(|mock| &mock.headers);
         let origins = headers
             .filter(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"))
@@ -126,9 +105,7 @@ impl Gateway {
         request: Request,
         connection: &Connection,
         request_id: &str,
-    ) -> Result<Response, Failure> {
-        guard::check(request.uri(), request.headers(), self.address.ip(), &self.origins)
-            .map_err(Failure::Guard)?;
+    ) -> Result<Response, GatewayError> {
         check_head(&request, connection)?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
@@ -160,11 +137,11 @@ impl Gateway {
             event(stage, &matched, &parts, &body, client, request_id, Timestamp::now()).to_string();
         drop(body);
         if event.len() > MAX_EVENT {
-            return Err(GatewayError::RequestTooLarge.into());
+            return Err(GatewayError::RequestTooLarge);
         }
         let invocation =
             Invocation { event: event.into(), request_id: request_id.to_owned(), trace_id };
-        Ok(self.invoke(&route.function, invocation).await?)
+        self.invoke(&route.function, invocation).await
     }
 
     async fn invoke(
@@ -210,18 +187,6 @@ impl Gateway {
         }
     }
 
-    fn failure_response(&self, failure: Failure) -> Response {
-        match failure {
-            Failure::Gateway(error) => {
-                self.template.gateway_responses.render(&error).into_response()
-            }
-            Failure::Guard(Rejection { code, message }) => {
-                let body = json!({"code": code, "message": message}).to_string();
-                (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
-            }
-        }
-    }
-
     /// Returns the response to bytes that hyper does not accept as a request.
     fn protocol_error(&self, status: StatusCode) -> Vec<u8> {
         let message = match status {
@@ -246,8 +211,15 @@ async fn respond(
     let request_id = Uuid::new_v4().to_string();
     let mut served = Served::new(&request, &gateway.template.stage);
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let response = gateway.respond(request, &connection, &request_id).await;
-    let mut response = response.unwrap_or_else(|failure| gateway.failure_response(failure));
+    let (address, origins) = (gateway.address.ip(), &gateway.origins);
+    let mut response = match guard::check(request.uri(), request.headers(), address, origins) {
+        Ok(()) => {
+            gateway.respond(request, &connection, &request_id).await.unwrap_or_else(|error| {
+                gateway.template.gateway_responses.render(&error).into_response()
+            })
+        }
+        Err(rejection) => rejection.into_response(),
+    };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }

@@ -6,9 +6,11 @@
 
 use std::net::IpAddr;
 
-use axum::http::header::{HOST, ORIGIN, USER_AGENT};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, USER_AGENT};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -20,6 +22,14 @@ pub(crate) struct Rejection {
     pub(crate) code: &'static str,
     /// For people: what to do.
     pub(crate) message: String,
+}
+
+impl IntoResponse for Rejection {
+    /// Returns the gateway's response.
+    fn into_response(self) -> Response {
+        let body = json!({"code": self.code, "message": self.message}).to_string();
+        (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
+    }
 }
 
 /// Checks a request to the gateway, which listens on `address`. Its own pages may use it, and so

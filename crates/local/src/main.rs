@@ -74,7 +74,6 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         database: settings.database.clone(),
         address: SocketAddr::new(settings.host, settings.port),
-        throttled: true,
         logs: Arc::new(move |function, line| functions_log.line(format!("{function} | {line}"))),
         requests: Arc::new(move |served| requests_log.line(request_line(served, colored))),
         ..Options::new(template, executable.parent().unwrap_or(&executable).to_owned())
