@@ -1,15 +1,17 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -40,8 +42,8 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
-/// How much of a body that is too large is read and discarded, in bytes, so that its sender can
-/// read the response.
+/// How much of a body that is too large is read, in bytes, so that its sender can then read the
+/// response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -249,40 +251,29 @@ fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayE
     Ok(())
 }
 
-/// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
-/// that is still sending would see a broken connection instead of the response.
-async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
-        .unwrap_or_default();
-    if announced > MAX_DRAINED {
+/// Reads a whole body. Reads one that is too large, too, up to a limit, because a client that is
+/// still sending would see a broken connection instead of the response.
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, GatewayError> {
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_DRAINED) {
         return Err(GatewayError::RequestTooLarge);
     }
-    let reading = async {
-        let (mut read, mut length) = (Vec::with_capacity(announced.min(MAX_BODY)), 0);
-        while let Some(frame) =
-            std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
-        {
-            let frame = frame.map_err(|_| {
-                let message = "the body is incomplete, or its encoding is invalid";
-                GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned())
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
-            length += data.len();
-            if length > MAX_DRAINED {
-                break;
-            }
-            if length <= MAX_BODY {
-                read.extend_from_slice(&data);
-            }
+    let invalid = |status, message: &str| GatewayError::Protocol(status, message.to_owned());
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_DRAINED)).await {
+        Ok(Ok(body)) if body.len() <= MAX_BODY => Ok(body),
+        Ok(Ok(_)) => Err(GatewayError::RequestTooLarge),
+        Ok(Err(error)) if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) => {
+            Err(GatewayError::RequestTooLarge)
         }
-        if length > MAX_BODY { Err(GatewayError::RequestTooLarge) } else { Ok(read.into()) }
-    };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
-        let message = "the body did not arrive within 30 seconds".to_owned();
-        Err(GatewayError::Protocol(StatusCode::REQUEST_TIMEOUT, message))
-    })
+        Ok(Err(_)) => Err(invalid(
+            StatusCode::BAD_REQUEST,
+            "the body is incomplete, or its encoding is invalid",
+        )),
+        Err(_) => {
+            Err(invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds"))
+        }
+    }
 }
 
 fn mock_response(mock: &Mock) -> Response {
