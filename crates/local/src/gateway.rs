@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
@@ -62,7 +64,7 @@ pub(crate) struct Gateway {
     address: SocketAddr,
     api_key: Option<String>,
     /// The origins whose pages may use the API.
-    origins: Vec<String>,
+    origins: Vec<HeaderValue>,
     /// One bucket for each route, and then one for each mock, if the stage throttles requests.
     buckets: Vec<Bucket>,
     key_bucket: Option<Bucket>,
@@ -84,11 +86,9 @@ impl Gateway {
         let methods = template.routes.len() + template.mocks.len();
         let buckets = (0..methods).filter_map(|_| template.throttle.map(bucket)).collect();
         let key_bucket = template.key_throttle.map(bucket);
-        let headers = template.mocks.iter().flat_map(|mock| &mock.headers);
-        let origins = headers
-            .filter(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"))
-            .map(|(_, origin)| origin.clone())
-            .collect();
+        let headers = template.mocks.iter().map(|mock| &mock.headers);
+        let origins = headers.filter_map(|headers| headers.get(ACCESS_CONTROL_ALLOW_ORIGIN));
+        let origins = origins.cloned().collect();
         Self { template, functions, address, api_key, origins, buckets, key_bucket, requests }
     }
 
@@ -277,13 +277,7 @@ async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, GatewayErro
 }
 
 fn mock_response(mock: &Mock) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in &mock.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    }
-    let status = StatusCode::from_u16(mock.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, headers).into_response()
+    let mut headers = mock.headers.clone();
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    (mock.status, headers).into_response()
 }

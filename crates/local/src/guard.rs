@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, USER_AGENT};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
     address: IpAddr,
-    allowed_origins: &[String],
+    allowed_origins: &[HeaderValue],
 ) -> Result<(), Rejection> {
     if address.is_loopback()
         && let Some(name) = foreign_name(uri, headers)
@@ -56,9 +56,9 @@ pub(crate) fn check(
         });
     }
     for origin in headers.get_all(ORIGIN) {
+        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin);
         let origin = String::from_utf8_lossy(origin.as_bytes());
         let own = host(headers).is_some_and(|host| origin.strip_prefix("http://") == Some(host));
-        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || *allowed == origin);
         if !own && !allowed {
             return Err(Rejection {
                 code: "OriginNotAllowed",
@@ -134,8 +134,6 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -146,8 +144,13 @@ mod tests {
         headers
     }
 
-    fn code(address: IpAddr, origins: &[&str], pairs: &[(&'static str, &'static str)]) -> String {
-        let origins: Vec<_> = origins.iter().map(|&origin| origin.to_owned()).collect();
+    fn code(
+        address: IpAddr,
+        origins: &[&'static str],
+        pairs: &[(&'static str, &'static str)],
+    ) -> String {
+        let origins: Vec<_> =
+            origins.iter().map(|origin| HeaderValue::from_static(origin)).collect();
         let checked = check(&Uri::from_static("/test/users"), &headers(pairs), address, &origins);
         checked.map_or_else(|rejection| rejection.code.to_owned(), |()| String::new())
     }
