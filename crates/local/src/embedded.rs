@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::data_file::DataFile;
@@ -40,7 +40,7 @@ pub(crate) struct Embedded {
     pub(crate) endpoint: String,
     /// Whoever knows it may use the database. Each run has a new one.
     pub(crate) access_key_id: String,
-    server: thread::JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Embedded {
@@ -63,25 +63,25 @@ impl Embedded {
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
-        let state = Arc::new(Server { database, access_key_id: access_key_id.clone() });
+        let server = Arc::new(Server { database, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
         // The database blocks its thread, so it runs on a separate one, where it does not delay the
         // gateway. The lock on the file is released after the database is closed.
-        let server = move || {
-            runtime.block_on(state.serve(listener, stop));
+        let serve = move || {
+            runtime.block_on(server.serve(listener, stop));
             drop(runtime);
             drop(file);
         };
         // `scripts/load/run` finds the thread by its name.
-        let server = thread::Builder::new().name("dynamodb".to_owned()).spawn(server);
-        let server = server.map_err(Error::Listen)?;
-        Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
+        let thread = thread::Builder::new().name("dynamodb".to_owned()).spawn(serve);
+        let thread = thread.map_err(Error::Listen)?;
+        Ok(Self { endpoint: format!("http://{address}"), access_key_id, thread })
     }
 
     /// Waits until the database is closed. Drop `stop`'s sender first.
     pub(crate) async fn stop(self) {
-        let _ = spawn_blocking(|| self.server.join()).await;
+        let _ = spawn_blocking(|| self.thread.join()).await;
     }
 }
 
@@ -107,7 +107,7 @@ impl Server {
             () = server => {}
             () = async {
                 let _ = stop.changed().await;
-                let _ = timeout(STOP_TIMEOUT, std::future::pending::<()>()).await;
+                sleep(STOP_TIMEOUT).await;
             } => {}
         }
     }

@@ -117,7 +117,7 @@ impl Gateway {
         }
         let methods = mocks.iter().map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
-            self.throttle(routes.len() + index)?;
+            throttle(self.buckets.get(routes.len() + index))?;
             return Ok(mock_response(&mocks[index]));
         }
         let methods = routes.iter().map(|route| (route.method.as_str(), route.path.as_str()));
@@ -127,7 +127,7 @@ impl Gateway {
         if route.needs_key {
             self.check_key(&parts.headers)?;
         }
-        self.throttle(matched.index)?;
+        throttle(self.buckets.get(matched.index))?;
         connection.wait_for_body(true);
         let body = read_body(&parts.headers, body).await;
         connection.wait_for_body(false);
@@ -175,18 +175,7 @@ impl Gateway {
         if sent.is_none() || sent != self.api_key.as_deref().map(str::as_bytes) {
             return Err(GatewayError::InvalidApiKey);
         }
-        match &self.key_bucket {
-            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a request against the throttle of the method with this index.
-    fn throttle(&self, index: usize) -> Result<(), GatewayError> {
-        match self.buckets.get(index) {
-            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
-            _ => Ok(()),
-        }
+        throttle(self.key_bucket.as_ref())
     }
 
     /// Returns the response to bytes that hyper does not accept as a request.
@@ -232,6 +221,14 @@ async fn respond(
     served.finish(&mut response, start.elapsed()).await;
     (gateway.requests)(&served);
     response
+}
+
+/// Counts a request against a throttle, if there is one.
+fn throttle(bucket: Option<&Bucket>) -> Result<(), GatewayError> {
+    match bucket {
+        Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the size and the framing of a request.

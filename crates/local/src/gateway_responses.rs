@@ -105,6 +105,8 @@ struct Definition {
 }
 
 impl Definition {
+    /// Returns the response.
+    ///
     /// # Errors
     /// What the definition uses and this service does not support.
     fn into_response(mut self) -> Result<GatewayResponse, String> {

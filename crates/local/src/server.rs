@@ -30,11 +30,11 @@ pub(crate) struct Limits {
     /// The maximum number of connections. A further one replaces the one that has been idle
     /// longest, or waits while all are busy.
     pub(crate) connections: usize,
-    /// How long a connection may stay idle, with no request in progress and no byte transferred, and
-    /// how long the head of a request may take to arrive.
+    /// How long a connection may stay idle, with no request in progress and no byte transferred.
+    /// The head of a request may take as long to arrive.
     pub(crate) idle: Duration,
-    /// Whether the server asks its connections if they were closed or reset, which takes a second
-    /// file descriptor for each.
+    /// Whether the server asks whether connections were closed or reset, for which each needs a
+    /// second file descriptor.
     pub(crate) queries_sockets: bool,
 }
 
