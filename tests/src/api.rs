@@ -138,12 +138,14 @@ impl Api {
         Self::start(Options { database, instances, ..options }).await
     }
 
-    /// Starts a local service with these options.
+    /// Starts a local service with these options, but without the stage's throttle.
     ///
     /// # Panics
     ///
     /// If it cannot be started.
-    pub async fn start(options: Options) -> Self {
+    pub async fn start(mut options: Options) -> Self {
+        options.template.throttle = None;
+        options.template.key_throttle = None;
         let service = Service::start(options).await.expect("a local service");
         Self::at(service.url().to_owned(), Some(service), None)
     }

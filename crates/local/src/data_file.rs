@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::{DEFAULT_DATA, Error};
+use crate::Error;
 
 /// The first bytes of every non-empty database
 /// (<https://www.sqlite.org/fileformat.html#magic_header_string>).
@@ -45,11 +45,6 @@ impl DataFile {
             TryLockError::Error(error) => failed(error),
         })?;
         restrict(&canonical).map_err(failed)?;
-        if path == Path::new(DEFAULT_DATA) {
-            // Earlier versions made the directory readable by everyone.
-            let directory = path.parent().unwrap_or(path);
-            fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
-        }
         let path = canonical.into_os_string().into_string().map_err(|name| Error::Data {
             path: name.into(),
             problem: "its name is not UTF-8".to_owned(),
@@ -69,7 +64,8 @@ fn check(path: &Path) -> Result<bool, String> {
             if fs::symlink_metadata(path).is_ok() {
                 return Err("it is a symbolic link to a file that does not exist".to_owned());
             }
-            return match COMPANIONS.map(|suffix| with_suffix(path, suffix)).iter().find(exists) {
+            let companions = COMPANIONS.map(|suffix| with_suffix(path, suffix));
+            return match companions.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
                 // SQLite would mistake it for part of the new database, and delete it.
                 Some(other) => Err(format!("{} is in the way", other.display())),
                 None => Ok(false),
@@ -97,11 +93,6 @@ fn check(path: &Path) -> Result<bool, String> {
         return Err("it is not a database".to_owned());
     }
     Ok(true)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "an iterator's `find` passes references")]
-fn exists(path: &&PathBuf) -> bool {
-    fs::symlink_metadata(path).is_ok()
 }
 
 /// Creates an empty file and its directory. Returns the path without symbolic links.

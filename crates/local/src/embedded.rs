@@ -1,7 +1,7 @@
 //! The embedded DynamoDB: dynoxide's engine behind our own HTTP server. dynoxide's server accepts
 //! requests from web pages, and any signature.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::data_file::DataFile;
@@ -32,14 +32,15 @@ use crate::{Error, STOP_TIMEOUT, guard};
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Functions keep their connections while they wait for requests.
-const LIMITS: Limits = Limits { connections: 256, idle: Duration::from_mins(20) };
+const LIMITS: Limits =
+    Limits { connections: 256, idle: Duration::from_mins(20), queries_sockets: false };
 
 /// A running embedded DynamoDB.
 pub(crate) struct Embedded {
     pub(crate) endpoint: String,
     /// Whoever knows it may use the database. Each run has a new one.
     pub(crate) access_key_id: String,
-    server: thread::JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Embedded {
@@ -62,35 +63,34 @@ impl Embedded {
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
-        let front = Arc::new(Front { database, address, access_key_id: access_key_id.clone() });
+        let server = Arc::new(Server { database, access_key_id: access_key_id.clone() });
         let runtime =
             runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
         // The database blocks its thread, so it runs on a separate one, where it does not delay the
         // gateway. The lock on the file is released after the database is closed.
-        let server = move || {
-            runtime.block_on(front.serve(listener, stop));
+        let serve = move || {
+            runtime.block_on(server.serve(listener, stop));
             drop(runtime);
             drop(file);
         };
         // `scripts/load/run` finds the thread by its name.
-        let server = thread::Builder::new().name("dynamodb".to_owned()).spawn(server);
-        let server = server.map_err(Error::Listen)?;
-        Ok(Self { endpoint: format!("http://{address}"), access_key_id, server })
+        let thread = thread::Builder::new().name("dynamodb".to_owned()).spawn(serve);
+        let thread = thread.map_err(Error::Listen)?;
+        Ok(Self { endpoint: format!("http://{address}"), access_key_id, thread })
     }
 
     /// Waits until the database is closed. Drop `stop`'s sender first.
     pub(crate) async fn stop(self) {
-        let _ = spawn_blocking(|| self.server.join()).await;
+        let _ = spawn_blocking(|| self.thread.join()).await;
     }
 }
 
-struct Front {
+struct Server {
     database: dynoxide::Database,
-    address: SocketAddr,
     access_key_id: String,
 }
 
-impl Front {
+impl Server {
     /// Serves requests until `stop`'s sender is dropped, and those in progress for a moment longer.
     async fn serve(
         self: Arc<Self>,
@@ -107,7 +107,7 @@ impl Front {
             () = server => {}
             () = async {
                 let _ = stop.changed().await;
-                let _ = timeout(STOP_TIMEOUT, std::future::pending::<()>()).await;
+                sleep(STOP_TIMEOUT).await;
             } => {}
         }
     }
@@ -124,16 +124,16 @@ impl Front {
 }
 
 async fn respond(
-    State(front): State<Arc<Front>>,
+    State(server): State<Arc<Server>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Err(rejection) = guard::check_internal(&uri, &headers, front.address) {
+    if let Err(rejection) = guard::check_internal(&uri, &headers) {
         return error(StatusCode::FORBIDDEN, "AccessDeniedException", &rejection.message);
     }
-    if !front.is_authorized(&headers) {
+    if !server.is_authorized(&headers) {
         return error(
             StatusCode::BAD_REQUEST,
             "UnrecognizedClientException",
@@ -146,7 +146,7 @@ async fn respond(
     let (Method::POST, Some(operation)) = (method, operation) else {
         return error(StatusCode::BAD_REQUEST, "UnknownOperationException", "");
     };
-    match run(&front.database, operation, &body) {
+    match run(&server.database, operation, &body) {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/x-amz-json-1.0")], json).into_response(),
         Some(Err(error)) => {
             let status = StatusCode::from_u16(error.status_code());

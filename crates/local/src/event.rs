@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
-use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -54,7 +53,7 @@ pub(crate) fn event(
     body: &[u8],
     client: IpAddr,
     request_id: &str,
-    now: SystemTime,
+    now: Timestamp,
 ) -> Value {
     let mut headers = BTreeMap::new();
     let mut multi_value_headers = BTreeMap::<_, Vec<_>>::new();
@@ -72,7 +71,6 @@ pub(crate) fn event(
         multi_value_query.entry(name).or_default().push(value);
     }
     let domain_name = headers.get(HOST.as_str()).map(String::as_str).unwrap_or_default();
-    let now = DateTime::from(now);
     json!({
         "resource": matched.resource,
         "path": matched.path,
@@ -89,13 +87,13 @@ pub(crate) fn event(
             "resourcePath": matched.resource,
             "httpMethod": parts.method.as_str(),
             "extendedRequestId": request_id,
-            "requestTime": common_log_time(now),
+            "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
             "path": parts.uri.path(),
             "accountId": ACCOUNT_ID,
             "protocol": format!("{:?}", parts.version),
             "stage": stage,
             "domainPrefix": domain_name.split(['.', ':']).next(),
-            "requestTimeEpoch": now.to_millis().unwrap_or_default(),
+            "requestTimeEpoch": now.as_millisecond(),
             "requestId": request_id,
             "identity": {
                 "cognitoIdentityPoolId": null,
@@ -119,16 +117,6 @@ pub(crate) fn event(
     })
 }
 
-/// Formats a time, as in `04/Mar/2020:19:15:17 +0000`.
-fn common_log_time(time: DateTime) -> String {
-    // An HTTP date has the same parts: `Wed, 04 Mar 2020 19:15:17 GMT`.
-    let date = time.fmt(DateTimeFormat::HttpDate).unwrap_or_default();
-    match date.split(' ').collect::<Vec<_>>()[..] {
-        [_, day, month, year, time, _] => format!("{day}/{month}/{year}:{time} +0000"),
-        _ => date,
-    }
-}
-
 fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
@@ -136,7 +124,7 @@ fn text(value: &HeaderValue) -> String {
 /// Returns a new trace id in X-Ray's format: a version, the time in seconds and 96 random bits, in
 /// hexadecimal.
 pub(crate) fn new_trace_id() -> String {
-    let seconds = DateTime::from(SystemTime::now()).secs();
+    let seconds = Timestamp::now().as_second();
     let random = Uuid::new_v4().simple().to_string();
     format!("Root=1-{seconds:08x}-{}", &random[..24])
 }
@@ -144,7 +132,6 @@ pub(crate) fn new_trace_id() -> String {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     use axum::http::Request;
 
@@ -156,7 +143,7 @@ mod tests {
         let (parts, ()) = request.body(()).expect("the request is valid").into_parts();
         let methods = [("GET", "/users"), ("GET", "/users/{id}")].into_iter();
         let matched = find("test", methods, &parts.method, parts.uri.path()).expect("a method");
-        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(1_583_349_317_135);
+        let now = Timestamp::from_millisecond(1_583_349_317_135).expect("a time");
         event("test", &matched, &parts, body, Ipv4Addr::LOCALHOST.into(), "request-id", now)
     }
 

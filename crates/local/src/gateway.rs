@@ -1,16 +1,20 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use http_body_util::LengthLimitError;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -19,16 +23,16 @@ use uuid::Uuid;
 use crate::docs_page;
 use crate::event::{add_headers, event};
 use crate::gateway_responses::{GatewayError, Rendered};
-use crate::guard::{self, Rejection};
+use crate::guard;
 use crate::processes::{InvokeError, Processes};
 use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
 use crate::routing::{Matched, find};
 use crate::runtime_api::Invocation;
-use crate::server::{Limits, Peer, raw, serve};
+use crate::server::{Limits, raw, serve};
 use crate::template::{Mock, Template};
 use crate::throttle::Bucket;
-use crate::wire::Head;
+use crate::wire::Connection;
 
 /// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
 /// duration of an invocation
@@ -40,8 +44,8 @@ const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
 const MAX_EVENT: usize = 6 * 1024 * 1024;
-/// How much of a body that is too large is read and discarded, in bytes, so that its sender can
-/// read the response.
+/// How much of a body that is too large is read, in bytes, so that its sender can then read the
+/// response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,60 +64,39 @@ pub(crate) struct Gateway {
     address: SocketAddr,
     api_key: Option<String>,
     /// The origins whose pages may use the API.
-    origins: Vec<String>,
+    origins: Vec<HeaderValue>,
     /// One bucket for each route, and then one for each mock, if the stage throttles requests.
     buckets: Vec<Bucket>,
     key_bucket: Option<Bucket>,
     requests: RequestLog,
 }
 
-/// Options of a gateway.
-pub(crate) struct GatewayOptions {
-    /// The address that the gateway listens on.
-    pub(crate) address: SocketAddr,
-    pub(crate) api_key: Option<String>,
-    /// Whether the gateway throttles requests as the stage does.
-    pub(crate) throttled: bool,
-    pub(crate) requests: RequestLog,
-}
-
-/// Why a request does not reach a function, or gets no response from it.
-enum Failure {
-    Gateway(GatewayError),
-    Guard(Rejection),
-}
-
-impl From<GatewayError> for Failure {
-    fn from(error: GatewayError) -> Self {
-        Self::Gateway(error)
-    }
-}
-
 impl Gateway {
+    /// Returns a stage that listens on `address`, and whose requests need `api_key` where the
+    /// template says so.
     pub(crate) fn new(
         template: Template,
         functions: Arc<Processes>,
-        options: GatewayOptions,
+        address: SocketAddr,
+        api_key: Option<String>,
+        requests: RequestLog,
     ) -> Self {
-        let GatewayOptions { address, api_key, throttled, requests } = options;
         let now = Instant::now();
         let bucket = |throttle| Bucket::new(throttle, now);
         let methods = template.routes.len() + template.mocks.len();
-        let stage_throttle = template.throttle.filter(|_| throttled);
-        let buckets = (0..methods).filter_map(|_| stage_throttle.map(bucket)).collect();
-        let key_bucket = template.key_throttle.filter(|_| throttled).map(bucket);
-        let headers = template.mocks.iter().flat_map(|mock| &mock.headers);
-        let origins = headers
-            .filter(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"))
-            .map(|(_, origin)| origin.clone())
-            .collect();
+        let buckets = (0..methods).filter_map(|_| template.throttle.map(bucket)).collect();
+        let key_bucket = template.key_throttle.map(bucket);
+        let headers = template.mocks.iter().map(|mock| &mock.headers);
+        let origins = headers.filter_map(|headers| headers.get(ACCESS_CONTROL_ALLOW_ORIGIN));
+        let origins = origins.cloned().collect();
         Self { template, functions, address, api_key, origins, buckets, key_bucket, requests }
     }
 
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
         let gateway = Arc::new(self);
-        let limits = Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT };
+        let limits =
+            Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT, queries_sockets: false };
         let router = Router::new().fallback(respond).with_state(Arc::clone(&gateway));
         let errors = Arc::new(move |status| gateway.protocol_error(status));
         serve(listener, router, limits, Some(errors), stop).await;
@@ -122,13 +105,10 @@ impl Gateway {
     async fn respond(
         &self,
         request: Request,
-        head: Head,
-        peer: &Peer,
+        connection: &Connection,
         request_id: &str,
-    ) -> Result<Response, Failure> {
-        guard::check(request.uri(), request.headers(), self.address.ip(), &self.origins)
-            .map_err(Failure::Guard)?;
-        check_head(head)?;
+    ) -> Result<Response, GatewayError> {
+        check_head(&request, connection)?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let Template { stage, routes, mocks, .. } = &self.template;
@@ -137,7 +117,7 @@ impl Gateway {
         }
         let methods = mocks.iter().map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
-            self.throttle(routes.len() + index)?;
+            throttle(self.buckets.get(routes.len() + index))?;
             return Ok(mock_response(&mocks[index]));
         }
         let methods = routes.iter().map(|route| (route.method.as_str(), route.path.as_str()));
@@ -147,23 +127,23 @@ impl Gateway {
         if route.needs_key {
             self.check_key(&parts.headers)?;
         }
-        self.throttle(matched.index)?;
-        peer.connection.wait_for_body(true);
+        throttle(self.buckets.get(matched.index))?;
+        connection.wait_for_body(true);
         let body = read_body(&parts.headers, body).await;
-        peer.connection.wait_for_body(false);
+        connection.wait_for_body(false);
         let body = body?;
 
-        let client = peer.address.ip();
+        let client = connection.peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
-        let event = event(stage, &matched, &parts, &body, client, request_id, SystemTime::now())
-            .to_string();
+        let event =
+            event(stage, &matched, &parts, &body, client, request_id, Timestamp::now()).to_string();
         drop(body);
         if event.len() > MAX_EVENT {
-            return Err(GatewayError::RequestTooLarge.into());
+            return Err(GatewayError::RequestTooLarge);
         }
         let invocation =
             Invocation { event: event.into(), request_id: request_id.to_owned(), trace_id };
-        Ok(self.invoke(&route.function, invocation).await?)
+        self.invoke(&route.function, invocation).await
     }
 
     async fn invoke(
@@ -195,30 +175,7 @@ impl Gateway {
         if sent.is_none() || sent != self.api_key.as_deref().map(str::as_bytes) {
             return Err(GatewayError::InvalidApiKey);
         }
-        match &self.key_bucket {
-            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a request against the throttle of the method with this index.
-    fn throttle(&self, index: usize) -> Result<(), GatewayError> {
-        match self.buckets.get(index) {
-            Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
-            _ => Ok(()),
-        }
-    }
-
-    fn failure_response(&self, failure: Failure) -> Response {
-        match failure {
-            Failure::Gateway(error) => {
-                self.template.gateway_responses.render(&error).into_response()
-            }
-            Failure::Guard(Rejection { code, message }) => {
-                let body = json!({"code": code, "message": message}).to_string();
-                (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
-            }
-        }
+        throttle(self.key_bucket.as_ref())
     }
 
     /// Returns the response to bytes that hyper does not accept as a request.
@@ -238,19 +195,26 @@ const TOO_LARGE: &str = "the request line and headers together can have at most 
 
 async fn respond(
     State(gateway): State<Arc<Gateway>>,
-    Extension(peer): Extension<Peer>,
+    Extension(connection): Extension<Arc<Connection>>,
     request: Request,
 ) -> Response {
     let start = Instant::now();
     let request_id = Uuid::new_v4().to_string();
     let mut served = Served::new(&request, &gateway.template.stage);
-    let head = peer.connection.next_head();
-    let response = gateway.respond(request, head, &peer, &request_id).await;
-    let mut response = response.unwrap_or_else(|failure| gateway.failure_response(failure));
+    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let (address, origins) = (gateway.address.ip(), &gateway.origins);
+    let mut response = match guard::check(request.uri(), request.headers(), address, origins) {
+        Ok(()) => {
+            gateway.respond(request, &connection, &request_id).await.unwrap_or_else(|error| {
+                gateway.template.gateway_responses.render(&error).into_response()
+            })
+        }
+        Err(rejection) => rejection.into_response(),
+    };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
-    if head.chunked {
+    if is_chunked {
         // `wire.rs` cannot know where the next request begins.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -259,63 +223,58 @@ async fn respond(
     response
 }
 
-/// Checks the size and the framing of a request, as its head shows them.
-fn check_head(head: Head) -> Result<(), GatewayError> {
-    if head.ambiguous {
+/// Counts a request against a throttle, if there is one.
+fn throttle(bucket: Option<&Bucket>) -> Result<(), GatewayError> {
+    match bucket {
+        Some(bucket) if !bucket.take(Instant::now()) => Err(GatewayError::Throttled),
+        _ => Ok(()),
+    }
+}
+
+/// Checks the size and the framing of a request.
+fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayError> {
+    let headers = request.headers();
+    // A connection with an ambiguous request may still have earlier ones to serve.
+    if connection.is_ambiguous() && headers.contains_key(TRANSFER_ENCODING) {
         let message = "send either Content-Length or Transfer-Encoding, not both";
         return Err(GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned()));
     }
-    if head.size > MAX_HEAD {
+    let line = request.method().as_str().len() + request.uri().to_string().len();
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if line + fields.sum::<usize>() > MAX_HEAD {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(GatewayError::Protocol(status, TOO_LARGE.to_owned()));
     }
     Ok(())
 }
 
-/// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
-/// that is still sending would see a broken connection instead of the response.
-async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
-        .unwrap_or_default();
-    if announced > MAX_DRAINED {
+/// Reads a whole body. Reads one that is too large, too, up to a limit, because a client that is
+/// still sending would see a broken connection instead of the response.
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, GatewayError> {
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_DRAINED) {
         return Err(GatewayError::RequestTooLarge);
     }
-    let reading = async {
-        let (mut read, mut length) = (Vec::with_capacity(announced.min(MAX_BODY)), 0);
-        while let Some(frame) =
-            std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await
-        {
-            let frame = frame.map_err(|_| {
-                let message = "the body is incomplete, or its encoding is invalid";
-                GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned())
-            })?;
-            let Ok(data) = frame.into_data() else { continue };
-            length += data.len();
-            if length > MAX_DRAINED {
-                break;
-            }
-            if length <= MAX_BODY {
-                read.extend_from_slice(&data);
-            }
+    let invalid = |status, message: &str| GatewayError::Protocol(status, message.to_owned());
+    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_DRAINED)).await {
+        Ok(Ok(body)) if body.len() <= MAX_BODY => Ok(body),
+        Ok(Ok(_)) => Err(GatewayError::RequestTooLarge),
+        Ok(Err(error)) if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) => {
+            Err(GatewayError::RequestTooLarge)
         }
-        if length > MAX_BODY { Err(GatewayError::RequestTooLarge) } else { Ok(read.into()) }
-    };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
-        let message = "the body did not arrive within 30 seconds".to_owned();
-        Err(GatewayError::Protocol(StatusCode::REQUEST_TIMEOUT, message))
-    })
+        Ok(Err(_)) => Err(invalid(
+            StatusCode::BAD_REQUEST,
+            "the body is incomplete, or its encoding is invalid",
+        )),
+        Err(_) => {
+            Err(invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds"))
+        }
+    }
 }
 
 fn mock_response(mock: &Mock) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in &mock.headers {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    }
-    let status = StatusCode::from_u16(mock.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, headers).into_response()
+    let mut headers = mock.headers.clone();
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    (mock.status, headers).into_response()
 }

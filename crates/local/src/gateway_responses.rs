@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::Error;
 
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
-const HEADER_PREFIX: &str = "gatewayresponse.header.";
+/// The variable for the error's message, in quotes.
+const MESSAGE: &str = "$context.error.messageString";
 /// The body if the template defines none.
 const DEFAULT_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
@@ -86,22 +87,59 @@ impl GatewayError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GatewayResponses(BTreeMap<String, GatewayResponse>);
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct GatewayResponse {
+    headers: HeaderMap,
+    /// The template of the body, which is JSON.
+    body: String,
+}
+
+/// A response as the template defines it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Definition {
     #[serde(default)]
     response_templates: BTreeMap<String, String>,
     #[serde(default)]
-    response_parameters: BTreeMap<String, String>,
+    response_parameters: Map<String, Value>,
 }
 
-impl GatewayResponse {
-    fn headers(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
-        self.response_parameters.iter().map(|(name, value)| {
-            let literal = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
-            (name.strip_prefix(HEADER_PREFIX).unwrap_or_default(), literal)
+impl Definition {
+    /// Returns the response.
+    ///
+    /// # Errors
+    /// What the definition uses and this service does not support.
+    fn into_response(mut self) -> Result<GatewayResponse, String> {
+        if self.response_templates.values().any(|body| render(body, "").contains("$context")) {
+            return Err(format!("{MESSAGE} is the only variable that is supported here"));
+        }
+        let body = self.response_templates.remove("application/json");
+        Ok(GatewayResponse {
+            headers: literal_headers(&self.response_parameters, "gatewayresponse.header.")?,
+            body: body.unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned()),
         })
     }
+}
+
+/// Returns the headers that a mapping of parameters sets, whose names begin with `prefix`. Their
+/// values are literals in single quotes
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-parameter-mapping.html>).
+///
+/// # Errors
+/// The parameter that is anything else, which this service does not support.
+pub(crate) fn literal_headers<'a>(
+    parameters: impl IntoIterator<Item = (&'a String, &'a Value)>,
+    prefix: &str,
+) -> Result<HeaderMap, String> {
+    let header = |name: &str, value: &Value| {
+        let value = value.as_str()?.strip_prefix('\'')?.strip_suffix('\'')?;
+        let name = HeaderName::try_from(name.strip_prefix(prefix)?).ok()?;
+        Some((name, HeaderValue::try_from(value).ok()?))
+    };
+    let headers = parameters.into_iter().map(|(name, value)| {
+        header(name, value).ok_or_else(|| format!("{name} is not a header with a literal value"))
+    });
+    headers.collect()
 }
 
 /// The parts of a response: status, headers and JSON.
@@ -117,24 +155,14 @@ impl GatewayResponses {
         let problem = |problem: String| {
             Error::Template(format!("x-amazon-apigateway-gateway-responses: {problem}"))
         };
-        let responses: BTreeMap<String, GatewayResponse> =
-            serde_json::from_value(definitions.clone())
-                .map_err(|error| problem(error.to_string()))?;
-        for (kind, response) in &responses {
-            for (name, value) in response.headers() {
-                let valid = HeaderName::try_from(name).is_ok()
-                    && value.is_some_and(|value| HeaderValue::try_from(value).is_ok());
-                if !valid {
-                    return Err(problem(format!("{kind} has a header that is not a literal")));
-                }
-            }
-            for template in response.response_templates.values() {
-                if let Some(unknown) = render(template, "").split_once("$context") {
-                    return Err(problem(format!("{kind} uses $context{}", unknown.1)));
-                }
-            }
-        }
-        Ok(Self(responses))
+        let definitions: BTreeMap<String, Definition> = serde_json::from_value(definitions.clone())
+            .map_err(|error| problem(error.to_string()))?;
+        let responses = definitions.into_iter().map(|(kind, definition)| {
+            let response = definition.into_response();
+            let response = response.map_err(|error| problem(format!("{kind}: {error}")))?;
+            Ok((kind, response))
+        });
+        responses.collect::<Result<_, Error>>().map(Self)
     }
 
     /// Returns the response to an error, from its own definition or the default of its class.
@@ -145,23 +173,21 @@ impl GatewayResponses {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_TYPE, HeaderValue::from_static(name));
-        for (name, value) in response.into_iter().flat_map(GatewayResponse::headers) {
-            let value = value.and_then(|value| HeaderValue::try_from(value).ok());
-            if let (Ok(name), Some(value)) = (HeaderName::try_from(name), value) {
-                headers.insert(name, value);
+        let body = match response {
+            Some(response) => {
+                headers.extend(response.headers.clone());
+                &response.body
             }
-        }
-        let template = response
-            .and_then(|response| response.response_templates.get("application/json"))
-            .map_or(DEFAULT_TEMPLATE, String::as_str);
-        (status, headers, render(template, message))
+            None => DEFAULT_TEMPLATE,
+        };
+        (status, headers, render(body, message))
     }
 }
 
 /// Inserts the error's message, as JSON, into a response template
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html#context-variable-reference>).
 fn render(template: &str, message: &str) -> String {
-    template.replace("$context.error.messageString", &Value::from(message).to_string())
+    template.replace(MESSAGE, &Value::from(message).to_string())
 }
 
 #[cfg(test)]
@@ -215,7 +241,10 @@ mod tests {
         for definition in [
             json!({"responseTemplates": {"application/json": "$context.authorizer.claims"}}),
             json!({"responseParameters": {"gatewayresponse.header.X": "context.requestId"}}),
+            json!({"responseParameters": {"gatewayresponse.header.X Y": "'x'"}}),
+            json!({"responseParameters": {"gatewayresponse.header.X": "'\n'"}}),
             json!({"responseParameters": {"gatewayresponse.path.X": "'x'"}}),
+            json!({"responseParameters": {"gatewayresponse.header.X": {"Ref": "X"}}}),
             json!({"responseTemplates": {"application/json": "$context.requestId"}}),
             json!({"statusCode": 420}),
         ] {

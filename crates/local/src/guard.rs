@@ -4,11 +4,13 @@
 //! can reach a loopback port by its address, or by a domain name that its owner makes resolve to
 //! loopback (DNS rebinding). It cannot forge the headers that are checked here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::http::header::{HOST, ORIGIN, USER_AGENT};
+use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, USER_AGENT};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -22,6 +24,14 @@ pub(crate) struct Rejection {
     pub(crate) message: String,
 }
 
+impl IntoResponse for Rejection {
+    /// Returns the gateway's response.
+    fn into_response(self) -> Response {
+        let body = json!({"code": self.code, "message": self.message}).to_string();
+        (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
 /// Checks a request to the gateway, which listens on `address`. Its own pages may use it, and so
 /// may pages of `allowed_origins`, where `*` means any origin.
 ///
@@ -32,26 +42,23 @@ pub(crate) fn check(
     uri: &Uri,
     headers: &HeaderMap,
     address: IpAddr,
-    allowed_origins: &[String],
+    allowed_origins: &[HeaderValue],
 ) -> Result<(), Rejection> {
-    let host = host(headers);
-    if address.is_loopback() {
-        let names = [host, uri.authority().map(Authority::as_str)];
-        // A request without any name, which HTTP/1.0 allows, is not from a browser.
-        if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
-            return Err(Rejection {
-                code: "HostNotAllowed",
-                message: format!(
-                    "this service is only available as localhost or a loopback address, not as \
-                     '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
-                ),
-            });
-        }
+    if address.is_loopback()
+        && let Some(name) = foreign_name(uri, headers)
+    {
+        return Err(Rejection {
+            code: "HostNotAllowed",
+            message: format!(
+                "this service is only available as localhost or a loopback address, not as \
+                 '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
+            ),
+        });
     }
     for origin in headers.get_all(ORIGIN) {
+        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin);
         let origin = String::from_utf8_lossy(origin.as_bytes());
-        let own = host.is_some_and(|host| origin.strip_prefix("http://") == Some(host));
-        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || *allowed == origin);
+        let own = host(headers).is_some_and(|host| origin.strip_prefix("http://") == Some(host));
         if !own && !allowed {
             return Err(Rejection {
                 code: "OriginNotAllowed",
@@ -66,16 +73,12 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks a request to an internal server, which listens on `address`. Such a server is for
-/// programs; a browser never has a reason to use it.
+/// Checks a request to an internal server, which listens on a loopback address. Such a server is
+/// for programs; a browser never has a reason to use it.
 ///
 /// # Errors
 /// [`Rejection`] if a browser may have sent the request, or if it names another host.
-pub(crate) fn check_internal(
-    uri: &Uri,
-    headers: &HeaderMap,
-    address: SocketAddr,
-) -> Result<(), Rejection> {
+pub(crate) fn check_internal(uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
     let from_browser = [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_MODE]
         .iter()
         .any(|name| headers.contains_key(name))
@@ -86,14 +89,20 @@ pub(crate) fn check_internal(
             message: "this port is for programs; web pages may not use it".to_owned(),
         });
     }
-    let names = [host(headers), uri.authority().map(Authority::as_str)];
-    if let Some(name) = names.into_iter().flatten().find(|name| !is_loopback(name)) {
-        return Err(Rejection {
+    match foreign_name(uri, headers) {
+        Some(name) => Err(Rejection {
             code: "HostNotAllowed",
-            message: format!("this port is only available as {address}, not as '{name}'"),
-        });
+            message: format!("this port is only available as a loopback address, not as '{name}'"),
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Returns the name by which a request calls this machine, if others may have the same. A request
+/// without any name, which HTTP/1.0 allows, is not from a browser.
+fn foreign_name<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let names = [host(headers), uri.authority().map(Authority::as_str)];
+    names.into_iter().flatten().find(|name| !is_loopback(name))
 }
 
 /// Returns the `Host` of a request. If there are several, none can be trusted, so this returns an
@@ -125,8 +134,6 @@ fn is_loopback(name: &str) -> bool {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -137,8 +144,13 @@ mod tests {
         headers
     }
 
-    fn code(address: IpAddr, origins: &[&str], pairs: &[(&'static str, &'static str)]) -> String {
-        let origins: Vec<_> = origins.iter().map(|&origin| origin.to_owned()).collect();
+    fn code(
+        address: IpAddr,
+        origins: &[&'static str],
+        pairs: &[(&'static str, &'static str)],
+    ) -> String {
+        let origins: Vec<_> =
+            origins.iter().map(|origin| HeaderValue::from_static(origin)).collect();
         let checked = check(&Uri::from_static("/test/users"), &headers(pairs), address, &origins);
         checked.map_or_else(|rejection| rejection.code.to_owned(), |()| String::new())
     }
@@ -204,10 +216,8 @@ mod tests {
 
     #[test]
     fn an_internal_port_rejects_requests_that_browsers_send() {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4000));
-        let uri = Uri::from_static("/");
         let check = |pairs: &[(&'static str, &'static str)]| {
-            check_internal(&uri, &headers(pairs), address).is_ok()
+            check_internal(&Uri::from_static("/"), &headers(pairs)).is_ok()
         };
         assert!(check(&[("host", "127.0.0.1:4000"), ("user-agent", "aws-cli/1")]));
         assert!(!check(&[("host", "127.0.0.1:4000"), ("origin", "http://127.0.0.1:4000")]));

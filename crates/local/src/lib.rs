@@ -45,11 +45,8 @@ pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
 pub use throttle::Throttle;
 
 use dynamodb::DynamoDb;
-use gateway::{Gateway, GatewayOptions};
+use gateway::Gateway;
 use processes::Processes;
-
-/// The default data file.
-pub const DEFAULT_DATA: &str = ".data/users.db";
 
 /// How long busy connections may delay stopping the service.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -70,8 +67,6 @@ pub struct Options {
     pub address: SocketAddr,
     /// The maximum number of processes of each function. Further requests wait.
     pub instances: u16,
-    /// Whether the service throttles requests as the stage does.
-    pub throttled: bool,
     /// Where the functions' logs go.
     pub logs: Logs,
     /// Where served requests are reported.
@@ -80,7 +75,7 @@ pub struct Options {
 
 impl Options {
     /// Returns options for tests: data in memory, a free loopback port, at most 10 processes for
-    /// each function, no throttle, no logs.
+    /// each function, no logs.
     #[must_use]
     pub fn new(template: Template, functions: PathBuf) -> Self {
         Self {
@@ -89,7 +84,6 @@ impl Options {
             database: Database::Memory,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             instances: 10,
-            throttled: false,
             logs: Arc::new(|_, _| {}),
             requests: Arc::new(|_| {}),
         }
@@ -176,16 +170,7 @@ impl Service {
     /// # Errors
     /// Any variant of [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let Options {
-            template,
-            functions,
-            database,
-            address,
-            instances,
-            throttled,
-            logs,
-            requests,
-        } = options;
+        let Options { template, functions, database, address, instances, logs, requests } = options;
         let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => Error::PortInUse { port: address.port() },
             _ => Error::Listen(error),
@@ -211,8 +196,8 @@ impl Service {
         let table = template.table.name.clone();
         let needs_key = template.routes.iter().any(|route| route.needs_key);
         let api_key = needs_key.then(|| Uuid::new_v4().simple().to_string());
-        let options = GatewayOptions { address, api_key: api_key.clone(), throttled, requests };
-        let gateway = Gateway::new(template, Arc::clone(&functions), options);
+        let gateway =
+            Gateway::new(template, Arc::clone(&functions), address, api_key.clone(), requests);
         let server = tokio::spawn(gateway.serve(listener, stopped));
         Ok(Self { url, table, api_key, dynamodb, functions, server, stop })
     }

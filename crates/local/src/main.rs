@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use local::{Options, Served, Service, Template};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use line_log::LineLog;
 use settings::{Settings, USAGE};
@@ -45,10 +45,16 @@ async fn main() -> ExitCode {
 }
 
 async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
-    let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt())?,
-        terminate: signal(SignalKind::terminate())?,
-        hang_up: signal(SignalKind::hangup())?,
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // The terminal was closed.
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut stop_requested = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
     };
     let variable = |name: &str| env::var(name).ok();
     let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
@@ -68,22 +74,21 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
     let options = Options {
         database: settings.database.clone(),
         address: SocketAddr::new(settings.host, settings.port),
-        throttled: true,
         logs: Arc::new(move |function, line| functions_log.line(format!("{function} | {line}"))),
         requests: Arc::new(move |served| requests_log.line(request_line(served, colored))),
         ..Options::new(template, executable.parent().unwrap_or(&executable).to_owned())
     };
     let service = tokio::select! {
         service = Service::start(options) => service?,
-        () = signals.next() => return Ok(()),
+        () = stop_requested() => return Ok(()),
     };
     log.line(banner::banner(&service, &settings, throttle));
 
-    signals.next().await;
+    stop_requested().await;
     tokio::select! {
         () = service.stop() => {}
         // A second signal ends the wait.
-        () = signals.next() => {}
+        () = stop_requested() => {}
     }
     Ok(())
 }
@@ -119,24 +124,6 @@ fn raise_open_file_limit() {
 fn hostname() -> Option<String> {
     let output = Command::new("uname").arg("-n").output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
-}
-
-/// The signals that stop the service.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// The terminal was closed.
-    hang_up: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

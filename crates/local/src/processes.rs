@@ -183,7 +183,13 @@ impl Pool {
                 Err(InvokeError::Crashed(_)) if instance.api.unfetched() && tries < TRIES => {
                     tries += usize::from(is_new);
                 }
-                response => return self.keep(instance, response),
+                response => {
+                    // A process that responded itself still runs.
+                    if matches!(response, Ok(_) | Err(InvokeError::Function(_))) {
+                        self.idle().push(instance);
+                    }
+                    return response;
+                }
             }
         }
     }
@@ -195,31 +201,16 @@ impl Pool {
     /// Returns the most recently used idle instance that still runs and has the current executable.
     /// Kills those that do not.
     fn take_idle(&self) -> Option<Instance> {
+        // The executable may be missing for a moment while it is rebuilt.
+        let current = version(&self.executable).ok();
         let mut idle = self.idle();
         while let Some(mut instance) = idle.pop() {
-            if matches!(instance.process.try_wait(), Ok(None)) && self.is_current(&instance) {
+            if matches!(instance.process.try_wait(), Ok(None)) && Some(instance.version) == current
+            {
                 return Some(instance);
             }
         }
         None
-    }
-
-    /// Returns whether the instance was started from the current executable. The executable may be
-    /// missing for a moment while it is rebuilt.
-    fn is_current(&self, instance: &Instance) -> bool {
-        Version::of(&self.executable).is_ok_and(|version| version == instance.version)
-    }
-
-    /// Keeps the instance as idle if its process still runs, as it does if it responded itself.
-    fn keep(
-        &self,
-        instance: Instance,
-        response: Result<Bytes, InvokeError>,
-    ) -> Result<Bytes, InvokeError> {
-        if matches!(response, Ok(_) | Err(InvokeError::Function(_))) && self.is_current(&instance) {
-            self.idle().push(instance);
-        }
-        response
     }
 
     async fn start(&self) -> Result<Instance, InvokeError> {
@@ -249,17 +240,15 @@ impl Pool {
     async fn spawn(&self, api: &RuntimeApi) -> io::Result<(Version, Child)> {
         let give_up = Instant::now() + BUILD_TIMEOUT;
         loop {
-            let spawned = Version::of(&self.executable)
+            // If the executable is replaced between these two steps, the process is at worst newer
+            // than its version says, and the next request replaces it.
+            let spawned = version(&self.executable)
                 .and_then(|version| Ok((version, self.command(api).spawn()?)));
             match spawned {
-                // Tries again if the executable was replaced meanwhile.
-                Ok((version, process)) if Version::of(&self.executable).ok() == Some(version) => {
-                    return Ok((version, process));
+                Err(error) if is_being_built(&error) && Instant::now() < give_up => {
+                    sleep(Duration::from_millis(50)).await;
                 }
-                Err(error) if !is_being_built(&error) || Instant::now() >= give_up => {
-                    return Err(error);
-                }
-                _ => sleep(Duration::from_millis(50)).await,
+                spawned => return spawned,
             }
         }
     }
@@ -297,25 +286,12 @@ fn is_being_built(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy)
 }
 
-/// Identifies a version of an executable.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
+/// Identifies a version of an executable: its inode and when it was modified.
+type Version = (u64, SystemTime);
 
-impl Version {
-    fn of(executable: &Path) -> io::Result<Self> {
-        let metadata = executable.metadata()?;
-        Ok(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        })
-    }
+fn version(executable: &Path) -> io::Result<Version> {
+    let metadata = executable.metadata()?;
+    Ok((metadata.ino(), metadata.modified()?))
 }
 
 /// A running process, killed when dropped.

@@ -11,7 +11,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,14 +21,15 @@ use tokio::sync::{Notify, SetOnce, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::guard;
-use crate::server::{Limits, Peer, serve};
+use crate::server::{Limits, serve};
 use crate::wire::Connection;
 
 /// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;
 
 /// A process keeps its single connection while it works.
-const LIMITS: Limits = Limits { connections: 16, idle: Duration::from_mins(20) };
+const LIMITS: Limits =
+    Limits { connections: 16, idle: Duration::from_mins(20), queries_sockets: true };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 const INVALID_REQUEST_ID: &str =
@@ -39,6 +40,7 @@ const RESPONSE_TOO_LARGE: &str = concat!(
 );
 
 /// What a function is invoked with.
+#[derive(Clone)]
 pub struct Invocation {
     /// The event, as JSON text.
     pub event: Bytes,
@@ -80,9 +82,7 @@ struct Slots {
 }
 
 struct Offer {
-    event: Bytes,
-    request_id: String,
-    trace_id: String,
+    invocation: Invocation,
     deadline: SystemTime,
     outcome: oneshot::Sender<Outcome>,
 }
@@ -107,7 +107,7 @@ impl RuntimeApi {
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE))
-            .layer(from_fn_with_state(address, only_programs))
+            .layer(from_fn(only_programs))
             .with_state(Arc::clone(&process));
         let (stop, stopped) = watch::channel(());
         let server = tokio::spawn(serve(listener, router, LIMITS, None, stopped));
@@ -137,13 +137,8 @@ impl RuntimeApi {
         deadline: SystemTime,
     ) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
-        self.process.lock().offered = Some(Offer {
-            event: invocation.event.clone(),
-            request_id: invocation.request_id.clone(),
-            trace_id: invocation.trace_id.clone(),
-            deadline,
-            outcome,
-        });
+        let invocation = invocation.clone();
+        self.process.lock().offered = Some(Offer { invocation, deadline, outcome });
         self.process.offered.notify_one();
         receiver
     }
@@ -171,20 +166,20 @@ impl Process {
     /// Returns the response that hands out the offered invocation on `connection`, if there is one.
     fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
-        let offer = slots.offered.take()?;
-        let id = offer.request_id;
-        slots.running = Some((id.clone(), offer.outcome));
+        let Offer { invocation, deadline, outcome } = slots.offered.take()?;
+        let id = invocation.request_id;
+        slots.running = Some((id.clone(), outcome));
         slots.connection = Some(Arc::clone(connection));
-        let deadline = offer.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("lambda-runtime-aws-request-id", id),
             ("lambda-runtime-deadline-ms", deadline.to_string()),
             ("lambda-runtime-invoked-function-arn", self.function_arn.clone()),
-            ("lambda-runtime-trace-id", offer.trace_id),
+            ("lambda-runtime-trace-id", invocation.trace_id),
         ];
         Some(
-            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), offer.event)
+            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), invocation.event)
                 .into_response(),
         )
     }
@@ -196,12 +191,8 @@ impl Process {
 }
 
 /// Rejects requests that a browser may have sent.
-async fn only_programs(
-    State(address): State<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match guard::check_internal(request.uri(), request.headers(), address) {
+async fn only_programs(request: Request, next: Next) -> Response {
+    match guard::check_internal(request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(rejection) => {
             let body = json!({"errorMessage": rejection.message, "errorType": rejection.code});
@@ -210,16 +201,19 @@ async fn only_programs(
     }
 }
 
-async fn next(State(process): State<Arc<Process>>, Extension(peer): Extension<Peer>) -> Response {
+async fn next(
+    State(process): State<Arc<Process>>,
+    Extension(connection): Extension<Arc<Connection>>,
+) -> Response {
     // Fails after the first request, because the value is already set.
     let _ = process.initialised.set(Ok(()));
     loop {
-        if peer.connection.is_closed() {
+        if connection.is_closed() {
             // Another connection may be waiting.
             process.offered.notify_one();
             return StatusCode::BAD_REQUEST.into_response();
         }
-        if let Some(response) = process.fetch(&peer.connection) {
+        if let Some(response) = process.fetch(&connection) {
             return response;
         }
         process.offered.notified().await;

@@ -1,7 +1,7 @@
 //! Serves HTTP/1.1 on a listener, with limits on the number of connections and on their idle time.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,15 +14,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
 use crate::wire::{Connection, MAX_FIELDS, ProtocolError, Wire};
 
-/// How long the head of a request may take to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the server looks for idle connections.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -33,14 +31,11 @@ pub(crate) struct Limits {
     /// longest, or waits while all are busy.
     pub(crate) connections: usize,
     /// How long a connection may stay idle, with no request in progress and no byte transferred.
+    /// The head of a request may take as long to arrive.
     pub(crate) idle: Duration,
-}
-
-/// Who sent a request, and on which connection. Each request carries this as an extension.
-#[derive(Clone)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    pub(crate) connection: Arc<Connection>,
+    /// Whether the server asks whether connections were closed or reset, for which each needs a
+    /// second file descriptor.
+    pub(crate) queries_sockets: bool,
 }
 
 /// Serves requests with `router` until `stop`'s sender is dropped and the requests in progress have
@@ -52,44 +47,44 @@ pub(crate) async fn serve(
     errors: Option<ProtocolError>,
     mut stop: watch::Receiver<()>,
 ) {
-    let room = Arc::new(Room { limit: limits.connections, ..Room::default() });
-    let mut connections = JoinSet::new();
+    let connections = Arc::new(Connections { limit: limits.connections, ..Connections::default() });
+    let mut tasks = JoinSet::new();
     loop {
         // Forgets the connections that have closed.
-        while connections.try_join_next().is_some() {}
+        while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
-        let (stream, address) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             // The client is already gone, or the process has run out of file descriptors.
             Err(error) => {
                 if !is_clients_fault(&error) {
-                    room.evict();
+                    connections.evict();
                     sleep(Duration::from_millis(50)).await;
                 }
                 continue;
             }
         };
-        let Some((stream, socket)) = prepare(stream) else { continue };
-        let connection = Arc::new(Connection::new(socket));
-        tokio::select! {
-            () = room.admit(&connection) => {}
+        let _ = stream.set_nodelay(true);
+        let socket = limits.queries_sockets.then(|| stream.as_fd().try_clone_to_owned());
+        let socket = socket.and_then(Result::ok).map(Into::into);
+        let connection = Arc::new(Connection::new(peer, socket));
+        let open = tokio::select! {
+            open = connections.admit(&connection) => open,
             _ = stop.changed() => break,
-        }
-        let peer = Peer { address, connection: Arc::clone(&connection) };
-        let wire = Wire::new(stream, connection, errors.clone());
-        let (router, room, stop) = (router.clone(), Arc::clone(&room), stop.clone());
-        connections.spawn(async move {
-            let leaving = Leaving { room, connection: Arc::clone(&peer.connection) };
-            run(wire, router, peer, limits.idle, stop).await;
-            drop(leaving);
+        };
+        let wire = Wire::new(stream, Arc::clone(&connection), errors.clone());
+        let (router, stop) = (router.clone(), stop.clone());
+        tasks.spawn(async move {
+            run(wire, router, connection, limits.idle, stop).await;
+            drop(open);
         });
     }
     // Accepts no more connections.
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
 }
 
 fn is_clients_fault(error: &io::Error) -> bool {
@@ -97,28 +92,19 @@ fn is_clients_fault(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Returns the stream, and a second handle to its socket.
-fn prepare(stream: TcpStream) -> Option<(TcpStream, Option<std::net::TcpStream>)> {
-    let _ = stream.set_nodelay(true);
-    let stream = stream.into_std().ok()?;
-    let socket = stream.try_clone().ok();
-    Some((TcpStream::from_std(stream).ok()?, socket))
-}
-
 /// Serves one connection until it is closed, idle for too long, or evicted.
 async fn run(
     wire: Wire,
     router: Router,
-    peer: Peer,
+    connection: Arc<Connection>,
     idle: Duration,
     mut stop: watch::Receiver<()>,
 ) {
-    let connection = Arc::clone(&peer.connection);
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let busy = peer.connection.work();
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let busy = connection.mark_busy();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(Arc::clone(&connection));
         let response = router.call(request);
         async move {
             let response = response.await;
@@ -129,11 +115,11 @@ async fn run(
     let mut http = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT.max(idle))
+            .header_read_timeout(idle)
             .max_headers(MAX_FIELDS)
             .serve_connection(TokioIo::new(wire), service)
     );
-    let mut watch = interval(WATCH_INTERVAL.min(idle));
+    let mut watch = interval(WATCH_INTERVAL);
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -152,29 +138,30 @@ async fn run(
     }
 }
 
-/// The connections of a server.
+/// The open connections of a server.
 #[derive(Default)]
-struct Room {
+struct Connections {
     limit: usize,
-    connections: Mutex<Vec<Arc<Connection>>>,
-    freed: Notify,
+    open: Mutex<Vec<Arc<Connection>>>,
+    closed: Notify,
 }
 
-impl Room {
-    fn connections(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
-        self.connections.lock().expect("nothing panics while it holds this lock")
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.open.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Waits until there is room for `connection`. Evicts an idle one if necessary.
-    async fn admit(&self, connection: &Arc<Connection>) {
+    /// Waits until there is room for `connection`, which it takes until the result is dropped.
+    /// Evicts an idle one if necessary.
+    async fn admit(self: &Arc<Self>, connection: &Arc<Connection>) -> Open {
         loop {
-            let freed = self.freed.notified();
-            if self.connections().len() < self.limit || self.evict() {
-                self.connections().push(Arc::clone(connection));
-                return;
+            let closed = self.closed.notified();
+            if self.open().len() < self.limit || self.evict() {
+                self.open().push(Arc::clone(connection));
+                return Open { connections: Arc::clone(self), connection: Arc::clone(connection) };
             }
             tokio::select! {
-                () = freed => {}
+                () = closed => {}
                 // A connection that was busy may be idle now.
                 () = sleep(Duration::from_millis(50)) => {}
             }
@@ -183,33 +170,29 @@ impl Room {
 
     /// Closes the connection that has been idle longest, and returns whether there was one.
     fn evict(&self) -> bool {
-        let mut connections = self.connections();
-        let longest = connections
+        let mut open = self.open();
+        let longest = open
             .iter()
             .enumerate()
             .filter(|(_, connection)| !connection.is_busy())
             .min_by_key(|(_, connection)| connection.last_active())
             .map(|(position, _)| position);
         let Some(position) = longest else { return false };
-        connections.swap_remove(position).close.notify_one();
+        open.swap_remove(position).close.notify_one();
         true
-    }
-
-    fn leave(&self, connection: &Arc<Connection>) {
-        self.connections().retain(|other| !Arc::ptr_eq(other, connection));
-        self.freed.notify_one();
     }
 }
 
-/// Makes room when dropped, however its connection ends.
-struct Leaving {
-    room: Arc<Room>,
+/// Makes room for another connection when dropped, however this one ends.
+struct Open {
+    connections: Arc<Connections>,
     connection: Arc<Connection>,
 }
 
-impl Drop for Leaving {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.room.leave(&self.connection);
+        self.connections.open().retain(|other| !Arc::ptr_eq(other, &self.connection));
+        self.connections.closed.notify_one();
     }
 }
 

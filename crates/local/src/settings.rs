@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use local::{DEFAULT_DATA, Database, Error, parse_parameters};
+use local::{Database, Error, parse_parameters};
 use users_core::ENDPOINT_VARIABLE;
+
+/// The default data file.
+const DEFAULT_DATA: &str = ".data/users.db";
 
 /// What the program prints if it is called with arguments.
 pub(crate) const USAGE: &str = "\

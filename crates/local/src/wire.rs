@@ -1,15 +1,16 @@
-//! The layer between a socket and hyper. It observes each request's head before hyper parses it,
-//! and how busy the connection is. It adds bodies to the errors that hyper itself returns.
+//! The layer between a socket and hyper. It observes how busy the connection is. For the gateway,
+//! it finds requests that delimit their bodies twice, and adds bodies to hyper's own errors.
 
-use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use httparse::Status;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -20,20 +21,10 @@ pub(crate) const MAX_FIELDS: usize = 1024;
 /// Builds a response, head included, to replace one of hyper's that has no body.
 pub(crate) type ProtocolError = Arc<dyn Fn(StatusCode) -> Vec<u8> + Send + Sync>;
 
-/// What the head of a request shows before it is parsed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
-    /// The size of the request line and header fields, in bytes.
-    pub(crate) size: usize,
-    /// Whether both `Content-Length` and `Transfer-Encoding` delimit the body. Two readers could
-    /// disagree about where it ends (<https://www.rfc-editor.org/rfc/rfc9112#section-6.3>).
-    pub(crate) ambiguous: bool,
-    /// Whether the body's length is unknown in advance.
-    pub(crate) chunked: bool,
-}
-
-/// The state that a connection shares with its server.
+/// The state that a connection shares with its server. Each request carries this as an extension.
 pub(crate) struct Connection {
+    /// The address of the peer.
+    pub(crate) peer: SocketAddr,
     opened: Instant,
     /// When it last transferred bytes, in milliseconds since `opened`.
     active: AtomicU64,
@@ -41,29 +32,30 @@ pub(crate) struct Connection {
     busy: AtomicBool,
     /// Whether the peer disconnected and left sent data unread.
     reset: AtomicBool,
-    /// The heads of the requests that were read but not yet served.
-    heads: Mutex<VecDeque<Head>>,
+    /// Whether the last request that was read delimits its body in two ways.
+    ambiguous: AtomicBool,
     /// Notified when the connection must make room for others.
     pub(crate) close: Notify,
-    /// A second handle to the socket, to query its state.
+    /// A second handle to the socket, if the server queries its state.
     socket: Option<std::net::TcpStream>,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Option<std::net::TcpStream>) -> Self {
+    pub(crate) fn new(peer: SocketAddr, socket: Option<std::net::TcpStream>) -> Self {
         Self {
+            peer,
             opened: Instant::now(),
             active: AtomicU64::new(0),
             busy: AtomicBool::new(false),
             reset: AtomicBool::new(false),
-            heads: Mutex::default(),
+            ambiguous: AtomicBool::new(false),
             close: Notify::new(),
             socket,
         }
     }
 
     /// Marks the connection as busy until the guard is dropped.
-    pub(crate) fn work(self: &Arc<Self>) -> Busy {
+    pub(crate) fn mark_busy(self: &Arc<Self>) -> Busy {
         self.busy.store(true, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
@@ -88,9 +80,11 @@ impl Connection {
         self.opened + Duration::from_millis(self.active())
     }
 
-    /// Removes and returns what is known about the next request's head.
-    pub(crate) fn next_head(&self) -> Head {
-        self.heads().pop_front().unwrap_or_default()
+    /// Returns whether the connection's last request has both `Content-Length` and
+    /// `Transfer-Encoding`. hyper removes the former. Two readers could disagree about where such a
+    /// body ends (<https://www.rfc-editor.org/rfc/rfc9112#section-6.3>).
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Ordering::Relaxed)
     }
 
     /// Returns whether the peer has closed the connection, and so will read nothing more.
@@ -116,10 +110,6 @@ impl Connection {
         let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.active.store(now, Ordering::Relaxed);
     }
-
-    fn heads(&self) -> MutexGuard<'_, VecDeque<Head>> {
-        self.heads.lock().expect("nothing panics while it holds this lock")
-    }
 }
 
 /// Keeps its connection marked as busy until dropped.
@@ -136,11 +126,11 @@ impl Drop for Busy {
 pub(crate) struct Wire {
     stream: TcpStream,
     connection: Arc<Connection>,
-    framing: Framing,
-    errors: Option<ProtocolError>,
-    /// The response to send instead of hyper's own error.
+    /// The position in the requests, and what replaces hyper's own errors, if the server checks its
+    /// clients' HTTP.
+    checks: Option<(Framing, ProtocolError)>,
+    /// What is left of a response that is sent instead of hyper's own error.
     replacement: Vec<u8>,
-    sent: usize,
 }
 
 impl Wire {
@@ -149,29 +139,28 @@ impl Wire {
         connection: Arc<Connection>,
         errors: Option<ProtocolError>,
     ) -> Self {
-        let framing = Framing::Head(Vec::new());
-        Self { stream, connection, framing, errors, replacement: Vec::new(), sent: 0 }
+        let checks = errors.map(|errors| (Framing::Head(Vec::new()), errors));
+        Self { stream, connection, checks, replacement: Vec::new() }
     }
 
     /// Sends the replacement of hyper's own error.
     fn poll_replacement(&mut self, context: &mut Context) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.replacement.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
-            if written == 0 {
+        while !self.replacement.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.replacement))?;
+            if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += written;
+            self.replacement.drain(..sent);
         }
         Poll::Ready(Ok(()))
     }
 
-    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match &result {
+    fn record_activity<T>(&self, result: &Poll<io::Result<T>>) {
+        match result {
             Poll::Ready(Ok(_)) => self.connection.touch(),
             Poll::Ready(Err(_)) => self.connection.reset.store(true, Ordering::Relaxed),
             Poll::Pending => {}
         }
-        result
     }
 }
 
@@ -194,10 +183,14 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let this = &mut *self;
-        let read = buffer.filled().get(before..).unwrap_or_default();
-        this.framing.read(read, &mut this.connection.heads());
-        self.note(result)
+        if let Some((framing, _)) = &mut self.checks {
+            framing.read(buffer.filled().get(before..).unwrap_or_default());
+            if matches!(framing, Framing::End { ambiguous: true }) {
+                self.connection.ambiguous.store(true, Ordering::Relaxed);
+            }
+        }
+        self.record_activity(&result);
+        result
     }
 }
 
@@ -208,17 +201,17 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_replacement(context))?;
-        if let Some(errors) = &self.errors
+        if let Some((_, errors)) = &self.checks
             && let Some(status) = own_error(bytes)
         {
             self.replacement = errors(status);
-            self.sent = 0;
             // The rest follows when hyper flushes.
             let _ = self.poll_replacement(context)?;
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(result)
+        self.record_activity(&result);
+        result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<io::Result<()>> {
@@ -233,22 +226,26 @@ impl AsyncWrite for Wire {
 }
 
 /// The reader's position in the requests of a connection.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Framing {
     /// Within a head, of which these bytes have been read.
     Head(Vec<u8>),
     /// Within a body, of which this many bytes are left.
     Body(u64),
-    /// After a head without a length. hyper closes the connection after that request.
-    Untracked,
+    /// After the head of the connection's last request: it is invalid, or has `Transfer-Encoding`,
+    /// after which the gateway closes the connection.
+    End {
+        /// Whether the head has `Content-Length`, too.
+        ambiguous: bool,
+    },
 }
 
 impl Framing {
-    /// Processes the bytes that were read, and adds each complete head to `heads`.
-    fn read(&mut self, mut bytes: &[u8], heads: &mut VecDeque<Head>) {
+    /// Processes the bytes that were read.
+    fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self {
-                Self::Untracked => return,
+                Self::End { .. } => return,
                 Self::Body(left) => {
                     let length = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= length as u64;
@@ -269,73 +266,66 @@ impl Framing {
                     if !ends(b"\n\r\n") && !ends(b"\n\n") {
                         return;
                     }
-                    let Some((head, length)) = parse(known) else {
-                        *self = Self::Untracked;
-                        return;
-                    };
-                    heads.push_back(head);
-                    bytes = &bytes[head.size.saturating_sub(before)..];
-                    *self = match length {
-                        _ if head.chunked => Self::Untracked,
-                        0 => Self::Head(Vec::new()),
-                        length => Self::Body(length),
-                    };
+                    match parse(known) {
+                        Ok(Status::Complete((size, next))) => {
+                            bytes = &bytes[size.saturating_sub(before)..];
+                            *self = next;
+                        }
+                        // Only empty lines, which may precede a head.
+                        Ok(Status::Partial) => return,
+                        // hyper rejects the request, too.
+                        Err(_) => *self = Self::End { ambiguous: false },
+                    }
                 }
             }
         }
     }
 }
 
-/// Returns the head at the start of `bytes` and the length of its body, unless the head is invalid.
-/// hyper then rejects it too.
-fn parse(bytes: &[u8]) -> Option<(Head, u64)> {
+/// Returns the size of the head at the start of `bytes`, and what follows it.
+fn parse(bytes: &[u8]) -> httparse::Result<(usize, Framing)> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
-    let httparse::Status::Complete(size) = request.parse(bytes).ok()? else { return None };
-    let has =
-        |name: &str| request.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-    let length = request
-        .headers
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case("content-length"))
-        .and_then(|field| str::from_utf8(field.value).ok()?.trim().parse().ok());
-    let chunked = has("transfer-encoding");
-    let ambiguous = chunked && has("content-length");
-    Some((Head { size, ambiguous, chunked }, length.unwrap_or(0)))
+    let Status::Complete(size) = request.parse(bytes)? else { return Ok(Status::Partial) };
+    let field =
+        |name: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+    let length = field("content-length");
+    let next = if field("transfer-encoding").is_some() {
+        Framing::End { ambiguous: length.is_some() }
+    } else {
+        let length = length.and_then(|field| str::from_utf8(field.value).ok()?.trim().parse().ok());
+        Framing::Body(length.unwrap_or(0))
+    };
+    Ok(Status::Complete((size, next)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn heads(chunks: &[&[u8]]) -> Vec<Head> {
-        let (mut framing, mut heads) = (Framing::Head(Vec::new()), VecDeque::new());
-        for chunk in chunks {
-            framing.read(chunk, &mut heads);
+    #[test]
+    fn an_ambiguous_request_is_found_however_its_bytes_arrive() {
+        let ambiguous =
+            "POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        let length = ambiguous.len();
+        let as_body = format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n{ambiguous}");
+        let incomplete = "GET / HTTP/1.1\r\n";
+        for (requests, expected) in [
+            (as_body.clone(), Framing::Head(Vec::new())),
+            (format!("{as_body}{incomplete}"), Framing::Head(incomplete.into())),
+            (as_body.replace(ambiguous, "GET"), Framing::Body(length as u64 - 3)),
+            (format!("{as_body}{incomplete}\r\n{ambiguous}0"), Framing::End { ambiguous: true }),
+            (format!("\r\n\r\n{ambiguous}"), Framing::End { ambiguous: true }),
+            (format!("{chunked}{ambiguous}"), Framing::End { ambiguous: false }),
+            (format!("nonsense\r\n\r\n{ambiguous}"), Framing::End { ambiguous: false }),
+        ] {
+            for size in [1, 7, requests.len()] {
+                let mut framing = Framing::Head(Vec::new());
+                requests.as_bytes().chunks(size).for_each(|bytes| framing.read(bytes));
+                assert_eq!(framing, expected, "{requests} in pieces of {size} bytes");
+            }
         }
-        heads.into()
-    }
-
-    #[test]
-    fn each_head_is_found_however_its_bytes_arrive() {
-        let requests = b"POST / HTTP/1.1\r\ncontent-length: 5\r\n\r\nGET /GET / HTTP/1.1\r\n\r\n\
-            POST / HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let expected = [
-            Head { size: 38, ambiguous: false, chunked: false },
-            Head { size: 18, ambiguous: false, chunked: false },
-            Head { size: 66, ambiguous: true, chunked: true },
-        ];
-        assert_eq!(heads(&[requests]), expected);
-        let bytes: Vec<&[u8]> = requests.chunks(1).collect();
-        assert_eq!(heads(&bytes), expected);
-        let sevens: Vec<&[u8]> = requests.chunks(7).collect();
-        assert_eq!(heads(&sevens), expected);
-    }
-
-    #[test]
-    fn bytes_that_are_not_a_complete_head_are_not_found() {
-        assert_eq!(heads(&[b"nonsense\r\n\r\n"]), []);
-        assert_eq!(heads(&[b"GET / HTTP/1.1\r\n"]), []);
     }
 
     #[test]

@@ -146,22 +146,17 @@ impl Source {
         Some(result)
     }
 
-    /// Returns whether the condition with this name holds, if that is known.
+    /// Returns whether the condition with this name holds, if that is known: only `Fn::Equals` and
+    /// `Fn::Not` are evaluated.
     fn condition(&self, name: &str) -> Option<bool> {
         self.holds(self.root.get("Conditions")?.get(name)?)
     }
 
     fn holds(&self, condition: &Value) -> Option<bool> {
-        let (function, argument) = single(condition.as_object()?)?;
-        if function == "Condition" {
-            return self.condition(argument.as_str()?);
-        }
-        let arguments = argument.as_array()?;
-        let mut parts = arguments.iter().map(|part| self.holds(part));
-        match function {
-            "Fn::Equals" => Some(self.text(arguments.first()?)? == self.text(arguments.get(1)?)?),
-            "Fn::Not" => Some(!parts.next()??),
-            "Fn::Or" => parts.try_fold(false, |any, part| Some(any || part?)),
+        let (function, arguments) = single(condition.as_object()?)?;
+        match (function, arguments.as_array()?.as_slice()) {
+            ("Fn::Equals", [left, right]) => Some(self.text(left)? == self.text(right)?),
+            ("Fn::Not", [condition]) => Some(!self.holds(condition)?),
             _ => None,
         }
     }

@@ -10,10 +10,11 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use crate::Error;
-use crate::gateway_responses::GatewayResponses;
+use crate::gateway_responses::{GatewayResponses, literal_headers};
 use crate::throttle::Throttle;
 use document::{Document, Resource};
 use yaml::{entries, text};
@@ -71,9 +72,9 @@ pub struct Mock {
     /// The resource's path without the stage.
     pub path: String,
     /// The status of the response.
-    pub status: u16,
-    /// The names and values of the response's headers.
-    pub headers: Vec<(String, String)>,
+    pub status: StatusCode,
+    /// The headers of the response.
+    pub headers: HeaderMap,
 }
 
 /// An `AWS::Serverless::Function`.
@@ -183,7 +184,9 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
                     path: path.clone(),
                     function: function.to_owned(),
                 });
-            } else if let Some((status, headers)) = mock_response(operation) {
+            } else if let Some((status, parameters)) = mock_response(operation) {
+                let headers = literal_headers(entries(parameters), "method.response.header.")
+                    .map_err(|problem| Error::Template(format!("{method} {path}: {problem}")))?;
                 mocks.push(Mock { method, path: path.clone(), status, headers });
             }
         }
@@ -222,20 +225,13 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     Ok(needs_key)
 }
 
-/// Returns the status and headers of an operation's mock integration. The headers are literals in
-/// single quotes
-/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/rest-api-parameter-mapping.html>).
-fn mock_response(operation: &Value) -> Option<(u16, Vec<(String, String)>)> {
+/// Returns the status and the parameters of an operation's mock integration.
+fn mock_response(operation: &Value) -> Option<(StatusCode, Option<&Value>)> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
     integration.get("type")?.as_str().filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
     let response = integration.pointer("/responses/default")?;
     let status = text(response.get("statusCode")?)?.parse().ok()?;
-    let headers = entries(response.get("responseParameters")).filter_map(|(name, value)| {
-        let name = name.strip_prefix("method.response.header.")?;
-        let value = value.as_str()?.strip_prefix('\'')?.strip_suffix('\'')?;
-        Some((name.to_owned(), value.to_owned()))
-    });
-    Some((status, headers.collect()))
+    Some((status, response.get("responseParameters")))
 }
 
 /// Returns the logical id of the function in an operation's `uri`, such as
@@ -339,8 +335,8 @@ Parameters:
   Seconds: { Type: Number, Default: 7 }
   AlarmEmail: { Type: String }
 Conditions:
-  HasSuffix: !Not [!Equals [!Ref Suffix, ""]]
-  Production: !Not [!Or [!Not [!Condition HasSuffix], !Equals [!Ref StageName, test]]]
+  Production: !Not [!Equals [!Ref StageName, test]]
+  Unknown: !Or [Condition: Production, !Equals [!Ref Suffix, ""]]
 Globals:
   Function:
     Timeout: !Ref Seconds
@@ -349,9 +345,9 @@ Globals:
 Resources:
   Alarm:
     Type: AWS::CloudWatch::Alarm
-    Condition: Production
+    Condition: Unknown
     Properties:
-      Threshold: 1.5
+      Threshold: !If [Unknown, 1.5, 2]
       AlarmActions: [!Ref AlarmEmail, !GetAtt Topic.Arn]
       AlarmName: !Sub ["${Version}", { Version: !GetAtt Get.Version.Version }]
       Dimensions: ~
@@ -375,6 +371,7 @@ Resources:
       DefinitionBody:
         paths:
           Fn::If: [Production, { /secret: {} }, !Ref AWS::NoValue]
+          /users: { options: { x-amazon-apigateway-integration: { type: mock } } }
           /users/{id}:
             parameters: [{ name: id, in: path }]
             Fn::If: [Production, {}, {}]
@@ -389,7 +386,12 @@ Resources:
                 uri: { Fn::Sub: "arn:aws:lambda:path/functions/${Put.Arn}/invocations" }
             delete: !If [Production, {}, {}]
             options:
-              x-amazon-apigateway-integration: { type: mock }
+              x-amazon-apigateway-integration:
+                type: mock
+                responses:
+                  default:
+                    statusCode: "204"
+                    responseParameters: { method.response.header.X: "'x'" }
             patch:
               x-amazon-apigateway-integration: { type: http_proxy, uri: !Sub "https://${Get.Arn}" }
   Get:
@@ -419,7 +421,7 @@ Outputs:
     }
 
     #[test]
-    fn a_template_gives_the_stage_and_the_methods_that_functions_serve() {
+    fn a_template_gives_the_stage_and_its_methods() {
         let template = parse(TEMPLATE).expect("the template is complete");
         let route = |method: &str, function: &str| Route {
             method: method.to_owned(),
@@ -429,6 +431,10 @@ Outputs:
         };
         assert_eq!(template.stage, "test");
         assert_eq!(template.routes, [route("GET", "Get"), route("PUT", "Put")]);
+        let [mock] = template.mocks.as_slice() else { panic!("{:?}", template.mocks) };
+        assert_eq!((mock.method.as_str(), mock.path.as_str()), ("OPTIONS", "/users/{id}"));
+        assert_eq!((mock.status, mock.headers.len()), (StatusCode::NO_CONTENT, 1));
+        assert_eq!(mock.headers["x"], "x");
     }
 
     #[test]
@@ -512,6 +518,7 @@ Outputs:
             ("Type: AWS::DynamoDB::Table", "no resource is an AWS::DynamoDB::Table"),
             ("StageName: !Ref StageName", "/Resources/Api/Properties/StageName is missing"),
             (", Default: 7", "/Resources/Get/Properties/Timeout is not a number"),
+            ("'", "OPTIONS /users/{id}: method.response.header.X is not a header with a literal"),
             (
                 "AttributeName: email, AttributeType: S",
                 "AttributeDefinitions/1/AttributeName is missing",
