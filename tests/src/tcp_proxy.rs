@@ -32,7 +32,7 @@ struct Shared {
     connections: AtomicUsize,
     /// How many of the next reads are lost.
     reads_to_lose: AtomicUsize,
-    /// One in this many reads is lost; 0 means none.
+    /// One in this many reads of responses to first attempts is lost; 0 means none.
     lose_every: AtomicUsize,
     reads: AtomicUsize,
     lost: AtomicUsize,
@@ -85,7 +85,8 @@ impl TcpProxy {
         self.shared.reads_to_lose.store(count, Relaxed);
     }
 
-    /// From now on, loses one in this many reads in the same way.
+    /// From now on, loses one in this many reads in the same way, but none of a response to a retry:
+    /// no operation loses two responses.
     pub fn lose_every(&self, count: usize) {
         self.shared.lose_every.store(count, Relaxed);
     }
@@ -98,11 +99,11 @@ impl TcpProxy {
 }
 
 impl Shared {
-    fn loses_read(&self) -> bool {
-        let number = self.reads.fetch_add(1, Relaxed) + 1;
+    fn loses_read(&self, is_first_attempt: bool) -> bool {
+        let number = self.reads.fetch_add(usize::from(is_first_attempt), Relaxed) + 1;
         let every = self.lose_every.load(Relaxed);
         let lose = |left: usize| left.checked_sub(1);
-        let loses = every > 0 && number.is_multiple_of(every)
+        let loses = every > 0 && is_first_attempt && number.is_multiple_of(every)
             || self.reads_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok();
         self.lost.fetch_add(usize::from(loses), Relaxed);
         loses
@@ -128,6 +129,7 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
     let mut server = TcpStream::connect(&shared.upstream).await.ok()?;
     let mut dead = shared.dead.subscribe();
     let (mut request, mut response) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut is_first_attempt = false;
     loop {
         tokio::select! {
             biased;
@@ -143,11 +145,15 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
             }
             read = client.read(&mut request) => {
                 let bytes = read.ok().filter(|bytes| *bytes > 0)?;
+                // The SDK numbers attempts in a header: `amz-sdk-request: attempt=1; max=3`.
+                if request.starts_with(b"POST ") {
+                    is_first_attempt = request[..bytes].windows(10).any(|text| text == b"attempt=1;");
+                }
                 server.write_all(&request[..bytes]).await.ok()?;
             }
             read = server.read(&mut response) => {
                 let bytes = read.ok().filter(|bytes| *bytes > 0)?;
-                if shared.loses_read() {
+                if shared.loses_read(is_first_attempt) {
                     client.set_zero_linger().ok()?;
                     return None;
                 }

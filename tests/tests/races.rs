@@ -1,6 +1,6 @@
 //! Clients that use the same user at the same time: the results of all of them fit into one order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -72,17 +72,19 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_duri
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 
-/// Starts a server that forwards requests to the one at this URL, but throttles one in 25 itself,
-/// with DynamoDB's two codes in turn. Returns it with the number of requests that it has throttled.
+/// Starts a server that forwards requests to the one at this URL, but throttles about one in 25
+/// itself, with DynamoDB's two codes in turn. It throttles no request twice, so that each succeeds
+/// in the end. Returns it with the number of requests that it has throttled.
 async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
     let throttled = Arc::new(AtomicUsize::new(0));
     let (upstream, count) = (upstream.to_owned(), Arc::clone(&throttled));
-    let mut requests = 0_usize;
-    let server = ScriptedServer::start(move |_, _| {
-        requests += 1;
-        if !requests.is_multiple_of(25) {
+    let (mut forwarded, mut seen) = (0, HashSet::new());
+    let server = ScriptedServer::start(move |_, request| {
+        if forwarded < 24 || !seen.insert(request.to_string()) {
+            forwarded += 1;
             return ScriptedResponse::Forwarded(upstream.clone());
         }
+        forwarded = 0;
         let codes = ["ThrottlingException", "ProvisionedThroughputExceededException"];
         ScriptedResponse::Error(400, codes[count.fetch_add(1, Relaxed) % 2])
     });
