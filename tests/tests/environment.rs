@@ -23,11 +23,12 @@ async fn assert_logged(logged: LoggedApi, words: &[&str]) {
 #[tokio::test]
 async fn a_blank_variable_counts_as_unset() {
     let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
-    let LoggedApi { api, .. } = LoggedApi::with(&blank).await;
-    let list = api.get("/users").await;
+    let logged = LoggedApi::with(&[&blank[..], &[("AWS_LAMBDA_LOG_LEVEL", "")]].concat()).await;
+    let list = logged.api.get("/users").await;
     list.assert_is(200, &json!([]));
     assert_eq!(list.header("access-control-allow-origin"), None);
-    assert_eq!(api.post("/users", "{}").await.status, 200);
+    assert_eq!(logged.api.post("/users", "{}").await.status, 200);
+    assert_logged(logged, &["GET /users 200", "POST /users 200"]).await;
 
     // Mozilla's roots are then trusted, and the proxy's certificate has another.
     let proxy = TlsProxy::start(engine()).await;

@@ -1,19 +1,18 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -240,6 +239,8 @@ fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayE
         return Err(GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned()));
     }
     let line = request.method().as_str().len() + request.uri().to_string().len();
+    // Spaces, the version and the line breaks that the parsed request no longer has.
+    let line = line + "  HTTP/1.1\r\n\r\n".len();
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if line + fields.sum::<usize>() > MAX_HEAD {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -248,29 +249,36 @@ fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayE
     Ok(())
 }
 
-/// Reads a whole body. Reads one that is too large, too, up to a limit, because a client that is
-/// still sending would see a broken connection instead of the response.
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, GatewayError> {
+/// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
+/// that is still sending would see a broken connection instead of the response.
+async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
     let announced =
         headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_DRAINED) {
         return Err(GatewayError::RequestTooLarge);
     }
     let invalid = |status, message: &str| GatewayError::Protocol(status, message.to_owned());
-    match timeout(BODY_TIMEOUT, to_bytes(body, MAX_DRAINED)).await {
-        Ok(Ok(body)) if body.len() <= MAX_BODY => Ok(body),
-        Ok(Ok(_)) => Err(GatewayError::RequestTooLarge),
-        Ok(Err(error)) if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) => {
-            Err(GatewayError::RequestTooLarge)
+    let reading = async {
+        let (mut read, mut length) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                let message = "the body is incomplete, or its encoding is invalid";
+                invalid(StatusCode::BAD_REQUEST, message)
+            })?;
+            let data = frame.into_data().unwrap_or_default();
+            length += data.len();
+            if length > MAX_DRAINED {
+                break;
+            }
+            if length <= MAX_BODY {
+                read.extend_from_slice(&data);
+            }
         }
-        Ok(Err(_)) => Err(invalid(
-            StatusCode::BAD_REQUEST,
-            "the body is incomplete, or its encoding is invalid",
-        )),
-        Err(_) => {
-            Err(invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds"))
-        }
-    }
+        if length > MAX_BODY { Err(GatewayError::RequestTooLarge) } else { Ok(read.into()) }
+    };
+    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+        Err(invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds"))
+    })
 }
 
 fn mock_response(mock: &Mock) -> Response {

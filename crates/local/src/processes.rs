@@ -358,7 +358,8 @@ fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String,
         "SSL_CERT_FILE",
     ]
     .into_iter()
-    .filter_map(|name| Some((name, env::var(name).ok()?)));
+    .filter_map(|name| Some((name, env::var(name).ok()?)))
+    .filter(|(_, value)| !value.trim().is_empty());
     let log_level = function.log_level.clone().map(|level| ("AWS_LAMBDA_LOG_LEVEL", level));
     [
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),

@@ -1,6 +1,5 @@
 //! The log: one line for each request, to standard output.
 
-use std::env;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::calls::Totals;
-use crate::environment::{LOG_FORMAT_VARIABLE, LOG_LEVEL_VARIABLE};
+use crate::environment::{LOG_FORMAT_VARIABLE, LOG_LEVEL_VARIABLE, variable};
 use crate::proxy::Route;
 use crate::response::Failure;
 use crate::trace::trace_id;
@@ -28,10 +27,10 @@ pub(crate) enum Format {
 
 /// Starts the log, with the format and the level that the environment sets. Returns the format.
 pub(crate) fn init() -> Format {
-    let level = match env::var(LOG_LEVEL_VARIABLE).as_deref() {
-        Ok("FATAL") => LevelFilter::ERROR,
-        Ok(name) => LevelFilter::from_str(name).unwrap_or(LevelFilter::INFO),
-        Err(_) => LevelFilter::INFO,
+    let level = match variable(LOG_LEVEL_VARIABLE).as_deref() {
+        Some("FATAL") => LevelFilter::ERROR,
+        Some(name) => LevelFilter::from_str(name).unwrap_or(LevelFilter::INFO),
+        None => LevelFilter::INFO,
     };
     // At finer levels, the SDK and the runtime log whole requests and events, and so users. The
     // runtime's spans are not needed either: each of our lines contains their ids.
@@ -39,7 +38,7 @@ pub(crate) fn init() -> Format {
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level.min(LevelFilter::INFO));
     let is_json =
-        env::var(LOG_FORMAT_VARIABLE).is_ok_and(|format| format.eq_ignore_ascii_case("json"));
+        variable(LOG_FORMAT_VARIABLE).is_some_and(|format| format.eq_ignore_ascii_case("json"));
     let (format, layer) = if is_json {
         (Format::Json, fmt::layer().json().flatten_event(true).boxed())
     } else {
