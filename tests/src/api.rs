@@ -90,7 +90,11 @@ impl Api {
 
     async fn deployed(url: &str) -> Self {
         let turn = TURN.lock().await;
-        Self::at(url.trim().trim_end_matches('/').to_owned(), None, Some(turn))
+        Self::at(
+            url.trim().trim_end_matches('/').to_owned(),
+            None,
+            Some(turn),
+        )
     }
 
     fn at(url: String, service: Option<Service>, turn: Option<MutexGuard<'static, ()>>) -> Self {
@@ -111,7 +115,11 @@ impl Api {
     /// If it cannot be started.
     pub async fn local(database: Database) -> Self {
         let template = template();
-        Self::start(Options { database, ..Options::new(template, executables().to_owned()) }).await
+        Self::start(Options {
+            database,
+            ..Options::new(template, executables().to_owned())
+        })
+        .await
     }
 
     /// Starts a local service that keeps its users in a table of the DynamoDB at this URL. Each
@@ -135,7 +143,12 @@ impl Api {
         table.clone_into(&mut template.table.name);
         let options = Options::new(template, executables().to_owned());
         let database = Database::Endpoint(endpoint.to_owned());
-        Self::start(Options { database, instances, ..options }).await
+        Self::start(Options {
+            database,
+            instances,
+            ..options
+        })
+        .await
     }
 
     /// Starts a local service with these options, but without the stage's throttle.
@@ -177,8 +190,14 @@ impl Api {
     pub fn mine(&self, list: &Reply) -> Vec<Value> {
         let prefix = self.id("");
         let list = list.json();
-        let users = list.as_array().unwrap_or_else(|| panic!("not a list: {list}"));
-        let is_mine = |user: &&Value| user["id"].as_str().is_some_and(|id| id.starts_with(&prefix));
+        let users = list
+            .as_array()
+            .unwrap_or_else(|| panic!("not a list: {list}"));
+        let is_mine = |user: &&Value| {
+            user["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with(&prefix))
+        };
         users.iter().filter(is_mine).cloned().collect()
     }
 
@@ -226,9 +245,15 @@ impl Api {
     async fn delete_created(&self) {
         let created = std::mem::take(&mut *self.created.lock().expect("the lock is not poisoned"));
         for id in created {
-            let reply = self.delete(&format!("/users/{}", percent_encoded(&id))).await;
+            let reply = self
+                .delete(&format!("/users/{}", percent_encoded(&id)))
+                .await;
             let gone = reply.status == 200 || reply.json()["code"] == "UserNotFound";
-            assert!(gone, "cannot delete the user {id} of this test: {}", reply.text);
+            assert!(
+                gone,
+                "cannot delete the user {id} of this test: {}",
+                reply.text
+            );
         }
     }
 
@@ -271,17 +296,25 @@ impl Api {
     /// If there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
         let remember = |id: &str| {
-            self.created.lock().expect("the lock is not poisoned").insert(id.to_owned());
+            self.created
+                .lock()
+                .expect("the lock is not poisoned")
+                .insert(id.to_owned());
         };
         let user: Value = serde_json::from_str(body).unwrap_or_default();
-        if let Some(id) = user["id"].as_str().filter(|id| id.starts_with(&self.id(""))) {
+        if let Some(id) = user["id"]
+            .as_str()
+            .filter(|id| id.starts_with(&self.id("")))
+        {
             remember(id);
         }
         let mut reply = self.send(Method::POST, path, body).await;
         // A local service has no transient faults, and tests check its 503s.
         let tries = if self.service.is_some() { 0 } else { 20 };
         for _ in 0..tries {
-            let Some(seconds) = reply.header("retry-after").and_then(|value| value.parse().ok())
+            let Some(seconds) = reply
+                .header("retry-after")
+                .and_then(|value| value.parse().ok())
             else {
                 break;
             };
@@ -311,8 +344,17 @@ impl Api {
     /// If there is no response.
     pub async fn request(&self, operation: &Operation, id: &str) -> Reply {
         let method = operation.method.parse().expect("a method");
-        let body = if operation.has_body { json!({"id": id}).to_string() } else { String::new() };
-        self.send(method, &operation.path.replace("{id}", &percent_encoded(id)), &body).await
+        let body = if operation.has_body {
+            json!({"id": id}).to_string()
+        } else {
+            String::new()
+        };
+        self.send(
+            method,
+            &operation.path.replace("{id}", &percent_encoded(id)),
+            &body,
+        )
+        .await
     }
 
     /// Sends the requests of all operations at once, as [`Api::request`] does.
@@ -332,7 +374,9 @@ impl Api {
     /// If there is no response.
     pub async fn send_traced(&self, method: Method, path: &str, body: &str, trace: &str) -> Reply {
         let mut request = self.build(method, path, body);
-        request.headers_mut().insert("x-amzn-trace-id", trace.try_into().expect("a header"));
+        request
+            .headers_mut()
+            .insert("x-amzn-trace-id", trace.try_into().expect("a header"));
         self.perform(request).await
     }
 
@@ -346,7 +390,9 @@ impl Api {
     }
 
     fn build(&self, method: Method, path: &str, body: &str) -> Request<Body> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url));
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
@@ -371,13 +417,17 @@ impl Api {
 }
 
 fn endpoint() -> Option<String> {
-    env::var("API_ENDPOINT").ok().filter(|url| !url.trim().is_empty())
+    env::var("API_ENDPOINT")
+        .ok()
+        .filter(|url| !url.trim().is_empty())
 }
 
 /// Returns an id as it appears in a path.
 #[must_use]
 pub fn percent_encoded(id: &str) -> String {
-    form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>().replace('+', "%20")
+    form_urlencoded::byte_serialize(id.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }
 
 fn client() -> Client<HttpsConnector<HttpConnector>, Body> {

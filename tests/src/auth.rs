@@ -58,8 +58,9 @@ fn add_signature(request: &mut Request<Body>) {
         std::iter::empty(),
         SignableBody::Bytes(request.body()),
     );
-    let (instructions, _) =
-        sign(signable.expect("a request"), &parameters).expect("a signature").into_parts();
+    let (instructions, _) = sign(signable.expect("a request"), &parameters)
+        .expect("a signature")
+        .into_parts();
     instructions.apply_to_request_http1x(request);
 }
 

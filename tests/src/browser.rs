@@ -41,8 +41,17 @@ impl Browser {
             // Chromium reads commands from file descriptor 3, and writes to 4.
             .args(["-c", "exec \"$@\" 3<&0 4>&1 >/dev/null 2>&1", "sh"])
             .arg(chromium)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
-            .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+            ])
+            .args([
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-sync",
+            ])
             .args(["--disable-component-update", "--remote-debugging-pipe"])
             // Only this machine's address resolves.
             .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
@@ -63,8 +72,10 @@ impl Browser {
             _profile: profile,
         };
         let page = browser.call("Target.createTarget", &json!({"url": "about:blank"}));
-        let session = browser
-            .call("Target.attachToTarget", &json!({"targetId": page["targetId"], "flatten": true}));
+        let session = browser.call(
+            "Target.attachToTarget",
+            &json!({"targetId": page["targetId"], "flatten": true}),
+        );
         browser.session = session["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), &json!({}));
@@ -115,7 +126,9 @@ impl Browser {
         self.commands.write_all(&text).expect("chromium reads");
         loop {
             let mut message = Vec::new();
-            self.messages.read_until(0, &mut message).expect("chromium writes");
+            self.messages
+                .read_until(0, &mut message)
+                .expect("chromium writes");
             assert_eq!(message.pop(), Some(0), "chromium has exited");
             let message: Value = serde_json::from_slice(&message).expect("JSON");
             if message["id"] == self.last_id {
@@ -137,5 +150,7 @@ impl Drop for Browser {
 /// Returns the path of Chromium, if it is installed.
 fn chromium() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|directory| directory.join("chromium")).find(|path| path.is_file())
+    env::split_paths(&path)
+        .map(|directory| directory.join("chromium"))
+        .find(|path| path.is_file())
 }

@@ -11,7 +11,10 @@ pub const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
 /// Returns the header of a trace, which is sampled or not.
 #[must_use]
 pub fn trace_header(sampled: bool) -> String {
-    format!("Root={TRACE};Parent=53995c3f42cd8ad8;Sampled={}", u8::from(sampled))
+    format!(
+        "Root={TRACE};Parent=53995c3f42cd8ad8;Sampled={}",
+        u8::from(sampled)
+    )
 }
 
 /// A daemon on a free port. It keeps the documents that are sent to it.
@@ -56,11 +59,15 @@ impl Daemon {
     }
 
     fn document(&self, patience: Duration) -> Option<Value> {
-        self.socket.set_read_timeout(Some(patience)).expect("a timeout");
+        self.socket
+            .set_read_timeout(Some(patience))
+            .expect("a timeout");
         let mut datagram = vec![0; 65_536];
         let bytes = self.socket.recv(&mut datagram).ok()?;
         let text = str::from_utf8(&datagram[..bytes]).expect("UTF-8");
-        let document = text.strip_prefix("{\"format\": \"json\", \"version\": 1}\n").expect(text);
+        let document = text
+            .strip_prefix("{\"format\": \"json\", \"version\": 1}\n")
+            .expect(text);
         Some(serde_json::from_str(document).expect("JSON"))
     }
 }

@@ -24,7 +24,14 @@ impl<'a> Event<'a> {
     /// Describes a request with this method for a resource of the API, such as `/users/{id}`.
     #[must_use]
     pub fn new(method: &'a str, resource: &'a str) -> Self {
-        Self { method, resource, id: None, query: BTreeMap::new(), body: None, base64: false }
+        Self {
+            method,
+            resource,
+            id: None,
+            query: BTreeMap::new(),
+            body: None,
+            base64: false,
+        }
     }
 
     /// Sets the `{id}` of the path, percent-encoded as in the URL.
@@ -37,7 +44,10 @@ impl<'a> Event<'a> {
     /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
-        self.query.entry(name.to_owned()).or_default().push(value.to_owned());
+        self.query
+            .entry(name.to_owned())
+            .or_default()
+            .push(value.to_owned());
         self
     }
 
@@ -51,15 +61,23 @@ impl<'a> Event<'a> {
     /// Sets the body, which is in base64.
     #[must_use]
     pub fn base64_body(self, base64: &str) -> Self {
-        Self { base64: true, ..self.body(base64) }
+        Self {
+            base64: true,
+            ..self.body(base64)
+        }
     }
 
     /// Returns the event as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        let path = self.resource.replace("{id}", self.id.as_deref().unwrap_or_default());
-        let last: BTreeMap<_, _> =
-            self.query.iter().map(|(name, values)| (name, values.last())).collect();
+        let path = self
+            .resource
+            .replace("{id}", self.id.as_deref().unwrap_or_default());
+        let last: BTreeMap<_, _> = self
+            .query
+            .iter()
+            .map(|(name, values)| (name, values.last()))
+            .collect();
         json!({
             "resource": self.resource,
             "path": path,
@@ -98,11 +116,16 @@ impl Event<'static> {
     #[must_use]
     pub fn request(&self) -> Request {
         let mut context = Context::default();
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970")
+        let deadline = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a time after 1970")
             + Duration::from_secs(28);
         context.deadline =
             u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
-        let route = Route { method: self.method, resource: self.resource };
+        let route = Route {
+            method: self.method,
+            resource: self.resource,
+        };
         let request = users_core::request(&self.json().to_string(), route).expect("an event");
         request.with_lambda_context(context)
     }

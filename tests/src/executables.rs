@@ -16,9 +16,19 @@ pub fn executables() -> &'static Path {
     DIRECTORY.get_or_init(|| {
         // A test runs as `target/PROFILE/deps/NAME-HASH`.
         let test = env::current_exe().expect("the path of this test");
-        let directory = test.ancestors().nth(2).expect("a directory two levels up").to_owned();
+        let directory = test
+            .ancestors()
+            .nth(2)
+            .expect("a directory two levels up")
+            .to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"]);
+        build.args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bins",
+            "--manifest-path",
+        ]);
         build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
         // Cargo describes the test's package in environment variables. Build scripts that read
         // them, such as ring's, would rebuild everything.
@@ -29,11 +39,16 @@ pub fn executables() -> &'static Path {
                 build.env_remove(name);
             }
         }
-        build.arg("--target-dir").arg(directory.parent().expect("the target directory"));
+        build
+            .arg("--target-dir")
+            .arg(directory.parent().expect("the target directory"));
         if directory.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().expect("cargo runs").success(), "the executables cannot be built");
+        assert!(
+            build.status().expect("cargo runs").success(),
+            "the executables cannot be built"
+        );
         directory
     })
 }

@@ -67,7 +67,9 @@ pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
             return true;
         }
         for i in open().filter(|i| history[*i].start <= first_end) {
-            let Call { action, outcome, .. } = history[i];
+            let Call {
+                action, outcome, ..
+            } = history[i];
             let mut next = |outcome, reached| {
                 let mut state = state;
                 if apply(&mut state, action, outcome) {
@@ -117,7 +119,12 @@ mod tests {
     use super::*;
 
     fn call(action: Action, outcome: Outcome, start: u64, end: u64) -> Call {
-        Call { action, outcome, start, end }
+        Call {
+            action,
+            outcome,
+            start,
+            end,
+        }
     }
 
     #[test]

@@ -29,7 +29,10 @@ impl LoggedApi {
             logs: Arc::new(move |_, line| _ = lines.send(line.to_owned())),
             ..Options::new(template, executables().to_owned())
         };
-        Self { api: Api::start(options).await, log }
+        Self {
+            api: Api::start(options).await,
+            log,
+        }
     }
 
     /// Stops the service, so that its log is complete, and returns the lines of the log.
@@ -51,6 +54,9 @@ impl LoggedApi {
     pub async fn into_request_lines(self) -> Vec<Value> {
         let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         let lines: Vec<Value> = self.into_log().await.iter().map(parse).collect();
-        lines.into_iter().filter(|line| line["message"] == "request").collect()
+        lines
+            .into_iter()
+            .filter(|line| line["message"] == "request")
+            .collect()
     }
 }

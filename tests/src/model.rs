@@ -150,21 +150,37 @@ pub fn limit(text: &str) -> Result<usize, Codes> {
 ///
 /// The codes that the service may return.
 pub fn cursor(text: &str) -> Result<(), Codes> {
-    let id = BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|id| String::from_utf8(id).ok());
+    let id = BASE64_URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|id| String::from_utf8(id).ok());
     let is_key = id.is_some_and(|id| (1..=KEY_BYTES).contains(&id.len()));
-    if is_key { Ok(()) } else { Err(vec![INVALID_REQUEST]) }
+    if is_key {
+        Ok(())
+    } else {
+        Err(vec![INVALID_REQUEST])
+    }
 }
 
 /// Returns the user in a body, with the id of the path if there is one, or the code of an error.
 fn user(body: &str, id: Option<&str>) -> Result<Members, &'static str> {
-    let Some(Json::Object(mut user)) = Json::parse(body) else { return Err(INVALID_REQUEST) };
+    let Some(Json::Object(mut user)) = Json::parse(body) else {
+        return Err(INVALID_REQUEST);
+    };
     if let Some(id) = id {
         user.insert("id".to_owned(), Json::String(id.to_owned()));
     }
     let is_key =
         |value: &Json| matches!(value, Json::String(text) if (1..=KEY_BYTES).contains(&text.len()));
-    let keys_are_valid = ["id", "email"].iter().filter_map(|name| user.get(*name)).all(is_key);
-    let random_id = if user.contains_key("id") { 0 } else { RANDOM_ID_BYTES };
+    let keys_are_valid = ["id", "email"]
+        .iter()
+        .filter_map(|name| user.get(*name))
+        .all(is_key);
+    let random_id = if user.contains_key("id") {
+        0
+    } else {
+        RANDOM_ID_BYTES
+    };
     let is_small = bytes(&user) + random_id <= USER_BYTES;
     let user = Json::Object(user);
     match user {
@@ -179,10 +195,15 @@ fn is_storable(value: &Json, level: usize) -> bool {
     match value {
         Json::Number(number) => is_kept(number),
         Json::Array(elements) => {
-            level <= 32 && elements.iter().all(|element| is_storable(element, level + 1))
+            level <= 32
+                && elements
+                    .iter()
+                    .all(|element| is_storable(element, level + 1))
         }
         Json::Object(members) => {
-            let names_are_valid = members.keys().all(|name| (1..=65_535).contains(&name.len()));
+            let names_are_valid = members
+                .keys()
+                .all(|name| (1..=65_535).contains(&name.len()));
             let mut values = members.values();
             level <= 32 && names_are_valid && values.all(|value| is_storable(value, level + 1))
         }
@@ -202,7 +223,9 @@ fn is_kept(number: &BigDecimal) -> bool {
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
 #[must_use]
 pub fn bytes(user: &Members) -> usize {
-    user.iter().map(|(name, value)| name.len() + value_bytes(value)).sum()
+    user.iter()
+        .map(|(name, value)| name.len() + value_bytes(value))
+        .sum()
 }
 
 fn value_bytes(value: &Json) -> usize {
@@ -212,7 +235,10 @@ fn value_bytes(value: &Json) -> usize {
         // The maximum. No test has a user with numbers that is large enough for this to matter.
         Json::Number(_) => 21,
         Json::Array(elements) => {
-            3 + elements.iter().map(|element| 1 + value_bytes(element)).sum::<usize>()
+            3 + elements
+                .iter()
+                .map(|element| 1 + value_bytes(element))
+                .sum::<usize>()
         }
         Json::Object(members) => 3 + members.len() + bytes(members),
     }

@@ -31,7 +31,12 @@ pub fn operations() -> &'static [Operation] {
         let (template, specification) = (template(), repository::yaml("openapi.yaml"));
         let routes = template.routes.into_iter().map(|route| {
             let specified = &specification["paths"][&route.path][route.method.to_lowercase()];
-            assert!(specified.is_object(), "openapi.yaml lacks {} {}", route.method, route.path);
+            assert!(
+                specified.is_object(),
+                "openapi.yaml lacks {} {}",
+                route.method,
+                route.path
+            );
             Operation {
                 executable: template.functions[&route.function].executable.clone(),
                 has_body: specified["requestBody"].is_object(),

@@ -31,7 +31,9 @@ impl Process {
     pub fn all(value: &str) -> Vec<Self> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes = processes.map(|process| Self(process.path()));
-        processes.filter(|process| process.is_function() && process.has(value)).collect()
+        processes
+            .filter(|process| process.is_function() && process.has(value))
+            .collect()
     }
 
     fn executable(&self) -> Option<PathBuf> {
@@ -39,7 +41,8 @@ impl Process {
     }
 
     fn is_function(&self) -> bool {
-        self.executable().is_some_and(|path| path.parent() == Some(executables()))
+        self.executable()
+            .is_some_and(|path| path.parent() == Some(executables()))
     }
 
     /// Returns whether a variable in its environment has this value.
@@ -47,7 +50,9 @@ impl Process {
         let environment = fs::read(self.0.join("environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| {
             let variable = String::from_utf8_lossy(variable);
-            variable.split_once('=').is_some_and(|(_, own)| own == value)
+            variable
+                .split_once('=')
+                .is_some_and(|(_, own)| own == value)
         })
     }
 
@@ -58,7 +63,10 @@ impl Process {
     /// If its directory in `/proc` is not named by the id.
     #[must_use]
     pub fn id(&self) -> Pid {
-        let name = self.0.file_name().and_then(|name| name.to_str()?.parse().ok());
+        let name = self
+            .0
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok());
         name.and_then(Pid::from_raw).expect("the id of a process")
     }
 

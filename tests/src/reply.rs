@@ -24,8 +24,18 @@ impl Reply {
     /// If the body is not JSON, or the content type is another.
     #[must_use]
     pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
-        let reply = Self { status, text, headers, request: "a response".to_owned() };
-        assert_eq!(reply.header("content-type"), Some("application/json"), "{}", reply.text);
+        let reply = Self {
+            status,
+            text,
+            headers,
+            request: "a response".to_owned(),
+        };
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/json"),
+            "{}",
+            reply.text
+        );
         let _ = reply.json();
         reply
     }
@@ -38,7 +48,9 @@ impl Reply {
     #[must_use]
     pub fn of(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
-        let Body::Text(text) = body else { panic!("the body is {body:?}") };
+        let Body::Text(text) = body else {
+            panic!("the body is {body:?}")
+        };
         Self::new(parts.status.as_u16(), parts.headers, text)
     }
 
@@ -54,11 +66,17 @@ impl Reply {
         for (name, values) in response["multiValueHeaders"].as_object().expect("headers") {
             let name: HeaderName = name.parse().expect("the name of a header");
             for value in values.as_array().expect("a list of values") {
-                let value = value.as_str().expect("a text").parse().expect("a value of a header");
+                let value = value
+                    .as_str()
+                    .expect("a text")
+                    .parse()
+                    .expect("a value of a header");
                 headers.append(&name, value);
             }
         }
-        let status = response["statusCode"].as_u64().and_then(|status| status.try_into().ok());
+        let status = response["statusCode"]
+            .as_u64()
+            .and_then(|status| status.try_into().ok());
         let body = response["body"].as_str().expect("a body");
         Self::new(status.expect("a status"), headers, body.to_owned())
     }
@@ -91,7 +109,12 @@ impl Reply {
     ///
     /// If they differ.
     pub fn assert_is(&self, status: u16, body: &Value) {
-        assert_eq!((self.status, &self.json()), (status, body), "{}", self.request);
+        assert_eq!(
+            (self.status, &self.json()),
+            (status, body),
+            "{}",
+            self.request
+        );
     }
 
     /// Asserts that this is an error with this status and code, in the form that the contract
@@ -102,16 +125,30 @@ impl Reply {
     /// If it is not.
     pub fn assert_error(&self, status: u16, code: &str) {
         let (body, request) = (self.json(), &self.request);
-        assert_eq!((self.status, &body["code"]), (status, &json!(code)), "{request}: {body}");
+        assert_eq!(
+            (self.status, &body["code"]),
+            (status, &json!(code)),
+            "{request}: {body}"
+        );
         let members = body.as_object().map_or(0, serde_json::Map::len);
-        assert!(members == 2 && !self.message().is_empty(), "{request}: {body}");
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{request}: {body}");
+        assert!(
+            members == 2 && !self.message().is_empty(),
+            "{request}: {body}"
+        );
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            status == 503,
+            "{request}: {body}"
+        );
     }
 
     /// Returns the message of an error.
     #[must_use]
     pub fn message(&self) -> String {
-        self.json()["message"].as_str().unwrap_or_default().to_owned()
+        self.json()["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Returns the URL of the next page, if there is one.
@@ -122,8 +159,13 @@ impl Reply {
     #[must_use]
     pub fn next_url(&self) -> Option<String> {
         let link = self.header("link")?;
-        let url = link.strip_prefix('<').and_then(|link| link.strip_suffix(">; rel=\"next\""));
-        Some(url.unwrap_or_else(|| panic!("not a link to a next page: {link}")).to_owned())
+        let url = link
+            .strip_prefix('<')
+            .and_then(|link| link.strip_suffix(">; rel=\"next\""));
+        Some(
+            url.unwrap_or_else(|| panic!("not a link to a next page: {link}"))
+                .to_owned(),
+        )
     }
 
     /// Returns the decoded query of the next page, if there is one.
@@ -131,7 +173,11 @@ impl Reply {
     pub fn next_query(&self) -> Option<Vec<(String, String)>> {
         let url = self.next_url()?;
         let query = url.split_once('?').map_or("", |(_, query)| query);
-        Some(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        Some(
+            form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     /// Returns the size of the response as a function sends it to Lambda, in bytes.
@@ -140,7 +186,12 @@ impl Reply {
         let headers: serde_json::Map<_, _> = self
             .headers
             .iter()
-            .map(|(name, value)| (name.to_string(), json!([value.to_str().unwrap_or_default()])))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    json!([value.to_str().unwrap_or_default()]),
+                )
+            })
             .collect();
         let response = json!({
             "statusCode": self.status,

@@ -45,7 +45,9 @@ pub fn yaml(path: impl AsRef<Path>) -> Value {
 #[must_use]
 pub fn toml(path: impl AsRef<Path>) -> toml::Table {
     let path = path.as_ref();
-    text(path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    text(path)
+        .parse()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Returns `template.yaml` as the local service understands it, with every parameter at its

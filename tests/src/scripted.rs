@@ -64,14 +64,20 @@ impl ScriptedServer {
     pub async fn start(
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
             connections: AtomicUsize::new(0),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Self { endpoint, shared, server }
+        Self {
+            endpoint,
+            shared,
+            server,
+        }
     }
 
     /// Returns the URL of the server.
@@ -189,17 +195,29 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             ScriptedResponse::Forwarded(url) => {
                 let server = url.trim_start_matches("http://");
                 let mut server = BufReader::new(TcpStream::connect(server).await.ok()?);
-                server.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+                server
+                    .write_all(&[head.as_bytes(), &body].concat())
+                    .await
+                    .ok()?;
                 let (head, body) = message(&mut server).await?;
-                stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()?;
+                stream
+                    .write_all(&[head.as_bytes(), &body].concat())
+                    .await
+                    .ok()?;
                 continue;
             }
             ScriptedResponse::Partial => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+                    .await
+                    .ok()?;
                 return None;
             }
             ScriptedResponse::Stalled => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await.ok()?;
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+                    .await
+                    .ok()?;
                 return std::future::pending().await;
             }
             ScriptedResponse::Silence => return std::future::pending().await,
@@ -213,7 +231,10 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\
              Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
-        stream.write_all(&[head.into_bytes(), body].concat()).await.ok()?;
+        stream
+            .write_all(&[head.into_bytes(), body].concat())
+            .await
+            .ok()?;
         if is_last {
             return None;
         }
@@ -237,5 +258,7 @@ async fn message(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)>
 /// Returns the value of a header, whose name is in lower case.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut headers = head.lines().filter_map(|line| line.split_once(": "));
-    headers.find(|header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
+    headers
+        .find(|header| header.0.eq_ignore_ascii_case(name))
+        .map(|header| header.1)
 }

@@ -30,14 +30,19 @@ impl Table {
     /// If the table cannot be created.
     pub async fn new() -> Self {
         let table = Self::missing();
-        local::create_table(engine(), &template().table, &table.name).await.expect("a table");
+        local::create_table(engine(), &template().table, &table.name)
+            .await
+            .expect("a table");
         table
     }
 
     /// Returns a table that does not exist.
     #[must_use]
     pub fn missing() -> Self {
-        Self { client: client(), name: format!("user-profiles-{}", Uuid::new_v4()) }
+        Self {
+            client: client(),
+            name: format!("user-profiles-{}", Uuid::new_v4()),
+        }
     }
 
     /// Returns the table's name.
@@ -130,9 +135,16 @@ impl Table {
         let mut users = BTreeMap::new();
         let mut start = None;
         loop {
-            let scan = self.client.scan().table_name(&self.name).consistent_read(true);
-            let page =
-                scan.set_exclusive_start_key(start).send().await.expect("the table can be read");
+            let scan = self
+                .client
+                .scan()
+                .table_name(&self.name)
+                .consistent_read(true);
+            let page = scan
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .expect("the table can be read");
             for item in page.items.unwrap_or_default() {
                 let id = item["id"].as_s().expect("a string").clone();
                 let user = Json::parse(&json(&AttributeValue::M(item))).expect("JSON");
@@ -172,7 +184,10 @@ fn client() -> Client {
 pub fn engine() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {
-        env::var("DYNAMO_ENDPOINT").ok().filter(|url| !url.is_empty()).unwrap_or_else(embedded)
+        env::var("DYNAMO_ENDPOINT")
+            .ok()
+            .filter(|url| !url.is_empty())
+            .unwrap_or_else(embedded)
     })
 }
 
@@ -180,11 +195,15 @@ pub fn engine() -> &'static str {
 /// DynamoDB Local, it accepts any credentials. The local service's DynamoDB accepts only its own.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.set_nonblocking(true).expect("a listener for tokio");
+    listener
+        .set_nonblocking(true)
+        .expect("a listener for tokio");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             dynoxide::server::serve_on(listener, dynoxide::Database::memory().expect("a database"))
@@ -227,8 +246,9 @@ fn json(value: &AttributeValue) -> String {
         }
         AttributeValue::M(members) => {
             let members = members.iter();
-            let members: Vec<_> =
-                members.map(|(name, value)| format!("{}:{}", quoted(name), json(value))).collect();
+            let members: Vec<_> = members
+                .map(|(name, value)| format!("{}:{}", quoted(name), json(value)))
+                .collect();
             format!("{{{}}}", members.join(","))
         }
         other => panic!("not from JSON: {other:?}"),

@@ -47,7 +47,9 @@ impl TcpProxy {
     ///
     /// If there is no free port.
     pub async fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             upstream: upstream.trim_start_matches("http://").to_owned(),
@@ -59,7 +61,11 @@ impl TcpProxy {
             dead: watch::Sender::new((0, Death::Reset)),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Self { url, shared, server }
+        Self {
+            url,
+            shared,
+            server,
+        }
     }
 
     /// Returns the URL of the proxy.
@@ -104,7 +110,10 @@ impl Shared {
         let every = self.lose_every.load(Relaxed);
         let lose = |left: usize| left.checked_sub(1);
         let loses = every > 0 && is_first_attempt && number.is_multiple_of(every)
-            || self.reads_to_lose.fetch_update(Relaxed, Relaxed, lose).is_ok();
+            || self
+                .reads_to_lose
+                .fetch_update(Relaxed, Relaxed, lose)
+                .is_ok();
         self.lost.fetch_add(usize::from(loses), Relaxed);
         loses
     }

@@ -35,31 +35,53 @@ impl TlsProxy {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // If the root had the certificate's name, OpenSSL would consider the latter self-signed.
-        params.distinguished_name.push(DnType::CommonName, "A test's root");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "A test's root");
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"));
         let issuer = issuer.expect("a root certificate");
         let mut root = NamedTempFile::new().expect("a file");
-        root.write_all(issuer.pem().as_bytes()).expect("the root is written");
+        root.write_all(issuer.pem().as_bytes())
+            .expect("the root is written");
 
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &issuer).expect("a certificate").der().clone();
+        let certificate = params
+            .signed_by(&key, &issuer)
+            .expect("a certificate")
+            .der()
+            .clone();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions of TLS")
             .with_no_client_auth()
-            .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .with_single_cert(
+                vec![certificate],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
             .expect("a configuration");
 
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let listener = TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let connections = Arc::new(AtomicUsize::new(0));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let upstream = upstream.trim_start_matches("http://").to_owned();
-        let server = tokio::spawn(serve(listener, acceptor, upstream, Arc::clone(&connections)));
-        Self { url: format!("https://localhost:{port}"), root, connections, server }
+        let server = tokio::spawn(serve(
+            listener,
+            acceptor,
+            upstream,
+            Arc::clone(&connections),
+        ));
+        Self {
+            url: format!("https://localhost:{port}"),
+            root,
+            connections,
+            server,
+        }
     }
 
     /// Returns the URL of the proxy.

@@ -51,7 +51,10 @@ fn execute(browser: &mut Browser, operation: &str, fields: &[(&str, &str)]) -> (
     let typed: Vec<_> = fields
         .iter()
         .map(|(field, text)| {
-            format!("await type('{operation}', '{field}', {});", Value::from(*text))
+            format!(
+                "await type('{operation}', '{field}', {});",
+                Value::from(*text)
+            )
         })
         .collect();
     let typed = typed.concat();
@@ -60,12 +63,17 @@ fn execute(browser: &mut Browser, operation: &str, fields: &[(&str, &str)]) -> (
     );
     let shown = browser.run(&script);
     let body = serde_json::from_str(shown[1].as_str().unwrap_or_default());
-    (shown[0].clone(), body.unwrap_or_else(|error| panic!("{error}: {shown}")))
+    (
+        shown[0].clone(),
+        body.unwrap_or_else(|error| panic!("{error}: {shown}")),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
-    let Some(mut browser) = Browser::start() else { return };
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
     let api = Api::local(Database::Memory).await;
     let docs = api.service().docs_url();
     let origin = docs.trim_end_matches("docs").to_owned();
@@ -73,7 +81,10 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
 
     let ada = json!({"id": "ada/1", "email": "ada+1@example.com", "name": "Ada"});
     let fields = [(BODY, &*ada.to_string())];
-    assert_eq!(execute(&mut browser, "createUser", &fields), (json!(200), ada.clone()));
+    assert_eq!(
+        execute(&mut browser, "createUser", &fields),
+        (json!(200), ada.clone())
+    );
     api.get("/users/ada%2F1").await.assert_is(200, &ada);
 
     let grace = r#"{"id": "grace", "email": "grace@example.com"}"#;
@@ -81,23 +92,40 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
 
     let (email, id) = (parameter("email"), parameter("id"));
     let fields = [(&*email, "ada+1@example.com")];
-    assert_eq!(execute(&mut browser, "listUsers", &fields), (json!(200), json!([ada])));
+    assert_eq!(
+        execute(&mut browser, "listUsers", &fields),
+        (json!(200), json!([ada]))
+    );
 
     let replacement = json!({"email": "ada+1@example.com", "title": "Countess"}).to_string();
     let replaced = json!({"email": "ada+1@example.com", "id": "ada/1", "title": "Countess"});
     let fields = [(&*id, "ada/1"), (BODY, &replacement)];
-    assert_eq!(execute(&mut browser, "replaceUser", &fields), (json!(200), replaced.clone()));
+    assert_eq!(
+        execute(&mut browser, "replaceUser", &fields),
+        (json!(200), replaced.clone())
+    );
     api.get("/users/ada%2F1").await.assert_is(200, &replaced);
 
     let fields = [(&*id, "ada/1")];
-    assert_eq!(execute(&mut browser, "deleteUser", &fields), (json!(200), replaced));
-    api.get("/users/ada%2F1").await.assert_error(400, "UserNotFound");
+    assert_eq!(
+        execute(&mut browser, "deleteUser", &fields),
+        (json!(200), replaced)
+    );
+    api.get("/users/ada%2F1")
+        .await
+        .assert_error(400, "UserNotFound");
     let (status, error) = execute(&mut browser, "getUser", &fields);
-    assert_eq!((status, &error["code"]), (json!(400), &json!("UserNotFound")));
+    assert_eq!(
+        (status, &error["code"]),
+        (json!(400), &json!("UserNotFound"))
+    );
 
     for request in browser.events("Network.requestWillBeSent") {
         let url = request["request"]["url"].as_str().expect("a URL");
-        assert!(url.starts_with(&origin) || url.starts_with("data:"), "{url}");
+        assert!(
+            url.starts_with(&origin) || url.starts_with("data:"),
+            "{url}"
+        );
     }
     // The browser logs each error response, and one response was an error.
     let complaints: Vec<_> = browser
@@ -105,7 +133,9 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
         .into_iter()
         .filter(|entry| {
             entry["entry"]["source"] != "network"
-                || !entry["entry"]["url"].as_str().is_some_and(|url| url.ends_with("/ada%2F1"))
+                || !entry["entry"]["url"]
+                    .as_str()
+                    .is_some_and(|url| url.ends_with("/ada%2F1"))
         })
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");

@@ -21,24 +21,43 @@ async fn users_are_created_read_replaced_and_deleted() {
         let ada = json!({"id": one, "email": "ada@example.com", "name": "Ada"});
         let grace = json!({"id": two, "email": "grace@example.com", "name": "Grace"});
 
-        api.post("/users", &ada.to_string()).await.assert_is(200, &ada);
-        api.post("/users", &grace.to_string()).await.assert_is(200, &grace);
-        api.post("/users", &ada.to_string()).await.assert_error(400, "UserAlreadyExists");
+        api.post("/users", &ada.to_string())
+            .await
+            .assert_is(200, &ada);
+        api.post("/users", &grace.to_string())
+            .await
+            .assert_is(200, &grace);
+        api.post("/users", &ada.to_string())
+            .await
+            .assert_error(400, "UserAlreadyExists");
 
         let all = api.get("/users").await;
         assert_eq!((all.status, api.mine(&all).len()), (200, 2));
         api.get(&format!("/users/{one}")).await.assert_is(200, &ada);
-        api.get(&format!("/users/{three}")).await.assert_error(400, "UserNotFound");
+        api.get(&format!("/users/{three}"))
+            .await
+            .assert_error(400, "UserNotFound");
 
         let countess = json!({"id": one, "name": "Countess of Lovelace"});
-        api.put(&format!("/users/{one}"), r#"{"id": "9", "name": "Countess of Lovelace"}"#)
+        api.put(
+            &format!("/users/{one}"),
+            r#"{"id": "9", "name": "Countess of Lovelace"}"#,
+        )
+        .await
+        .assert_is(200, &countess);
+        api.get(&format!("/users/{one}"))
             .await
             .assert_is(200, &countess);
-        api.get(&format!("/users/{one}")).await.assert_is(200, &countess);
-        api.put(&format!("/users/{three}"), "{}").await.assert_error(400, "UserNotFound");
+        api.put(&format!("/users/{three}"), "{}")
+            .await
+            .assert_error(400, "UserNotFound");
 
-        api.delete(&format!("/users/{one}")).await.assert_is(200, &countess);
-        api.delete(&format!("/users/{one}")).await.assert_error(400, "UserNotFound");
+        api.delete(&format!("/users/{one}"))
+            .await
+            .assert_is(200, &countess);
+        api.delete(&format!("/users/{one}"))
+            .await
+            .assert_error(400, "UserNotFound");
         assert_eq!(api.mine(&api.get("/users").await), [grace]);
     })
     .await;
@@ -49,7 +68,12 @@ async fn all_users_are_deleted_at_once() {
     let api = Api::own().await;
     api.get("/users").await.assert_is(200, &json!([]));
     for id in ["1", "2"] {
-        assert_eq!(api.post("/users", &json!({"id": id}).to_string()).await.status, 200);
+        assert_eq!(
+            api.post("/users", &json!({"id": id}).to_string())
+                .await
+                .status,
+            200
+        );
     }
     api.delete("/users").await.assert_is(200, &Value::Null);
     api.get("/users").await.assert_is(200, &json!([]));
@@ -70,10 +94,19 @@ async fn users_are_found_by_email_address() {
     Api::share(async |api| {
         let (email, other) = (api.email("a+b"), api.email("b"));
         let user = json!({"id": api.id("1"), "email": email});
-        api.post("/users", &user.to_string()).await.assert_is(200, &user);
-        api.post("/users", &json!({"id": api.id("2"), "email": other}).to_string()).await;
+        api.post("/users", &user.to_string())
+            .await
+            .assert_is(200, &user);
+        api.post(
+            "/users",
+            &json!({"id": api.id("2"), "email": other}).to_string(),
+        )
+        .await;
         // The index may lag behind for a moment. Each request gives it time to catch up.
-        let path = format!("/users?email={}", email.replace('+', "%2B").replace('@', "%40"));
+        let path = format!(
+            "/users?email={}",
+            email.replace('+', "%2B").replace('@', "%40")
+        );
         let mut found = json!([]);
         for _ in 0..100 {
             found = api.get(&path).await.json();
@@ -83,7 +116,9 @@ async fn users_are_found_by_email_address() {
         }
         assert_eq!(found, json!([user]));
         let nobody = api.email("nobody");
-        api.get(&format!("/users?email={nobody}")).await.assert_is(200, &json!([]));
+        api.get(&format!("/users?email={nobody}"))
+            .await
+            .assert_is(200, &json!([]));
         assert_eq!(api.mine(&api.get("/users?email=").await).len(), 2);
     })
     .await;
@@ -103,12 +138,20 @@ async fn any_id_works_in_a_path() {
         ] {
             let (id, path) = (api.id(id), format!("/users/{}", api.id(encoded)));
             let user = json!({"id": id});
-            api.post("/users", &user.to_string()).await.assert_is(200, &user);
+            api.post("/users", &user.to_string())
+                .await
+                .assert_is(200, &user);
             api.get(&path).await.assert_is(200, &user);
-            api.put(&path, r#"{"a": 1}"#).await.assert_is(200, &json!({"id": id, "a": 1}));
-            api.delete(&path).await.assert_is(200, &json!({"id": id, "a": 1}));
+            api.put(&path, r#"{"a": 1}"#)
+                .await
+                .assert_is(200, &json!({"id": id, "a": 1}));
+            api.delete(&path)
+                .await
+                .assert_is(200, &json!({"id": id, "a": 1}));
         }
-        api.get("/users/%FF").await.assert_error(400, "InvalidRequest");
+        api.get("/users/%FF")
+            .await
+            .assert_error(400, "InvalidRequest");
     })
     .await;
 }
@@ -135,14 +178,22 @@ async fn bad_requests_are_rejected_with_a_code_and_a_message() {
     Api::share(async |api| {
         let path = format!("/users/{}", api.id("1"));
         for body in ["", "{", "[]", "nonsense"] {
-            api.post("/users", body).await.assert_error(400, "InvalidRequest");
-            api.put(&path, body).await.assert_error(400, "InvalidRequest");
+            api.post("/users", body)
+                .await
+                .assert_error(400, "InvalidRequest");
+            api.put(&path, body)
+                .await
+                .assert_error(400, "InvalidRequest");
         }
         for body in [r#"{"id": 1}"#, r#"{"email": ""}"#, r#"{"n": 1e126}"#] {
-            api.post("/users", body).await.assert_error(400, "InvalidUser");
+            api.post("/users", body)
+                .await
+                .assert_error(400, "InvalidUser");
         }
         for query in ["limit=0", "limit=1001", "limit=x", "cursor=!", "cursor="] {
-            api.get(&format!("/users?{query}")).await.assert_error(400, "InvalidRequest");
+            api.get(&format!("/users?{query}"))
+                .await
+                .assert_error(400, "InvalidRequest");
         }
         api.get(&path).await.assert_error(400, "UserNotFound");
     })
@@ -178,7 +229,9 @@ async fn a_list_larger_than_a_response_can_be_read_in_pages() {
             let user = json!({"id": api.id(&i.to_string()), "about": about});
             assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
         }
-        api.get("/users").await.assert_error(400, "ResponseTooLarge");
+        api.get("/users")
+            .await
+            .assert_error(400, "ResponseTooLarge");
         let pages = api.pages("/users?limit=1000").await;
         let counts: Vec<_> = pages.iter().map(|page| api.mine(page).len()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 20);
@@ -197,7 +250,9 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
         (Method::POST, "/users/1"),
         (Method::GET, "/users/1/2"),
     ] {
-        api.send(method, path, "").await.assert_error(403, "MissingAuthenticationToken");
+        api.send(method, path, "")
+            .await
+            .assert_error(403, "MissingAuthenticationToken");
     }
     // One body exceeds the 6 MB limit of an event, and the other the 10 MB limit of a body.
     for megabytes in [7, 11] {
@@ -210,12 +265,28 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
 async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
     let template = template_with_variables(&[(ORIGIN_VARIABLE, "https://app.example.com")]);
     let api = Api::start(Options::new(template, executables().to_owned())).await;
-    for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users").await] {
-        assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
-        assert_eq!(reply.header("access-control-expose-headers"), Some("Link, Retry-After"));
+    for reply in [
+        api.get("/users").await,
+        api.get("/users/1").await,
+        api.delete("/users").await,
+    ] {
+        assert_eq!(
+            reply.header("access-control-allow-origin"),
+            Some("https://app.example.com")
+        );
+        assert_eq!(
+            reply.header("access-control-expose-headers"),
+            Some("Link, Retry-After")
+        );
     }
     let closed = Api::local(Database::Memory).await;
-    assert_eq!(closed.get("/users").await.header("access-control-allow-origin"), None);
+    assert_eq!(
+        closed
+            .get("/users")
+            .await
+            .header("access-control-allow-origin"),
+        None
+    );
 }
 
 /// Runs this suite in another process, while a second client creates users on the same API.
@@ -241,10 +312,18 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
             break status;
         }
         let id = format!("customer-{}", written.len());
-        assert_eq!(api.post("/users", &json!({"id": id}).to_string()).await.status, 200);
+        assert_eq!(
+            api.post("/users", &json!({"id": id}).to_string())
+                .await
+                .status,
+            200
+        );
         written.insert(id);
     };
-    assert!(status.success(), "the suite failed on an API that has other users");
+    assert!(
+        status.success(),
+        "the suite failed on an API that has other users"
+    );
 
     let mut left = BTreeSet::new();
     for page in api.pages("/users?limit=1000").await {
@@ -252,7 +331,11 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
             left.insert(user["id"].as_str().expect("an id").to_owned());
         }
     }
-    assert!(written.len() > 10, "the second client created only {} users", written.len());
+    assert!(
+        written.len() > 10,
+        "the second client created only {} users",
+        written.len()
+    );
     assert_eq!(left, written);
 }
 
@@ -262,7 +345,13 @@ async fn users_in_a_file_survive_a_restart() {
     let file = Database::File(directory.path().join("data/users.db"));
     let api = Api::local(file.clone()).await;
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string()).await.assert_is(200, &user);
+    api.post("/users", &user.to_string())
+        .await
+        .assert_is(200, &user);
     api.stop().await;
-    Api::local(file).await.get("/users").await.assert_is(200, &json!([user]));
+    Api::local(file)
+        .await
+        .get("/users")
+        .await
+        .assert_is(200, &json!([user]));
 }

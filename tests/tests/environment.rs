@@ -34,13 +34,21 @@ async fn a_blank_variable_counts_as_unset() {
     let proxy = TlsProxy::start(engine()).await;
     let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
     let logged = LoggedApi::with(&variables).await;
-    logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
+    logged
+        .api
+        .get("/users")
+        .await
+        .assert_error(503, "ServiceUnavailable");
     assert_logged(logged, &["UnknownIssuer"]).await;
 }
 
 #[tokio::test]
 async fn the_log_names_an_endpoint_that_is_not_a_url() {
-    for endpoint in ["http://local host:8000", "localhost:8000", "ftp://localhost"] {
+    for endpoint in [
+        "http://local host:8000",
+        "localhost:8000",
+        "ftp://localhost",
+    ] {
         let logged = LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
         fail_because(logged, &[endpoint, "http://localhost:8000"]).await;
     }
@@ -57,7 +65,10 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
     let empty = tempfile::NamedTempFile::new().expect("a file");
     let empty = empty.path().to_str().expect("a path");
     for (path, problem) in [("/missing.pem", "No such file"), (empty, "no certificate")] {
-        let variables = [("DYNAMO_ENDPOINT", "https://localhost:1"), ("SSL_CERT_FILE", path)];
+        let variables = [
+            ("DYNAMO_ENDPOINT", "https://localhost:1"),
+            ("SSL_CERT_FILE", path),
+        ];
         fail_because(LoggedApi::with(&variables).await, &[path, problem]).await;
     }
 }
@@ -74,14 +85,21 @@ async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
     .await;
     for _ in 0..2 {
         logged.api.get("/users").await.assert_is(200, &json!([]));
-        logged.api.put("/users/1", "{}").await.assert_error(400, "UserNotFound");
+        logged
+            .api
+            .put("/users/1", "{}")
+            .await
+            .assert_error(400, "UserNotFound");
     }
     assert_eq!(proxy.connections(), 2);
 }
 
 #[tokio::test]
 async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_which_and_why() {
-    let (proxy, other) = (TlsProxy::start(engine()).await, TlsProxy::start(engine()).await);
+    let (proxy, other) = (
+        TlsProxy::start(engine()).await,
+        TlsProxy::start(engine()).await,
+    );
     let by_address = proxy.url().replace("localhost", "127.0.0.1");
     let trusting = |proxy: &TlsProxy| proxy.root().to_str().expect("a path").to_owned();
     for (endpoint, root, problem) in [
@@ -90,7 +108,11 @@ async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_
     ] {
         let logged =
             LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
-        logged.api.get("/users").await.assert_error(503, "ServiceUnavailable");
+        logged
+            .api
+            .get("/users")
+            .await
+            .assert_error(503, "ServiceUnavailable");
         let server = endpoint.trim_start_matches("https://");
         assert_logged(logged, &[server, "certificate", problem]).await;
     }

@@ -14,7 +14,10 @@ struct Fixture {
 impl Fixture {
     async fn start() -> Self {
         let table = Table::new().await;
-        Self { api: Api::on(engine(), table.name()).await, table }
+        Self {
+            api: Api::on(engine(), table.name()).await,
+            table,
+        }
     }
 
     async fn invoke(&self, function: &str, event: &Value) -> Reply {
@@ -28,7 +31,10 @@ impl Fixture {
         let reply = self.invoke(function, event).await;
         assert_eq!(reply.status, 400, "{function}: {event}: {}", reply.text);
         reply.assert_error(400, "InvalidRequest");
-        assert!(self.table.stored("1").await.is_some(), "{function}: {event}");
+        assert!(
+            self.table.stored("1").await.is_some(),
+            "{function}: {event}"
+        );
     }
 
     /// Asserts that a function serves an event, and returns the body.
@@ -61,15 +67,33 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         },
         "extra": {"deep": [[[[]]]]},
     });
-    for Operation { function, method, path, has_body, .. } in operations() {
+    for Operation {
+        function,
+        method,
+        path,
+        has_body,
+        ..
+    } in operations()
+    {
         for (part, value) in odd.as_object().expect("an object") {
-            for value in [value.clone(), Value::Null, json!("text"), json!(5), json!({})] {
+            for value in [
+                value.clone(),
+                Value::Null,
+                json!("text"),
+                json!(5),
+                json!({}),
+            ] {
                 let mut event = event(method, path);
                 event[part] = value;
                 fixture.serves(function, &event).await;
             }
         }
-        for part in ["body", "isBase64Encoded", "queryStringParameters", "pathParameters"] {
+        for part in [
+            "body",
+            "isBase64Encoded",
+            "queryStringParameters",
+            "pathParameters",
+        ] {
             let is_needed = match part {
                 "body" => *has_body,
                 "queryStringParameters" => path == "/users" && !has_body,
@@ -96,17 +120,47 @@ async fn query_parameters_can_be_written_in_every_way() {
         let mut event = event("GET", "/users");
         event["queryStringParameters"] = single;
         event["multiValueQueryStringParameters"] = multiple;
-        fixture.serves("GetAllFunction", &event).await.as_array().map(Vec::len)
+        fixture
+            .serves("GetAllFunction", &event)
+            .await
+            .as_array()
+            .map(Vec::len)
     };
-    for nothing in [Value::Null, json!({}), json!({"email": null}), json!({"email": []})] {
-        assert_eq!(count(nothing.clone(), Value::Null).await, Some(2), "{nothing}");
-        assert_eq!(count(Value::Null, nothing.clone()).await, Some(2), "{nothing}");
-        assert_eq!(count(json!({"email": "c@d"}), nothing.clone()).await, Some(1), "{nothing}");
-        assert_eq!(count(nothing.clone(), json!({"email": ["x", "c@d"]})).await, Some(1));
+    for nothing in [
+        Value::Null,
+        json!({}),
+        json!({"email": null}),
+        json!({"email": []}),
+    ] {
+        assert_eq!(
+            count(nothing.clone(), Value::Null).await,
+            Some(2),
+            "{nothing}"
+        );
+        assert_eq!(
+            count(Value::Null, nothing.clone()).await,
+            Some(2),
+            "{nothing}"
+        );
+        assert_eq!(
+            count(json!({"email": "c@d"}), nothing.clone()).await,
+            Some(1),
+            "{nothing}"
+        );
+        assert_eq!(
+            count(nothing.clone(), json!({"email": ["x", "c@d"]})).await,
+            Some(1)
+        );
     }
-    assert_eq!(count(json!({"email": "a@b"}), json!({"email": ["a@b", "x"]})).await, Some(0));
+    assert_eq!(
+        count(json!({"email": "a@b"}), json!({"email": ["a@b", "x"]})).await,
+        Some(0)
+    );
     assert_eq!(count(json!({"limit": 1}), Value::Null).await, Some(1));
-    assert_eq!(count(json!({"other": 5, "more": {}}), json!({"more": [1, null]})).await, Some(2));
+    assert_eq!(
+        count(json!({"other": 5, "more": {}}), json!({"more": [1, null]})).await,
+        Some(2)
+    );
 }
 
 #[tokio::test]
@@ -117,27 +171,57 @@ async fn an_event_that_a_person_typed_is_served_as_if_it_came_from_the_api() {
     let one = json!({"pathParameters": {"id": "1"}});
     fixture.serves("GetFunction", &one).await;
     fixture.serves("DeleteFunction", &one).await;
-    fixture.serves("PutFunction", &json!({"pathParameters": {"id": "1"}, "body": "{}"})).await;
-    fixture.serves("DeleteAllFunction", &json!({"httpMethod": "DELETE"})).await;
-    for function in ["GetFunction", "PutFunction", "DeleteFunction", "PostFunction"] {
+    fixture
+        .serves(
+            "PutFunction",
+            &json!({"pathParameters": {"id": "1"}, "body": "{}"}),
+        )
+        .await;
+    fixture
+        .serves("DeleteAllFunction", &json!({"httpMethod": "DELETE"}))
+        .await;
+    for function in [
+        "GetFunction",
+        "PutFunction",
+        "DeleteFunction",
+        "PostFunction",
+    ] {
         fixture.rejects(function, &json!({})).await;
-        fixture.rejects(function, &json!({"pathParameters": {"id": ""}})).await;
+        fixture
+            .rejects(function, &json!({"pathParameters": {"id": ""}}))
+            .await;
     }
 }
 
 #[tokio::test]
 async fn an_event_for_another_function_is_rejected() {
     let fixture = Fixture::start().await;
-    for own @ Operation { function, method, path, .. } in operations() {
+    for own @ Operation {
+        function,
+        method,
+        path,
+        ..
+    } in operations()
+    {
         for other in operations().iter().filter(|other| !ptr::eq(*other, own)) {
-            fixture.rejects(function, &event(&other.method, &other.path)).await;
+            fixture
+                .rejects(function, &event(&other.method, &other.path))
+                .await;
         }
-        for not_an_event in [json!([]), json!("text"), json!(42), Value::Null, json!([1, 2])] {
+        for not_an_event in [
+            json!([]),
+            json!("text"),
+            json!(42),
+            Value::Null,
+            json!([1, 2]),
+        ] {
             fixture.rejects(function, &not_an_event).await;
         }
-        for (part, value) in
-            [("httpMethod", json!("TRACE")), ("httpMethod", json!(1)), ("resource", json!("/"))]
-        {
+        for (part, value) in [
+            ("httpMethod", json!("TRACE")),
+            ("httpMethod", json!(1)),
+            ("resource", json!("/")),
+        ] {
             let mut event = event(method, path);
             event[part] = value;
             fixture.rejects(function, &event).await;
@@ -169,15 +253,34 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
     ] {
         fixture.rejects("DeleteAllFunction", &fewer).await;
     }
-    fixture.api.delete("/users/").await.assert_error(400, "InvalidRequest");
-    fixture.api.delete("/users?email=ada@example.com").await.assert_error(400, "InvalidRequest");
-    fixture.api.delete("/users?").await.assert_is(200, &Value::Null);
+    fixture
+        .api
+        .delete("/users/")
+        .await
+        .assert_error(400, "InvalidRequest");
+    fixture
+        .api
+        .delete("/users?email=ada@example.com")
+        .await
+        .assert_error(400, "InvalidRequest");
+    fixture
+        .api
+        .delete("/users?")
+        .await
+        .assert_is(200, &Value::Null);
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_valid_base64_is_rejected() {
     let fixture = Fixture::start().await;
-    for Operation { function, method, path, has_body, .. } in operations() {
+    for Operation {
+        function,
+        method,
+        path,
+        has_body,
+        ..
+    } in operations()
+    {
         let event = Event::new(method, path).id("1").base64_body("*").json();
         if *has_body {
             fixture.rejects(function, &event).await;
@@ -191,10 +294,18 @@ async fn a_body_that_is_not_valid_base64_is_rejected() {
 async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
     let fixture = Fixture::start().await;
     let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
-    let reply = fixture.api.invoke("GetAllFunction", header).await.expect("a response");
+    let reply = fixture
+        .api
+        .invoke("GetAllFunction", header)
+        .await
+        .expect("a response");
     reply.assert_is(200, &json!([]));
     let body = r#"{"httpMethod": "POST", "body": "\ud800"}"#;
-    let reply = fixture.api.invoke("PostFunction", body).await.expect("a response");
+    let reply = fixture
+        .api
+        .invoke("PostFunction", body)
+        .await
+        .expect("a response");
     reply.assert_error(400, "InvalidRequest");
 }
 

@@ -20,7 +20,11 @@ async fn api_with_timeout(dynamodb: &ScriptedServer, timeout: Duration) -> Api {
     }
     let options = Options::new(template, executables().to_owned());
     let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    Api::start(Options { database, ..options }).await
+    Api::start(Options {
+        database,
+        ..options
+    })
+    .await
 }
 
 /// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
@@ -34,7 +38,11 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
             assert!(!reply.text.contains(secret), "{}", reply.text);
         }
     }
-    assert!(start.elapsed() < Duration::from_secs(28), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(28),
+        "{:?}",
+        start.elapsed()
+    );
 
     dynamodb.set_script(empty_table);
     for (operation, reply) in api.request_each("1").await {
@@ -50,10 +58,17 @@ async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code
 
 #[tokio::test]
 async fn throttling_leads_to_service_unavailable() {
-    let codes =
-        ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"];
+    let codes = [
+        "ThrottlingException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+    ];
     join_all(codes.map(|code| {
-        assert_each_function_returns(ScriptedResponse::Error(400, code), 503, "ServiceUnavailable")
+        assert_each_function_returns(
+            ScriptedResponse::Error(400, code),
+            503,
+            "ServiceUnavailable",
+        )
     }))
     .await;
 }
@@ -81,8 +96,12 @@ async fn garbage_leads_to_service_unavailable() {
         assert_each_function_returns(ScriptedResponse::Text(200, text), 503, "ServiceUnavailable")
     }))
     .await;
-    assert_each_function_returns(ScriptedResponse::Text(400, "<html>"), 503, "ServiceUnavailable")
-        .await;
+    assert_each_function_returns(
+        ScriptedResponse::Text(400, "<html>"),
+        503,
+        "ServiceUnavailable",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -103,8 +122,12 @@ async fn a_success_that_dynamodb_cannot_have_sent_leads_to_service_unavailable()
 
 #[tokio::test]
 async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
-    let items =
-        [json!({}), json!({"id": {"S": "2"}}), json!({"id": {"N": "1"}}), json!({"a": {"S": "1"}})];
+    let items = [
+        json!({}),
+        json!({"id": {"S": "2"}}),
+        json!({"id": {"N": "1"}}),
+        json!({"a": {"S": "1"}}),
+    ];
     for item in items {
         let body = json!({"Items": [{}], "Item": item, "Attributes": item});
         let dynamodb =
@@ -132,7 +155,9 @@ async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable
         for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
             api.get(path).await.assert_error(503, "ServiceUnavailable");
         }
-        api.delete("/users").await.assert_error(503, "ServiceUnavailable");
+        api.delete("/users")
+            .await
+            .assert_error(503, "ServiceUnavailable");
     }
 }
 
@@ -204,12 +229,18 @@ async fn clients_do_not_notice_a_transient_fault() {
     let mut responses = 0;
     let dynamodb = ScriptedServer::start(move |operation, request| {
         responses += 1;
-        if responses % 2 == 1 { ScriptedResponse::Reset } else { empty_table(operation, request) }
+        if responses % 2 == 1 {
+            ScriptedResponse::Reset
+        } else {
+            empty_table(operation, request)
+        }
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     api.get("/users").await.assert_is(200, &json!([]));
-    api.put("/users/1", "{}").await.assert_is(200, &json!({"id": "1"}));
+    api.put("/users/1", "{}")
+        .await
+        .assert_is(200, &json!({"id": "1"}));
 }
 
 #[tokio::test]
@@ -218,13 +249,20 @@ async fn the_pages_of_a_list_are_read_on_one_connection() {
     let dynamodb = ScriptedServer::start(move |_, _| {
         pages -= 1;
         let user = json!({"id": {"S": pages.to_string()}, "text": {"S": "x".repeat(300_000)}});
-        let next = if pages > 0 { json!({"id": {"S": pages.to_string()}}) } else { json!({}) };
+        let next = if pages > 0 {
+            json!({"id": {"S": pages.to_string()}})
+        } else {
+            json!({})
+        };
         ScriptedResponse::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     let before = dynamodb.connections();
-    assert_eq!(api.get("/users").await.json().as_array().map(Vec::len), Some(5));
+    assert_eq!(
+        api.get("/users").await.json().as_array().map(Vec::len),
+        Some(5)
+    );
     assert_eq!(dynamodb.connections() - before, 1);
 }
 
@@ -235,8 +273,11 @@ async fn an_item_that_is_garbage_leads_to_service_unavailable() {
     let dynamodb =
         ScriptedServer::start(move |_, _| ScriptedResponse::Json(200, items.clone())).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    for reply in [api.get("/users").await, api.get("/users/1").await, api.delete("/users/1").await]
-    {
+    for reply in [
+        api.get("/users").await,
+        api.get("/users/1").await,
+        api.delete("/users/1").await,
+    ] {
         reply.assert_error(503, "ServiceUnavailable");
     }
 }
@@ -251,7 +292,11 @@ fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> Scripte
             "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
             "Item": stored,
         });
-        if attempts == 1 { ScriptedResponse::Reset } else { ScriptedResponse::Json(400, failed) }
+        if attempts == 1 {
+            ScriptedResponse::Reset
+        } else {
+            ScriptedResponse::Json(400, failed)
+        }
     }
 }
 
@@ -283,25 +328,39 @@ async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claime
             "Item": ada,
         });
         let dynamodb = ScriptedServer::start(move |_, _| {
-            first.take().unwrap_or_else(|| ScriptedResponse::Json(400, failed.clone()))
+            first
+                .take()
+                .unwrap_or_else(|| ScriptedResponse::Json(400, failed.clone()))
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.post("/users", r#"{"id": "1"}"#).await.assert_error(400, "UserAlreadyExists");
+        api.post("/users", r#"{"id": "1"}"#)
+            .await
+            .assert_error(400, "UserAlreadyExists");
     }
 }
 
 #[tokio::test]
 async fn clients_do_not_notice_transient_garbage() {
-    for garbage in ["{\"Item\":{\"id\":", "null", "[]", "", "{\"message\":\"down\"}"] {
+    for garbage in [
+        "{\"Item\":{\"id\":",
+        "null",
+        "[]",
+        "",
+        "{\"message\":\"down\"}",
+    ] {
         let mut first = Some(ScriptedResponse::Text(200, garbage));
         let dynamodb = ScriptedServer::start(move |_, _| {
             let item = json!({"Item": {"id": {"S": "1"}}});
-            first.take().unwrap_or_else(|| ScriptedResponse::Json(200, item.clone()))
+            first
+                .take()
+                .unwrap_or_else(|| ScriptedResponse::Json(200, item.clone()))
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1").await.assert_is(200, &json!({"id": "1"}));
+        api.get("/users/1")
+            .await
+            .assert_is(200, &json!({"id": "1"}));
     }
 }
 
@@ -309,12 +368,18 @@ async fn clients_do_not_notice_transient_garbage() {
 async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_unknown() {
     let mut first = Some(ScriptedResponse::Error(400, "RequestTimeoutException"));
     let dynamodb = ScriptedServer::start(move |_, _| {
-        first.take().unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
+        first
+            .take()
+            .unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.delete("/users/1").await.assert_error(503, "ServiceUnavailable");
-    api.delete("/users/1").await.assert_error(400, "UserNotFound");
+    api.delete("/users/1")
+        .await
+        .assert_error(503, "ServiceUnavailable");
+    api.delete("/users/1")
+        .await
+        .assert_error(400, "UserNotFound");
 }
 
 #[tokio::test]
@@ -324,15 +389,21 @@ async fn a_failed_condition_in_a_server_error_does_not_count() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1"}"#).await.assert_error(503, "ServiceUnavailable");
-    api.put("/users/1", "{}").await.assert_error(503, "ServiceUnavailable");
+    api.post("/users", r#"{"id": "1"}"#)
+        .await
+        .assert_error(503, "ServiceUnavailable");
+    api.put("/users/1", "{}")
+        .await
+        .assert_error(503, "ServiceUnavailable");
 }
 
 #[tokio::test]
 async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
     let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1", "n": 0.5}"#).await.assert_error(400, "UserAlreadyExists");
+    api.post("/users", r#"{"id": "1", "n": 0.5}"#)
+        .await
+        .assert_error(400, "UserAlreadyExists");
 }
 
 #[tokio::test]
@@ -352,13 +423,18 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
             return ScriptedResponse::Json(200, json!({"Items": items}));
         }
         // Deletes the first key of each batch, and leaves the others.
-        let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
+        let batch = request["RequestItems"]["user-profiles"]
+            .as_array()
+            .expect("a batch");
         left.retain(|id| *id != batch[0]["DeleteRequest"]["Key"]["id"]["S"]);
         if left.is_empty() {
             done.take().map(|done| done.send(()));
         }
-        let unprocessed =
-            if batch.len() > 1 { json!({"user-profiles": batch[1..]}) } else { json!({}) };
+        let unprocessed = if batch.len() > 1 {
+            json!({"user-profiles": batch[1..]})
+        } else {
+            json!({})
+        };
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
@@ -374,16 +450,24 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_by_another() {
 async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
     let dynamodb = ScriptedServer::start(|operation, request| {
         if operation == "Scan" {
-            let ids =
-                if matches!(request["Segment"].as_u64(), None | Some(0)) { 0..30 } else { 0..0 };
+            let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) {
+                0..30
+            } else {
+                0..0
+            };
             let items: Vec<_> = ids.map(|i| json!({"id": {"S": i.to_string()}})).collect();
             return ScriptedResponse::Json(200, json!({"Items": items}));
         }
         // One user cannot be deleted.
         let stuck = json!({"DeleteRequest": {"Key": {"id": {"S": "7"}}}});
-        let batch = request["RequestItems"]["user-profiles"].as_array().expect("a batch");
-        let unprocessed =
-            if batch.contains(&stuck) { json!({"user-profiles": [stuck]}) } else { json!({}) };
+        let batch = request["RequestItems"]["user-profiles"]
+            .as_array()
+            .expect("a batch");
+        let unprocessed = if batch.contains(&stuck) {
+            json!({"user-profiles": [stuck]})
+        } else {
+            json!({})
+        };
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
@@ -400,12 +484,19 @@ async fn an_endless_list_ends_with_the_invocation() {
     let counter = Arc::clone(&requests);
     let dynamodb = ScriptedServer::start(move |_, _| {
         let id = counter.fetch_add(1, Relaxed).to_string();
-        ScriptedResponse::Json(200, json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}))
+        ScriptedResponse::Json(
+            200,
+            json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}),
+        )
     })
     .await;
     let api = api_with_timeout(&dynamodb, Duration::from_secs(4)).await;
-    api.get("/users").await.assert_error(503, "ServiceUnavailable");
-    api.delete("/users").await.assert_error(503, "DeleteIncomplete");
+    api.get("/users")
+        .await
+        .assert_error(503, "ServiceUnavailable");
+    api.delete("/users")
+        .await
+        .assert_error(503, "DeleteIncomplete");
     assert!(requests.load(Relaxed) < 100, "{requests:?}");
 }
 
@@ -418,6 +509,10 @@ async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
     })
     .await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users").await.assert_error(503, "ServiceUnavailable");
-    api.delete("/users").await.assert_error(503, "ServiceUnavailable");
+    api.get("/users")
+        .await
+        .assert_error(503, "ServiceUnavailable");
+    api.delete("/users")
+        .await
+        .assert_error(503, "ServiceUnavailable");
 }

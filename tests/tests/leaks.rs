@@ -20,7 +20,9 @@ const STORED: &str = "stored-93ab";
 /// Returns every log level of Lambda with every log format.
 fn logs() -> impl Iterator<Item = (&'static str, &'static str)> {
     let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
-    levels.into_iter().flat_map(|level| ["JSON", "Text"].map(|format| (level, format)))
+    levels
+        .into_iter()
+        .flat_map(|level| ["JSON", "Text"].map(|format| (level, format)))
 }
 
 /// Starts an API whose functions have this log level and format, send traces to the daemon, and use
@@ -46,12 +48,17 @@ async fn request_each(api: &Api) -> Vec<Reply> {
     let user = json!({"id": OWN, "email": OWN, "text": OWN, OWN: [OWN]}).to_string();
     let requests = operations().iter().map(|operation| {
         let body = if operation.has_body { &*user } else { "" };
-        (operation.method.as_str(), operation.path.replace("{id}", OWN), body)
+        (
+            operation.method.as_str(),
+            operation.path.replace("{id}", OWN),
+            body,
+        )
     });
     let query = ("GET", format!("/users?email={OWN}&limit=1&x={OWN}"), "");
     let trace = &trace_header(true);
     let send = async |(method, path, body): (&str, String, &str)| {
-        api.send_traced(method.parse().expect("a method"), &path, body, trace).await
+        api.send_traced(method.parse().expect("a method"), &path, body, trace)
+            .await
     };
     join_all(requests.chain([query]).map(send)).await
 }
@@ -84,7 +91,13 @@ async fn request_invalid(api: &Api) {
 
 /// Invokes each function with events that API Gateway never sends.
 async fn invoke_each(api: &Api) {
-    for Operation { function, method, path: resource, .. } in operations() {
+    for Operation {
+        function,
+        method,
+        path: resource,
+        ..
+    } in operations()
+    {
         for event in [
             json!(OWN),
             json!([OWN]),
@@ -98,7 +111,10 @@ async fn invoke_each(api: &Api) {
                 "headers": OWN, "pathParameters": {"id": "%ff"},
                 "queryStringParameters": {"cursor": OWN}}),
         ] {
-            let reply = api.invoke(function, &event.to_string()).await.expect("a response");
+            let reply = api
+                .invoke(function, &event.to_string())
+                .await
+                .expect("a response");
             assert_eq!(reply.status, 400, "{function}: {event}: {}", reply.text);
         }
         // An event that is not JSON fails in the runtime.
@@ -114,7 +130,10 @@ async fn assert_unmarked(logged: LoggedApi, daemon: &Daemon, case: (&str, &str))
     let traces: Vec<_> = daemon.received().iter().map(Value::to_string).collect();
     assert!(!traces.is_empty(), "{case:?}: no traces");
     for text in log.iter().chain(&traces) {
-        assert!(!text.contains(OWN) && !text.contains(STORED), "{case:?}: {text}");
+        assert!(
+            !text.contains(OWN) && !text.contains(STORED),
+            "{case:?}: {text}"
+        );
     }
     let logs_requests = ["TRACE", "DEBUG", "INFO"].contains(&case.0);
     let lines = log.iter().filter(|line| line.contains("/users")).count();
@@ -157,7 +176,9 @@ fn faults() -> Vec<Fault> {
             "Item": item,
             "CancellationReasons": [{"Code": STORED, "Message": STORED, "Item": item}],
         });
-        faults.push(Box::new(move |_| ScriptedResponse::Json(status, error.clone())));
+        faults.push(Box::new(move |_| {
+            ScriptedResponse::Json(status, error.clone())
+        }));
     }
     for (status, text) in [
         (200, STORED.to_owned()),
@@ -166,7 +187,9 @@ fn faults() -> Vec<Fault> {
         (503, format!("<h1>{STORED}</h1>")),
     ] {
         let bytes = text.into_bytes();
-        faults.push(Box::new(move |_| ScriptedResponse::Bytes(status, bytes.clone())));
+        faults.push(Box::new(move |_| {
+            ScriptedResponse::Bytes(status, bytes.clone())
+        }));
     }
     // Items that are malformed, or that were not requested.
     for item in [
@@ -210,16 +233,20 @@ async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
         started.push((case, daemon, dynamodb, logged));
     }
     // Most faults are retried, which takes seconds but hardly any CPU.
-    join_all(started.into_iter().map(async |(case, daemon, dynamodb, logged)| {
-        for fault in faults() {
-            dynamodb.set_script(move |operation, _| fault(operation));
-            for reply in request_each(&logged.api).await {
-                let is_error = reply.status != 200;
-                assert!(!is_error || !reply.text.contains(STORED), "{}", reply.text);
-            }
-        }
-        assert_unmarked(logged, &daemon, case).await;
-    }))
+    join_all(
+        started
+            .into_iter()
+            .map(async |(case, daemon, dynamodb, logged)| {
+                for fault in faults() {
+                    dynamodb.set_script(move |operation, _| fault(operation));
+                    for reply in request_each(&logged.api).await {
+                        let is_error = reply.status != 200;
+                        assert!(!is_error || !reply.text.contains(STORED), "{}", reply.text);
+                    }
+                }
+                assert_unmarked(logged, &daemon, case).await;
+            }),
+    )
     .await;
 }
 
@@ -238,11 +265,20 @@ async fn the_local_service_logs_no_body() {
     let user = json!({"id": "1", "email": OWN, OWN: OWN}).to_string();
     assert_eq!(api.post("/users", &user).await.status, 200);
     assert_eq!(api.post("/users", &user).await.status, 400);
-    assert_eq!(api.put("/users/1", &format!("{{\"{OWN}\": 1e999}}")).await.status, 400);
+    assert_eq!(
+        api.put("/users/1", &format!("{{\"{OWN}\": 1e999}}"))
+            .await
+            .status,
+        400
+    );
     assert_eq!(api.put("/other", &user).await.status, 403);
     assert_eq!(api.get("/users").await.status, 200);
     api.stop().await;
     let log = log.lock().expect("a log");
     assert!(log.iter().all(|line| !line.contains(OWN)), "{log:?}");
-    assert_eq!(log.iter().filter(|line| line.starts_with("Served")).count(), 5, "{log:?}");
+    assert_eq!(
+        log.iter().filter(|line| line.starts_with("Served")).count(),
+        5,
+        "{log:?}"
+    );
 }

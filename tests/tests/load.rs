@@ -76,7 +76,9 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
             assert_eq!(reply.status, 200, "{}", reply.text);
         }
         if number % 3 == 0 {
-            let Some(reply) = killer.after(api.delete(&path).await) else { continue };
+            let Some(reply) = killer.after(api.delete(&path).await) else {
+                continue;
+            };
             reply.assert_is(200, &user(3));
             stored = None;
         }
@@ -97,8 +99,14 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     let clients = (0..8).map(|client| use_users(&api, &killer, client));
     let known: BTreeMap<_, _> = join_all(clients).await.into_iter().flatten().collect();
 
-    let (kills, lost) = (killer.killed.lock().expect("a set").len(), killer.lost.load(Relaxed));
-    println!("{:?} requests, {kills} functions killed, {lost} lost", killer.requests);
+    let (kills, lost) = (
+        killer.killed.lock().expect("a set").len(),
+        killer.lost.load(Relaxed),
+    );
+    println!(
+        "{:?} requests, {kills} functions killed, {lost} lost",
+        killer.requests
+    );
     assert!(lost <= kills, "{lost} requests were lost to {kills} kills");
     if Path::new("/proc/self/environ").exists() {
         assert!(kills > 50, "only {kills} functions were killed");
@@ -107,9 +115,16 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
     }
     let all = api.get("/users").await.json();
     let users = all.as_array().expect("a list");
-    let stored: BTreeMap<_, _> = users.iter().map(|user| (user["id"].as_str(), user)).collect();
+    let stored: BTreeMap<_, _> = users
+        .iter()
+        .map(|user| (user["id"].as_str(), user))
+        .collect();
     for (id, user) in &known {
-        assert_eq!(stored.get(&Some(id.as_str())).copied(), user.as_ref(), "{id}");
+        assert_eq!(
+            stored.get(&Some(id.as_str())).copied(),
+            user.as_ref(),
+            "{id}"
+        );
     }
     assert!(known.len() > 60, "{} users", known.len());
 
@@ -118,8 +133,12 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
         process.kill();
     }
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string()).await.assert_is(200, &user);
-    api.put("/users/1", &user.to_string()).await.assert_is(200, &user);
+    api.post("/users", &user.to_string())
+        .await
+        .assert_is(200, &user);
+    api.put("/users/1", &user.to_string())
+        .await
+        .assert_is(200, &user);
     api.get("/users/1").await.assert_is(200, &user);
     assert_eq!(api.get("/users?limit=1").await.status, 200);
     api.delete("/users/1").await.assert_is(200, &user);
@@ -148,15 +167,22 @@ impl Running {
             .expect("the service starts");
         let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
         let (mut url, mut endpoint) = (None, None);
-        while let (Some(line), true) =
-            (lines.next_line().await.expect("text"), url.is_none() || endpoint.is_none())
-        {
+        while let (Some(line), true) = (
+            lines.next_line().await.expect("text"),
+            url.is_none() || endpoint.is_none(),
+        ) {
             url = url.or(line.strip_prefix("User Profile API: ").map(str::to_owned));
-            endpoint = endpoint.or(line.split_once("--endpoint-url ").map(|(_, it)| it.to_owned()));
+            endpoint = endpoint.or(line
+                .split_once("--endpoint-url ")
+                .map(|(_, it)| it.to_owned()));
         }
         // The rest of the output is not read, which must not stop the service.
         let url = url.expect("the service prints its URL");
-        Self { process, url, endpoint: endpoint.expect("the service prints its DynamoDB's") }
+        Self {
+            process,
+            url,
+            endpoint: endpoint.expect("the service prints its DynamoDB's"),
+        }
     }
 
     /// Waits until all functions of a service that was killed have exited.
@@ -164,7 +190,10 @@ impl Running {
         let start = Instant::now();
         while !Process::all(&self.endpoint).is_empty() {
             let left = Process::all(&self.endpoint);
-            assert!(start.elapsed() < Duration::from_secs(20), "{left:?} outlive the service");
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{left:?} outlive the service"
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -174,8 +203,16 @@ type HttpClient = Client<HttpConnector, Body>;
 
 /// Sends a request. Returns the body of the 200, or nothing if the connection ends first.
 async fn send(client: &HttpClient, method: Method, url: &str, body: &Value) -> Option<Value> {
-    let body = if body.is_null() { Body::Empty } else { Body::from(body.to_string()) };
-    let request = Request::builder().method(method).uri(url).body(body).expect("a request");
+    let body = if body.is_null() {
+        Body::Empty
+    } else {
+        Body::from(body.to_string())
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .body(body)
+        .expect("a request");
     let response = client.request(request).await.ok()?;
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.ok()?.to_bytes();
@@ -203,7 +240,10 @@ async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Op
         for (method, url, body, stored) in steps.into_iter().take(2 + number % 2) {
             known.lock().expect("a map").remove(&id);
             send(&client, method, url, body).await?;
-            known.lock().expect("a map").insert(id.clone(), stored.cloned());
+            known
+                .lock()
+                .expect("a map")
+                .insert(id.clone(), stored.cloned());
             responded();
         }
     }
@@ -213,11 +253,20 @@ async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Op
 /// Asserts that the stored users are those of the responses so far.
 async fn check(service: &Running, known: &Known) {
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let list = send(&client, Method::GET, &service.url, &Value::Null).await.expect("a list");
+    let list = send(&client, Method::GET, &service.url, &Value::Null)
+        .await
+        .expect("a list");
     let users = list.as_array().expect("a list");
-    let stored: BTreeMap<_, _> = users.iter().map(|user| (user["id"].as_str(), user)).collect();
+    let stored: BTreeMap<_, _> = users
+        .iter()
+        .map(|user| (user["id"].as_str(), user))
+        .collect();
     for (id, user) in &*known.lock().expect("a map") {
-        assert_eq!(stored.get(&Some(id.as_str())).copied(), user.as_ref(), "{id}");
+        assert_eq!(
+            stored.get(&Some(id.as_str())).copied(),
+            user.as_ref(),
+            "{id}"
+        );
     }
 }
 
@@ -236,7 +285,9 @@ async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_n
             }
         };
         let names: Vec<_> = (0..6).map(|writer| format!("{round}-{writer}")).collect();
-        let writers = names.iter().map(|name| write(&service.url, name, &known, responded));
+        let writers = names
+            .iter()
+            .map(|name| write(&service.url, name, &known, responded));
         let kill = async {
             enough.notified().await;
             service.process.kill().await.expect("the service is killed");
@@ -246,9 +297,15 @@ async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_n
     }
     let mut service = Running::start(&data).await;
     check(&service, &known).await;
-    let id = service.process.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    let id = service
+        .process
+        .id()
+        .and_then(|id| Pid::from_raw(id.try_into().ok()?));
     kill_process(id.expect("an id"), Signal::TERM).expect("the service is told to stop");
     assert!(service.process.wait().await.expect("it stops").success());
     assert!(Process::all(&service.endpoint).is_empty());
-    println!("{} users with a known state", known.lock().expect("a map").len());
+    println!(
+        "{} users with a known state",
+        known.lock().expect("a map").len()
+    );
 }

@@ -11,8 +11,10 @@ use tests::{Browser, executables, repository};
 
 /// Returns the template with these values of its parameters.
 fn template(parameters: &[(&str, &str)]) -> Template {
-    let parameters: BTreeMap<_, _> =
-        parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let parameters: BTreeMap<_, _> = parameters
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     Template::read(&repository::path("template.yaml"), &parameters).expect("the template")
 }
 
@@ -24,7 +26,10 @@ async fn service(parameters: &[(&str, &str)]) -> Service {
 
 /// Returns the host and port of a URL.
 fn address(url: &str) -> &str {
-    url.trim_start_matches("http://").split('/').next().expect("a host")
+    url.trim_start_matches("http://")
+        .split('/')
+        .next()
+        .expect("a host")
 }
 
 /// Sends this text as a request, and returns the status, the head and the body of the response.
@@ -32,7 +37,9 @@ async fn raw(url: &str, request: String) -> (u16, String, Value) {
     let address = address(url).to_owned();
     let response = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("the service listens");
-        stream.write_all(request.as_bytes()).expect("the service reads");
+        stream
+            .write_all(request.as_bytes())
+            .expect("the service reads");
         let mut response = Vec::new();
         // After the response, the connection may be reset.
         let _ = stream.read_to_end(&mut response);
@@ -40,8 +47,16 @@ async fn raw(url: &str, request: String) -> (u16, String, Value) {
     });
     let response = response.await.expect("a response");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, head.to_lowercase(), serde_json::from_str(body).unwrap_or_default())
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    (
+        status,
+        head.to_lowercase(),
+        serde_json::from_str(body).unwrap_or_default(),
+    )
 }
 
 /// Returns the status and the code of the response to a request with these header lines.
@@ -56,14 +71,26 @@ async fn other_hosts_and_other_origins_are_rejected() {
     let service = service(&[]).await;
     for (line, headers, expected) in [
         ("GET /test/users", "host: localhost\r\n", (200, "")),
-        ("GET /test/users", "host: evil.example\r\n", (403, "HostNotAllowed")),
-        ("DELETE /test/users", "host: evil.example:3000\r\n", (403, "HostNotAllowed")),
+        (
+            "GET /test/users",
+            "host: evil.example\r\n",
+            (403, "HostNotAllowed"),
+        ),
+        (
+            "DELETE /test/users",
+            "host: evil.example:3000\r\n",
+            (403, "HostNotAllowed"),
+        ),
         (
             "POST /test/users",
             "host: localhost\r\norigin: http://evil.example\r\ncontent-type: text/plain\r\n",
             (403, "OriginNotAllowed"),
         ),
-        ("OPTIONS /test/users", "host: localhost\r\norigin: null\r\n", (403, "OriginNotAllowed")),
+        (
+            "OPTIONS /test/users",
+            "host: localhost\r\norigin: null\r\n",
+            (403, "OriginNotAllowed"),
+        ),
     ] {
         let (status, code) = send(&service, line, headers).await;
         assert_eq!((status, code.as_str()), expected, "{line} {headers}");
@@ -74,7 +101,9 @@ async fn other_hosts_and_other_origins_are_rejected() {
 #[tokio::test]
 async fn the_embedded_dynamodb_accepts_only_this_runs_key() {
     let service = service(&[]).await;
-    let (key, _) = service.dynamodb_credentials().expect("an embedded DynamoDB");
+    let (key, _) = service
+        .dynamodb_credentials()
+        .expect("an embedded DynamoDB");
     let scope = "20260101/us-east-1/dynamodb/aws4_request";
     let own = format!("authorization: AWS4-HMAC-SHA256 Credential={key}/{scope}\r\n");
     let other = format!("authorization: AWS4-HMAC-SHA256 Credential=local/{scope}\r\n");
@@ -83,8 +112,14 @@ async fn the_embedded_dynamodb_accepts_only_this_runs_key() {
         (format!("host: localhost\r\n{other}"), 400),
         ("host: localhost\r\n".to_owned(), 400),
         (format!("host: evil.example\r\n{own}"), 403),
-        (format!("host: localhost\r\norigin: http://localhost\r\n{own}"), 403),
-        (format!("host: localhost\r\nsec-fetch-site: cross-site\r\n{own}"), 403),
+        (
+            format!("host: localhost\r\norigin: http://localhost\r\n{own}"),
+            403,
+        ),
+        (
+            format!("host: localhost\r\nsec-fetch-site: cross-site\r\n{own}"),
+            403,
+        ),
     ] {
         let request = format!(
             "POST / HTTP/1.1\r\nconnection: close\r\nx-amz-target: DynamoDB_20120810.ListTables\r\n\
@@ -103,8 +138,17 @@ async fn bytes_that_are_not_a_request_also_get_json() {
     let many = "x: 1\r\n".repeat(2000);
     for (request, status) in [
         ("nonsense\r\n\r\n".to_owned(), 400),
-        (format!("GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000)), 414),
-        (format!("GET /test/users HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), 431),
+        (
+            format!(
+                "GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n",
+                "a".repeat(70_000)
+            ),
+            414,
+        ),
+        (
+            format!("GET /test/users HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"),
+            431,
+        ),
         (
             format!(
                 "GET /test/users HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\nx: {}\r\n\r\n",
@@ -121,7 +165,11 @@ async fn bytes_that_are_not_a_request_also_get_json() {
     ] {
         let line = request.chars().take(30).collect::<String>();
         let (actual, head, body) = raw(service.url(), request).await;
-        assert_eq!((actual, &body["code"]), (status, &json!("InvalidRequest")), "{line}: {body}");
+        assert_eq!(
+            (actual, &body["code"]),
+            (status, &json!("InvalidRequest")),
+            "{line}: {body}"
+        );
         assert!(head.contains("content-type: application/json"), "{head}");
     }
     service.stop().await;
@@ -130,10 +178,20 @@ async fn bytes_that_are_not_a_request_also_get_json() {
 #[tokio::test]
 async fn a_stage_with_a_key_and_limits_enforces_both() {
     // The rate is low enough that the bucket hardly refills while the test runs.
-    let service =
-        service(&[("AuthType", "API_KEY"), ("RateLimit", "1"), ("BurstLimit", "2")]).await;
-    let key = format!("host: localhost\r\nx-api-key: {}\r\n", service.api_key().expect("a key"));
-    for headers in ["host: localhost\r\n", "host: localhost\r\nx-api-key: other\r\n"] {
+    let service = service(&[
+        ("AuthType", "API_KEY"),
+        ("RateLimit", "1"),
+        ("BurstLimit", "2"),
+    ])
+    .await;
+    let key = format!(
+        "host: localhost\r\nx-api-key: {}\r\n",
+        service.api_key().expect("a key")
+    );
+    for headers in [
+        "host: localhost\r\n",
+        "host: localhost\r\nx-api-key: other\r\n",
+    ] {
         let rejected = send(&service, "GET /test/users/1", headers).await;
         assert_eq!(rejected, (403, "InvalidApiKey".to_owned()));
     }
@@ -142,7 +200,10 @@ async fn a_stage_with_a_key_and_limits_enforces_both() {
         statuses.push(send(&service, "GET /test/users/1", &key).await);
     }
     assert_eq!(statuses[0], (400, "UserNotFound".to_owned()));
-    assert!(statuses.contains(&(429, "TooManyRequests".to_owned())), "{statuses:?}");
+    assert!(
+        statuses.contains(&(429, "TooManyRequests".to_owned())),
+        "{statuses:?}"
+    );
     service.stop().await;
 }
 
@@ -157,8 +218,13 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
     let (status, head, _) = raw(open.url(), request.clone()).await;
     assert_eq!(status, 204);
     let template = template(&[("CorsAllowOrigin", origin)]);
-    let preflight = template.mocks.iter().find(|mock| mock.path == "/users/{id}");
-    let headers = &preflight.expect("the template has a preflight response").headers;
+    let preflight = template
+        .mocks
+        .iter()
+        .find(|mock| mock.path == "/users/{id}");
+    let headers = &preflight
+        .expect("the template has a preflight response")
+        .headers;
     assert_eq!(headers["access-control-allow-origin"], origin);
     for (name, value) in headers {
         let value = value.to_str().expect("text");
@@ -167,7 +233,10 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
     }
     let unknown = "GET /other HTTP/1.1\r\nconnection: close\r\nhost: localhost\r\n\r\n";
     let (status, head, _) = raw(open.url(), unknown.to_owned()).await;
-    assert!(status == 403 && head.contains("access-control-allow-origin: http"), "{head}");
+    assert!(
+        status == 403 && head.contains("access-control-allow-origin: http"),
+        "{head}"
+    );
     let (_, head, _) = raw(open.url(), "nonsense\r\n\r\n".to_owned()).await;
     assert!(head.contains("access-control-allow-origin: http"), "{head}");
     open.stop().await;
@@ -182,7 +251,11 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
 /// Returns a script that sends each request, and returns what the page can read of the responses.
 fn script(requests: &[(&str, String, &str)]) -> String {
     let calls = requests.iter().map(|(method, url, body)| {
-        let body = if body.is_empty() { String::new() } else { format!(", body: {}", json!(body)) };
+        let body = if body.is_empty() {
+            String::new()
+        } else {
+            format!(", body: {}", json!(body))
+        };
         format!(
             "out.push(await fetch('{url}', {{method: '{method}'{body}}})\
              .then(r => r.text().then(t => r.status + ' ' + t)).catch(() => 'blocked'));"
@@ -193,7 +266,9 @@ fn script(requests: &[(&str, String, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
-    let Some(mut browser) = Browser::start() else { return };
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
     // Any of its responses is a page of another origin.
     let other = service(&[]).await;
     browser.open(&format!("{}/users", other.url()));

@@ -19,20 +19,41 @@ fn large_bodies() -> Vec<(&'static str, String)> {
     let repeated = |text: &str, bytes: usize| text.repeat(bytes / text.len());
     let members: Vec<_> = (0..480_000).map(|i| format!("\"{i:x}\":1")).collect();
     vec![
-        ("numbers", format!("{{\"v\":[{}1]}}", repeated("1,", 5_800_000))),
-        ("objects", format!("{{\"v\":[{}1]}}", repeated("{\"a\":1},", 4_600_000))),
+        (
+            "numbers",
+            format!("{{\"v\":[{}1]}}", repeated("1,", 5_800_000)),
+        ),
+        (
+            "objects",
+            format!("{{\"v\":[{}1]}}", repeated("{\"a\":1},", 4_600_000)),
+        ),
         ("members", format!("{{{}}}", members.join(","))),
         (
             "nested",
-            format!("{{\"v\":{}{}1{}}}", "[".repeat(30), repeated("1,", 5_200_000), "]".repeat(30)),
+            format!(
+                "{{\"v\":{}{}1{}}}",
+                "[".repeat(30),
+                repeated("1,", 5_200_000),
+                "]".repeat(30)
+            ),
         ),
-        ("escapes", format!("{{\"v\":\"{}\"}}", repeated("\\n", 3_800_000))),
+        (
+            "escapes",
+            format!("{{\"v\":\"{}\"}}", repeated("\\n", 3_800_000)),
+        ),
         ("digits", format!("{{\"v\":{}}}", "1".repeat(5_000_000))),
-        ("levels", format!("{{\"v\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))),
+        (
+            "levels",
+            format!("{{\"v\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
+        ),
         ("long name", format!("{{\"{}\":1}}", "x".repeat(5_000_000))),
         (
             "names",
-            format!("{}1{}", format!("{{\"{}\":", "x".repeat(60_000)).repeat(40), "}".repeat(40)),
+            format!(
+                "{}1{}",
+                format!("{{\"{}\":", "x".repeat(60_000)).repeat(40),
+                "}".repeat(40)
+            ),
         ),
     ]
 }
@@ -42,9 +63,13 @@ async fn a_body_that_would_expand_too_much_is_rejected_first() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     for (case, body) in large_bodies() {
-        api.post("/users", &body).await.assert_error(400, "InvalidUser");
+        api.post("/users", &body)
+            .await
+            .assert_error(400, "InvalidUser");
         assert_small("post", proxy.url(), case);
-        api.put("/users/1", &body).await.assert_error(400, "InvalidUser");
+        api.put("/users/1", &body)
+            .await
+            .assert_error(400, "InvalidUser");
         assert_small("put", proxy.url(), case);
     }
 }
@@ -65,8 +90,11 @@ fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse 
             let last = 3.min(first + request["Limit"].as_u64().unwrap_or(1000) - 1);
             let items: Vec<_> = (first..=last).map(item).collect();
             let key = json!({"id": {"S": last.to_string()}});
-            let next =
-                if last < 3 { format!(",\"LastEvaluatedKey\":{key}") } else { String::new() };
+            let next = if last < 3 {
+                format!(",\"LastEvaluatedKey\":{key}")
+            } else {
+                String::new()
+            };
             format!("{{\"Items\":[{}]{next}}}", items.join(","))
         }
         _ => one_item(operation, &Value::Null).to_string(),
@@ -79,7 +107,11 @@ async fn the_users_that_expand_most_are_stored_and_read() {
     let dynamodb = ScriptedServer::start(users_of_empty_strings).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     // The spaces fill the event.
-    let user = format!("{{\"v\":[{}\"\"]{}}}", "\"\",".repeat(400_000), " ".repeat(3_000_000));
+    let user = format!(
+        "{{\"v\":[{}\"\"]{}}}",
+        "\"\",".repeat(400_000),
+        " ".repeat(3_000_000)
+    );
     for (executable, reply) in [
         ("post", api.post("/users", &user).await),
         ("put", api.put("/users/1", &user).await),
@@ -92,7 +124,11 @@ async fn the_users_that_expand_most_are_stored_and_read() {
     // In the SDK's form, the three do not fit in memory together.
     for path in ["/users", "/users?limit=3"] {
         assert_eq!(api.get(path).await.json().as_array().map(Vec::len), Some(3));
-        assert_small("get-all", dynamodb.endpoint(), "three users of empty strings");
+        assert_small(
+            "get-all",
+            dynamodb.endpoint(),
+            "three users of empty strings",
+        );
     }
 }
 
@@ -117,18 +153,25 @@ async fn a_response_above_dynamodbs_limit_leads_to_service_unavailable() {
 
 #[tokio::test]
 async fn a_response_that_would_expand_too_much_leads_to_service_unavailable() {
-    let members: Vec<_> = (0..400_000).map(|i| format!("\"{i:x}\":{{\"S\":\"\"}}")).collect();
+    let members: Vec<_> = (0..400_000)
+        .map(|i| format!("\"{i:x}\":{{\"S\":\"\"}}"))
+        .collect();
     for value in [
         format!("{{\"SS\":[{}\"\"]}}", "\"\",".repeat(4_600_000)),
         format!("{{\"NS\":[{}\"1\"]}}", "\"1\",".repeat(3_500_000)),
-        format!("{{\"L\":[{}{{\"S\":\"\"}}]}}", "{\"S\":\"\"},".repeat(1_500_000)),
+        format!(
+            "{{\"L\":[{}{{\"S\":\"\"}}]}}",
+            "{\"S\":\"\"},".repeat(1_500_000)
+        ),
         format!("{{\"M\":{{{}}}}}", members.join(",")),
     ] {
         let body = format!("{{\"Item\":{{\"id\":{{\"S\":\"1\"}},\"v\":{value}}}}}").into_bytes();
         let dynamodb =
             ScriptedServer::start(move |_, _| ScriptedResponse::Bytes(200, body.clone())).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
+        api.get("/users/1")
+            .await
+            .assert_error(503, "ServiceUnavailable");
         assert_small("get", dynamodb.endpoint(), &value[..10]);
     }
 }

@@ -49,32 +49,78 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
         ("PUT", "/users/{id}", 200, None, 1, (0.0, true)),
         ("GET", "/users", 200, None, 1, (0.5, false)),
         ("DELETE", "/users/{id}", 200, None, 1, (0.0, true)),
-        ("GET", "/users/{id}", 400, Some("UserNotFound"), 1, (1.0, false)),
+        (
+            "GET",
+            "/users/{id}",
+            400,
+            Some("UserNotFound"),
+            1,
+            (1.0, false),
+        ),
         ("POST", "/users", 400, Some("InvalidUser"), 0, (0.0, false)),
-        ("DELETE", "/users", 400, Some("InvalidRequest"), 0, (0.0, false)),
+        (
+            "DELETE",
+            "/users",
+            400,
+            Some("InvalidRequest"),
+            0,
+            (0.0, false),
+        ),
         ("DELETE", "/users", 200, None, 1, (1.0, false)),
     ];
     for Operation { method, path, .. } in operations() {
-        let is_expected = expected.iter().any(|line| (line.0, line.1) == (method, path));
-        assert!(is_expected, "tests/tests/observability.rs sends no request {method} {path}");
+        let is_expected = expected
+            .iter()
+            .any(|line| (line.0, line.1) == (method, path));
+        assert!(
+            is_expected,
+            "tests/tests/observability.rs sends no request {method} {path}"
+        );
     }
     let mut seen = BTreeSet::new();
     assert_eq!(lines.len(), expected.len());
     for (id, (method, route, status, code, calls, (read, writes))) in ids.iter().zip(expected) {
         // The lines of different functions may be read in another order.
-        let line = lines.iter().find(|line| line["correlation_id"] == **id).expect("a line");
+        let line = lines
+            .iter()
+            .find(|line| line["correlation_id"] == **id)
+            .expect("a line");
         assert_eq!(
-            (&line["method"], &line["route"], &line["status"], &line["dynamodb_calls"]),
+            (
+                &line["method"],
+                &line["route"],
+                &line["status"],
+                &line["dynamodb_calls"]
+            ),
             (&json!(method), &json!(route), &json!(status), &json!(calls)),
         );
         assert_eq!(line.get("code"), code.map(Value::from).as_ref());
-        assert_eq!(line["cold_start"], json!(seen.insert((method, route))), "{line}");
-        assert_eq!((&line["level"], &line["error"]), (&json!("INFO"), &Value::Null), "{line}");
+        assert_eq!(
+            line["cold_start"],
+            json!(seen.insert((method, route))),
+            "{line}"
+        );
+        assert_eq!(
+            (&line["level"], &line["error"]),
+            (&json!("INFO"), &Value::Null),
+            "{line}"
+        );
         assert_eq!(line["read_units"].as_f64(), Some(read), "{line}");
         assert_eq!(line["write_units"].as_f64() > Some(0.0), writes, "{line}");
-        assert!(line["latency_ms"].as_f64() >= line["dynamodb_ms"].as_f64(), "{line}");
-        assert!(line["function_request_id"].is_string() && line["timestamp"].is_string(), "{line}");
-        assert!(line["xray_trace_id"].as_str().is_some_and(|id| id.starts_with("1-")), "{line}");
+        assert!(
+            line["latency_ms"].as_f64() >= line["dynamodb_ms"].as_f64(),
+            "{line}"
+        );
+        assert!(
+            line["function_request_id"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
+        assert!(
+            line["xray_trace_id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("1-")),
+            "{line}"
+        );
         assert_eq!(
             (&line["dynamodb_retries"], &line["dynamodb_throttles"]),
             (&json!(0), &json!(0))
@@ -92,31 +138,62 @@ async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
     ])
     .await;
-    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
-    logged.api.get("/users?limit=0").await.assert_error(400, "InvalidRequest");
+    logged
+        .api
+        .get("/users/1")
+        .await
+        .assert_error(503, "ServiceUnavailable");
+    logged
+        .api
+        .get("/users?limit=0")
+        .await
+        .assert_error(400, "InvalidRequest");
     let lines = logged.into_request_lines().await;
-    let [line] = &lines[..] else { panic!("{lines:?}") };
+    let [line] = &lines[..] else {
+        panic!("{lines:?}")
+    };
     let expected = json!(["ERROR", 503, "ServiceUnavailable", 1, 2, 3]);
-    let names = ["level", "status", "code", "dynamodb_calls", "dynamodb_retries"];
+    let names = [
+        "level",
+        "status",
+        "code",
+        "dynamodb_calls",
+        "dynamodb_retries",
+    ];
     let mut found: Vec<_> = names.map(|name| line[name].clone()).into();
     found.push(line["dynamodb_throttles"].clone());
     assert_eq!(json!(found), expected, "{line}");
-    assert!(line["error"].as_str().is_some_and(|error| error.contains("ThrottlingException")));
+    assert!(
+        line["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("ThrottlingException"))
+    );
 }
 
 #[tokio::test]
 async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let (table, daemon) = (Table::new().await, Daemon::start());
-    let variables =
-        [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()), ("AWS_REGION", "eu-west-1")];
+    let variables = [
+        ("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()),
+        ("AWS_REGION", "eu-west-1"),
+    ];
     let logged = start_on(&table, &variables).await;
     let path = "/users/1";
     // No subsegment is sent for these, nor for the warm-up.
     logged.api.get(path).await.assert_error(400, "UserNotFound");
-    logged.api.send_traced(Method::GET, path, "", &trace_header(false)).await;
-    logged.api.send_traced(Method::GET, path, "", "Root=1;Sampled=1").await;
+    logged
+        .api
+        .send_traced(Method::GET, path, "", &trace_header(false))
+        .await;
+    logged
+        .api
+        .send_traced(Method::GET, path, "", "Root=1;Sampled=1")
+        .await;
 
-    logged.api.send_traced(Method::DELETE, path, "", &trace_header(true)).await;
+    logged
+        .api
+        .send_traced(Method::DELETE, path, "", &trace_header(true))
+        .await;
     let subsegment = daemon.receive();
     assert_eq!(
         subsegment["aws"],
@@ -139,8 +216,14 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         assert_eq!(subsegment[name], value, "{subsegment}");
     }
     let id = subsegment["id"].as_str().expect("an id");
-    assert!(id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{id}");
-    assert!(subsegment["start_time"].as_f64() < subsegment["end_time"].as_f64(), "{subsegment}");
+    assert!(
+        id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        "{id}"
+    );
+    assert!(
+        subsegment["start_time"].as_f64() < subsegment["end_time"].as_f64(),
+        "{subsegment}"
+    );
 }
 
 #[tokio::test]
@@ -158,10 +241,17 @@ async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
             ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
         ])
         .await;
-        logged.api.send_traced(Method::GET, "/users/1", "", &trace_header(true)).await;
+        logged
+            .api
+            .send_traced(Method::GET, "/users/1", "", &trace_header(true))
+            .await;
         let subsegment = daemon.receive();
         let found = ["error", "throttle", "fault"].map(|name| subsegment[name].clone());
-        assert_eq!(found, [error, throttle, fault].map(Value::from), "{subsegment}");
+        assert_eq!(
+            found,
+            [error, throttle, fault].map(Value::from),
+            "{subsegment}"
+        );
     }
 }
 
@@ -174,17 +264,31 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let logged = start_on(&table, &variables).await;
     let received =
         std::thread::spawn(move || (0..101).map(|_| daemon.receive()).collect::<Vec<_>>());
-    let reply = logged.api.send_traced(Method::DELETE, "/users", "", &trace_header(true)).await;
+    let reply = logged
+        .api
+        .send_traced(Method::DELETE, "/users", "", &trace_header(true))
+        .await;
     reply.assert_is(200, &Value::Null);
     let documents = received.join().expect("101 datagrams");
-    assert_eq!(documents[100]["aws"]["operation"], json!("21 more calls"), "{}", documents[100]);
+    assert_eq!(
+        documents[100]["aws"]["operation"],
+        json!("21 more calls"),
+        "{}",
+        documents[100]
+    );
     assert_eq!(documents[100]["fault"], json!(false), "{}", documents[100]);
 }
 
 #[tokio::test]
 async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
     let table = Table::new().await;
-    for address in ["127.0.0.1:9", "nowhere", "127.0.0.1", "", "tcp:127.0.0.1:2000"] {
+    for address in [
+        "127.0.0.1:9",
+        "nowhere",
+        "127.0.0.1",
+        "",
+        "tcp:127.0.0.1:2000",
+    ] {
         let logged = start_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
         for _ in 0..3 {
             logged
@@ -209,8 +313,11 @@ fn fields(query: &str) -> BTreeSet<String> {
         .split(|character: char| !character.is_alphanumeric() && !"_@.".contains(character))
         .filter(|word| !word.is_empty() && !word.starts_with('@'))
         .collect();
-    let given: BTreeSet<_> =
-        words.windows(2).filter(|pair| pair[0] == "as").map(|pair| pair[1]).collect();
+    let given: BTreeSet<_> = words
+        .windows(2)
+        .filter(|pair| pair[0] == "as")
+        .map(|pair| pair[1])
+        .collect();
     words
         .into_iter()
         .filter(|word| !LANGUAGE.contains(word) && !given.contains(word))
@@ -223,9 +330,16 @@ fn fields(query: &str) -> BTreeSet<String> {
 async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let dynamodb =
         ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
-    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint()), ("AWS_LAMBDA_LOG_FORMAT", "JSON")];
+    let variables = [
+        ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+    ];
     let logged = LoggedApi::with(&variables).await;
-    logged.api.get("/users/1").await.assert_error(503, "ServiceUnavailable");
+    logged
+        .api
+        .get("/users/1")
+        .await
+        .assert_error(503, "ServiceUnavailable");
     let lines = logged.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 
@@ -234,14 +348,24 @@ async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let queries: Vec<_> = resources
         .values()
         .filter(|resource| resource["Type"] == "AWS::Logs::QueryDefinition")
-        .map(|resource| resource["Properties"]["QueryString"].as_str().expect("a query"))
+        .map(|resource| {
+            resource["Properties"]["QueryString"]
+                .as_str()
+                .expect("a query")
+        })
         .collect();
     assert_eq!(queries.len(), 5);
     for query in queries {
         let fields = fields(query);
-        assert!(query.contains("cold_start\":true") || fields.contains("message"), "{query}");
+        assert!(
+            query.contains("cold_start\":true") || fields.contains("message"),
+            "{query}"
+        );
         for field in fields {
-            assert!(line.contains_key(&field), "{field} is not in the line: {query}");
+            assert!(
+                line.contains_key(&field),
+                "{field} is not in the line: {query}"
+            );
         }
     }
 }

@@ -39,7 +39,10 @@ struct Operation<'a> {
 impl Operation<'_> {
     /// Returns the documented responses by status.
     fn responses(&self) -> BTreeMap<&str, &Value> {
-        let responses = self.value["responses"].as_object().expect("responses").iter();
+        let responses = self.value["responses"]
+            .as_object()
+            .expect("responses")
+            .iter();
         responses
             .map(|(status, response)| (status.as_str(), resolved(self.specification, response)))
             .collect()
@@ -48,11 +51,15 @@ impl Operation<'_> {
     /// Returns the values of the examples of the response with this status.
     fn examples(&self, status: &str) -> Vec<&Value> {
         let responses = self.responses();
-        let response =
-            responses.get(status).unwrap_or_else(|| panic!("{self}: {status} is missing"));
+        let response = responses
+            .get(status)
+            .unwrap_or_else(|| panic!("{self}: {status} is missing"));
         let examples = response["content"]["application/json"]["examples"].as_object();
         let examples = examples.unwrap_or_else(|| panic!("{self}: {status} has no examples"));
-        examples.values().map(|example| &resolved(self.specification, example)["value"]).collect()
+        examples
+            .values()
+            .map(|example| &resolved(self.specification, example)["value"])
+            .collect()
     }
 }
 
@@ -66,9 +73,14 @@ fn operations(specification: &Value) -> Vec<Operation<'_>> {
     let paths = specification["paths"].as_object().expect("paths").iter();
     let operations = paths.flat_map(|(path, item)| {
         let members = item.as_object().expect("an object").iter();
-        members.filter(|(member, _)| *member != "parameters").map(move |(method, value)| {
-            Operation { specification, method: method.to_uppercase(), path, value }
-        })
+        members
+            .filter(|(member, _)| *member != "parameters")
+            .map(move |(method, value)| Operation {
+                specification,
+                method: method.to_uppercase(),
+                path,
+                value,
+            })
     });
     operations.collect()
 }
@@ -83,7 +95,11 @@ fn parameters(item: &Value, method: &str) -> BTreeSet<(String, String, bool)> {
         .flatten()
         .map(|parameter| {
             let text = |member: &str| parameter[member].as_str().expect("text").to_owned();
-            (text("name"), text("in"), parameter["required"] == json!(true))
+            (
+                text("name"),
+                text("in"),
+                parameter["required"] == json!(true),
+            )
         })
         .collect()
 }
@@ -93,7 +109,13 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
     let specification = specification();
     let deployed: BTreeSet<_> = tests::operations()
         .iter()
-        .map(|deployed| (deployed.method.as_str(), deployed.path.as_str(), &*deployed.executable))
+        .map(|deployed| {
+            (
+                deployed.method.as_str(),
+                deployed.path.as_str(),
+                &*deployed.executable,
+            )
+        })
         .collect();
     let operations = operations(&specification);
     let specified: BTreeSet<_> = operations
@@ -109,7 +131,10 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
     );
     // Preflight requests are for browsers, which need no specification.
     let mocks = template().mocks;
-    assert!(mocks.iter().all(|mock| mock.method == "OPTIONS"), "{mocks:?}");
+    assert!(
+        mocks.iter().all(|mock| mock.method == "OPTIONS"),
+        "{mocks:?}"
+    );
 }
 
 #[test]
@@ -129,17 +154,25 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
     let (mut specification, definition) = (specification(), definition());
     let auth_types = &yaml("template.yaml")["Parameters"]["AuthType"]["AllowedValues"];
     assert_eq!(auth_types, &json!(["NONE", "API_KEY", "AWS_IAM"]));
-    assert_eq!(specification["security"], json!([{}, {"api_key": []}, {"sigv4": []}]));
+    assert_eq!(
+        specification["security"],
+        json!([{}, {"api_key": []}, {"sigv4": []}])
+    );
     let deployed =
         json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]);
     for operation in operations(&specification) {
         let own = &definition["paths"][operation.path][operation.method.to_lowercase()];
-        assert_eq!(own["security"], deployed, "template.yaml: security of {operation}");
+        assert_eq!(
+            own["security"], deployed,
+            "template.yaml: security of {operation}"
+        );
         assert_eq!(operation.value["security"], Value::Null, "{operation}");
     }
     let schemes = &mut specification["components"]["securitySchemes"];
     for scheme in schemes.as_object_mut().expect("schemes").values_mut() {
-        let description = scheme.as_object_mut().and_then(|scheme| scheme.remove("description"));
+        let description = scheme
+            .as_object_mut()
+            .and_then(|scheme| scheme.remove("description"));
         assert!(description.is_some(), "{scheme} has no description");
     }
     assert_eq!(*schemes, definition["components"]["securitySchemes"]);
@@ -170,25 +203,39 @@ fn the_specification_has_each_api_gateway_error_under_its_status() {
     let operations = operations(&specification);
     let mut seen = BTreeSet::new();
     for (kind, response) in responses.expect("gateway responses") {
-        assert_eq!(response["statusCode"], Value::Null, "{kind} has another status");
-        let template = response["responseTemplates"]["application/json"].as_str().expect("text");
+        assert_eq!(
+            response["statusCode"],
+            Value::Null,
+            "{kind} has another status"
+        );
+        let template = response["responseTemplates"]["application/json"]
+            .as_str()
+            .expect("text");
         let body = template.replace("$context.error.messageString", "null");
         let body: Value = serde_json::from_str(&body).expect("a template of JSON");
-        for (status, operation) in
-            statuses(kind).iter().flat_map(|status| operations.iter().map(move |one| (status, one)))
+        for (status, operation) in statuses(kind)
+            .iter()
+            .flat_map(|status| operations.iter().map(move |one| (status, one)))
         {
             seen.insert(*status);
             let found = operation.examples(status).into_iter().any(|example| {
                 example["code"] == body["code"]
                     && (body["message"].is_null() || example["message"] == body["message"])
             });
-            assert!(found, "{operation}: no example of {status} is {kind}'s {body}");
+            assert!(
+                found,
+                "{operation}: no example of {status} is {kind}'s {body}"
+            );
         }
     }
     // The functions return the other statuses.
     seen.extend(["200", "400", "503"]);
     for operation in &operations {
-        assert_eq!(operation.responses().into_keys().collect::<BTreeSet<_>>(), seen, "{operation}");
+        assert_eq!(
+            operation.responses().into_keys().collect::<BTreeSet<_>>(),
+            seen,
+            "{operation}"
+        );
     }
 }
 
@@ -196,15 +243,21 @@ fn the_specification_has_each_api_gateway_error_under_its_status() {
 fn every_code_has_an_example() {
     let specification = specification();
     let error = &specification["components"]["schemas"]["Error"]["properties"]["code"];
-    let codes: BTreeSet<_> =
-        error["enum"].as_array().expect("codes").iter().filter_map(Value::as_str).collect();
+    let codes: BTreeSet<_> = error["enum"]
+        .as_array()
+        .expect("codes")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let operations = operations(&specification);
     let mut shown = BTreeSet::new();
     for operation in &operations {
         for (status, response) in operation.responses() {
             if status != "200" {
                 shown.extend(operation.examples(status).iter().map(|body| {
-                    body["code"].as_str().unwrap_or_else(|| panic!("{operation}: {body}"))
+                    body["code"]
+                        .as_str()
+                        .unwrap_or_else(|| panic!("{operation}: {body}"))
                 }));
             }
             let has_retry_after = response["headers"]["Retry-After"].is_object();
@@ -214,7 +267,10 @@ fn every_code_has_an_example() {
     assert_eq!(shown, codes);
     let described = error["description"].as_str().expect("a description");
     for code in codes {
-        assert!(described.contains(&format!("`{code}`")), "the description lacks {code}");
+        assert!(
+            described.contains(&format!("`{code}`")),
+            "the description lacks {code}"
+        );
     }
 }
 
@@ -240,10 +296,15 @@ struct Recorder {
 
 impl Recorder {
     async fn send(&mut self, method: Method, path: &str, body: &str) -> Reply {
-        let has_id = path.strip_prefix("/users/").is_some_and(|id| !id.is_empty());
+        let has_id = path
+            .strip_prefix("/users/")
+            .is_some_and(|id| !id.is_empty());
         let operation = format!("{method} /users{}", if has_id { "/{id}" } else { "" });
         let reply = self.api.send(method, path, body).await;
-        self.bodies.entry((operation, reply.status)).or_default().push(reply.json());
+        self.bodies
+            .entry((operation, reply.status))
+            .or_default()
+            .push(reply.json());
         reply
     }
 }
@@ -251,8 +312,10 @@ impl Recorder {
 #[tokio::test]
 async fn every_example_of_an_operations_own_response_is_a_real_one() {
     let specification = specification();
-    let mut real =
-        Recorder { api: Api::local(Database::Memory).await, bodies: BTreeMap::default() };
+    let mut real = Recorder {
+        api: Api::local(Database::Memory).await,
+        bodies: BTreeMap::default(),
+    };
     let request = |path: &str, method: &str, example: &str| {
         let body = &specification["paths"][path][method]["requestBody"];
         body["content"]["application/json"]["examples"][example]["value"].to_string()
@@ -271,7 +334,8 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
     let created = real.send(Method::POST, "/users", &random).await;
     let link = real.api.get("/users?limit=1").await;
     assert!(
-        link.header("link").is_some_and(|link| link.starts_with("</test/users?limit=1&cursor="))
+        link.header("link")
+            .is_some_and(|link| link.starts_with("</test/users?limit=1&cursor="))
     );
 
     for path in ["/users/ada", "/users/nobody", "/users/%FF"] {
@@ -303,8 +367,10 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
     let id = created.json()["id"].clone();
     for operation in operations(&specification) {
         for status in [200, 400] {
-            let mut bodies =
-                real.bodies.remove(&(operation.to_string(), status)).unwrap_or_default();
+            let mut bodies = real
+                .bodies
+                .remove(&(operation.to_string(), status))
+                .unwrap_or_default();
             for body in &mut bodies {
                 if body["id"] == id {
                     body["id"] = json!("11712dbe-8ff5-4d01-b119-09c93a7257e1");
@@ -318,8 +384,16 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
                 );
             }
         }
-        assert!(operation.examples("403").contains(&&unknown.json()), "{}", unknown.text);
-        assert!(operation.examples("413").contains(&&too_large.json()), "{}", too_large.text);
+        assert!(
+            operation.examples("403").contains(&&unknown.json()),
+            "{}",
+            unknown.text
+        );
+        assert!(
+            operation.examples("413").contains(&&too_large.json()),
+            "{}",
+            too_large.text
+        );
     }
     real.api.stop().await;
 }

@@ -36,7 +36,11 @@ async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
                 2 => (Action::Delete, Method::DELETE),
                 _ => (Action::Read, Method::GET),
             };
-            let path = if method == Method::POST { "/users" } else { &path };
+            let path = if method == Method::POST {
+                "/users"
+            } else {
+                &path
+            };
             let body = match action {
                 Action::Create(_) => json!({"id": user.to_string(), "value": value}).to_string(),
                 Action::Replace(_) => json!({"value": value}).to_string(),
@@ -50,12 +54,24 @@ async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
                 400 => Outcome::Rejected,
                 _ => Outcome::Unknown,
             };
-            history.push((user, Call { action, outcome, start, end }));
+            history.push((
+                user,
+                Call {
+                    action,
+                    outcome,
+                    start,
+                    end,
+                },
+            ));
         }
         history
     };
     let mut histories = BTreeMap::<_, Vec<_>>::new();
-    for (user, call) in join_all((0..CLIENTS).map(client)).await.into_iter().flatten() {
+    for (user, call) in join_all((0..CLIENTS).map(client))
+        .await
+        .into_iter()
+        .flatten()
+    {
         histories.entry(user).or_default().push(call);
     }
     histories
@@ -67,7 +83,10 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_duri
     let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
     for (user, history) in histories(&api).await {
-        assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
+        assert!(
+            is_linearizable(&history, Effects::OnceOrTwice),
+            "user {user}: {history:#?}"
+        );
     }
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
@@ -85,7 +104,10 @@ async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
             return ScriptedResponse::Forwarded(upstream.clone());
         }
         forwarded = 0;
-        let codes = ["ThrottlingException", "ProvisionedThroughputExceededException"];
+        let codes = [
+            "ThrottlingException",
+            "ProvisionedThroughputExceededException",
+        ];
         ScriptedResponse::Error(400, codes[count.fetch_add(1, Relaxed) % 2])
     });
     (server.await, throttled)
@@ -98,9 +120,15 @@ async fn a_request_that_is_throttled_takes_effect_once() {
     let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     for (user, history) in histories(&api).await {
         assert!(history.iter().all(|call| call.outcome != Outcome::Unknown));
-        assert!(is_linearizable(&history, Effects::Once), "user {user}: {history:#?}");
+        assert!(
+            is_linearizable(&history, Effects::Once),
+            "user {user}: {history:#?}"
+        );
     }
-    assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
+    assert!(
+        throttled.load(Relaxed) > 20,
+        "{throttled:?} requests were throttled"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,9 +138,15 @@ async fn throttled_requests_and_lost_responses_together_leave_one_order() {
     let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
     for (user, history) in histories(&api).await {
-        assert!(is_linearizable(&history, Effects::OnceOrTwice), "user {user}: {history:#?}");
+        assert!(
+            is_linearizable(&history, Effects::OnceOrTwice),
+            "user {user}: {history:#?}"
+        );
     }
-    assert!(throttled.load(Relaxed) > 20, "{throttled:?} requests were throttled");
+    assert!(
+        throttled.load(Relaxed) > 20,
+        "{throttled:?} requests were throttled"
+    );
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 
@@ -121,8 +155,9 @@ async fn only_one_of_many_clients_creates_a_user() {
     let table = Table::new().await;
     let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     for user in ["1", "2", "3"] {
-        let bodies: Vec<_> =
-            (0..50).map(|i| json!({"id": user, "client": i}).to_string()).collect();
+        let bodies: Vec<_> = (0..50)
+            .map(|i| json!({"id": user, "client": i}).to_string())
+            .collect();
         let replies = join_all(bodies.iter().map(|body| api.post("/users", body))).await;
         let created: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
         assert_eq!(created.len(), 1);
@@ -137,7 +172,9 @@ async fn only_one_of_many_clients_creates_a_user() {
 async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
     let table = Table::new().await;
     let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
-    let before: Vec<_> = (0..200).map(|i| json!({"id": format!("before-{i}")})).collect();
+    let before: Vec<_> = (0..200)
+        .map(|i| json!({"id": format!("before-{i}")}))
+        .collect();
     table.put_all(&before).await;
     let writers = (0..4).map(async |writer| {
         for i in 0..25 {
@@ -148,6 +185,10 @@ async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
     let (deleted, _) = tokio::join!(api.delete("/users"), join_all(writers));
     deleted.assert_is(200, &Value::Null);
     let left = api.get("/users").await.json();
-    let ids = left.as_array().expect("a list").iter().map(|user| user["id"].to_string());
+    let ids = left
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|user| user["id"].to_string());
     assert_eq!(ids.filter(|id| id.contains("before")).count(), 0);
 }

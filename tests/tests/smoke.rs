@@ -9,14 +9,19 @@ async fn a_user_is_created_read_found_replaced_and_deleted() {
         let (id, email) = (api.id("smoke"), api.email("smoke"));
         let path = format!("/users/{id}");
         let user = json!({"id": id, "email": email, "number": 0.1});
-        api.post("/users", &user.to_string()).await.assert_is(200, &user);
+        api.post("/users", &user.to_string())
+            .await
+            .assert_is(200, &user);
         api.get(&path).await.assert_is(200, &user);
         assert_eq!(api.get("/users?limit=1").await.status, 200);
 
         // The index may lag behind for a moment. Each request gives it time to catch up.
         let mut found = json!([]);
         for _ in 0..100 {
-            found = api.get(&format!("/users?email={}", email.replace('@', "%40"))).await.json();
+            found = api
+                .get(&format!("/users?email={}", email.replace('@', "%40")))
+                .await
+                .json();
             if found != json!([]) {
                 break;
             }
@@ -24,7 +29,9 @@ async fn a_user_is_created_read_found_replaced_and_deleted() {
         assert_eq!(found, json!([user]));
 
         let replaced = json!({"id": id, "email": email});
-        api.put(&path, &replaced.to_string()).await.assert_is(200, &replaced);
+        api.put(&path, &replaced.to_string())
+            .await
+            .assert_is(200, &replaced);
         api.delete(&path).await.assert_is(200, &replaced);
         api.get(&path).await.assert_error(400, "UserNotFound");
     })

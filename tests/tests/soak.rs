@@ -51,7 +51,10 @@ fn fault(invocation: usize) -> Option<Fault> {
 
 /// Returns DynamoDB's response.
 fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
-    let result = one_item(operation, &json!({"id": {"S": "1"}, "text": {"S": "x".repeat(1000)}}));
+    let result = one_item(
+        operation,
+        &json!({"id": {"S": "1"}, "text": {"S": "x".repeat(1000)}}),
+    );
     match fault {
         Some(Fault::Retried(response)) => response,
         Some(Fault::Rejected) => ScriptedResponse::Error(400, "AccessDeniedException"),
@@ -86,7 +89,13 @@ impl Subject {
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
         let event = Event::new(&operation.method, &operation.path);
         let event = event.id("1").body("{\"id\": \"1\"}").json();
-        Self { operation, event, fault, dynamodb, api }
+        Self {
+            operation,
+            event,
+            fault,
+            dynamodb,
+            api,
+        }
     }
 
     /// Invokes the function this many times. Returns its size after the first quarter and at the
@@ -103,14 +112,22 @@ impl Subject {
                 Some(Fault::Rejected) => (&self.event, 500),
                 _ => (&self.event, 200),
             };
-            let reply = self.api.invoke(&self.operation.function, &event.to_string()).await;
+            let reply = self
+                .api
+                .invoke(&self.operation.function, &event.to_string())
+                .await;
             let reply = reply.expect("a response");
             assert_eq!(reply.status, expected, "{fault:?}: {}", reply.text);
             if invocation == invocations / 4 {
                 first = self.size();
             }
         }
-        assert_eq!(self.api.processes_started(), 1, "{} was replaced", self.operation.executable);
+        assert_eq!(
+            self.api.processes_started(),
+            1,
+            "{} was replaced",
+            self.operation.executable
+        );
         (first, self.size())
     }
 
@@ -122,15 +139,22 @@ impl Subject {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_encounters_many_faults_does_not_grow() {
-    let invocations =
-        env::var("CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400_usize);
+    let invocations = env::var("CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(400_usize);
     let mut subjects = Vec::new();
     for operation in operations() {
         subjects.push(Subject::start(operation).await);
     }
     let sizes = join_all(subjects.iter().map(|subject| subject.soak(invocations))).await;
-    for (Subject { operation: Operation { executable, .. }, .. }, sizes) in
-        subjects.iter().zip(sizes)
+    for (
+        Subject {
+            operation: Operation { executable, .. },
+            ..
+        },
+        sizes,
+    ) in subjects.iter().zip(sizes)
     {
         let (Some((memory, descriptors)), Some((memory_at_end, descriptors_at_end))) = sizes else {
             eprintln!("not checked: this system does not report the memory of a process");
@@ -142,6 +166,9 @@ async fn a_process_that_encounters_many_faults_does_not_grow() {
              {descriptors} to {descriptors_at_end} descriptors"
         );
         assert!(growth <= MARGIN, "{executable} grew by {growth} bytes");
-        assert!(descriptors_at_end <= descriptors, "{executable} has more descriptors");
+        assert!(
+            descriptors_at_end <= descriptors,
+            "{executable} has more descriptors"
+        );
     }
 }

@@ -11,9 +11,15 @@ use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TAB
 
 /// What the role of each function may do to the table, as action and resource.
 const PERMISSIONS: &[(&str, &[(&str, &str)])] = &[
-    ("get-all", &[("dynamodb:Scan", TABLE), ("dynamodb:Query", INDEX)]),
+    (
+        "get-all",
+        &[("dynamodb:Scan", TABLE), ("dynamodb:Query", INDEX)],
+    ),
     ("post", &[("dynamodb:PutItem", TABLE)]),
-    ("delete-all", &[("dynamodb:Scan", TABLE), ("dynamodb:BatchWriteItem", TABLE)]),
+    (
+        "delete-all",
+        &[("dynamodb:Scan", TABLE), ("dynamodb:BatchWriteItem", TABLE)],
+    ),
     ("get", &[("dynamodb:GetItem", TABLE)]),
     ("put", &[("dynamodb:PutItem", TABLE)]),
     ("delete", &[("dynamodb:DeleteItem", TABLE)]),
@@ -28,18 +34,37 @@ fn yaml() -> Value {
 
 /// Returns the prefix of the names of a function's resources, such as `GetAll` for `get-all`.
 fn resource_prefix(executable: &str) -> String {
-    let words = executable.split('-').map(|word| word[..1].to_uppercase() + &word[1..]);
+    let words = executable
+        .split('-')
+        .map(|word| word[..1].to_uppercase() + &word[1..]);
     words.collect()
 }
 
 #[test]
 fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
     let template = template();
-    for Operation { function, executable, .. } in operations() {
-        assert_eq!(*function, format!("{}Function", resource_prefix(executable)));
-        assert_eq!(template.functions[function].name, format!("user-profile-{executable}"));
-        let sharing = operations().iter().filter(|other| other.function == *function);
-        assert_eq!(sharing.count(), 1, "template.yaml: {function} serves several routes");
+    for Operation {
+        function,
+        executable,
+        ..
+    } in operations()
+    {
+        assert_eq!(
+            *function,
+            format!("{}Function", resource_prefix(executable))
+        );
+        assert_eq!(
+            template.functions[function].name,
+            format!("user-profile-{executable}")
+        );
+        let sharing = operations()
+            .iter()
+            .filter(|other| other.function == *function);
+        assert_eq!(
+            sharing.count(),
+            1,
+            "template.yaml: {function} serves several routes"
+        );
     }
     assert_eq!(template.stage, "test");
 }
@@ -47,7 +72,10 @@ fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
 #[test]
 fn each_function_has_a_route() {
     let template = template();
-    for (name, resource) in yaml()["Resources"].as_object().expect("Resources is an object") {
+    for (name, resource) in yaml()["Resources"]
+        .as_object()
+        .expect("Resources is an object")
+    {
         if resource["Type"] == "AWS::Serverless::Function" {
             assert!(
                 template.functions.contains_key(name),
@@ -60,7 +88,9 @@ fn each_function_has_a_route() {
 #[test]
 fn the_default_members_of_the_workspace_are_the_functions() {
     let workspace = &repository::toml("Cargo.toml")["workspace"];
-    let members = workspace["default-members"].as_array().expect("default-members is an array");
+    let members = workspace["default-members"]
+        .as_array()
+        .expect("default-members is an array");
     let members: BTreeSet<_> = members.iter().filter_map(toml::Value::as_str).collect();
     for Operation { executable, .. } in operations() {
         let member = format!("crates/{executable}");
@@ -73,7 +103,10 @@ fn the_default_members_of_the_workspace_are_the_functions() {
         let is_function = operations()
             .iter()
             .any(|operation| format!("crates/{}", operation.executable) == member);
-        assert!(is_function, "Cargo.toml: {member} of default-members is not in template.yaml");
+        assert!(
+            is_function,
+            "Cargo.toml: {member} of default-members is not in template.yaml"
+        );
     }
 }
 
@@ -90,10 +123,15 @@ fn the_crate_of_each_function_builds_the_executable_of_its_name() {
 fn the_budget_limits_each_function() {
     const BUDGET: &str = "crates/bench/budget.toml";
     let budget = repository::toml(BUDGET);
-    let budgeted: BTreeSet<_> =
-        budget["functions"].as_table().expect("functions is a table").keys().collect();
-    let functions: BTreeSet<_> =
-        operations().iter().map(|operation| &operation.executable).collect();
+    let budgeted: BTreeSet<_> = budget["functions"]
+        .as_table()
+        .expect("functions is a table")
+        .keys()
+        .collect();
+    let functions: BTreeSet<_> = operations()
+        .iter()
+        .map(|operation| &operation.executable)
+        .collect();
     assert_eq!(
         budgeted, functions,
         "{BUDGET} (left) must list template.yaml's functions: `make budget UPDATE=1` writes it"
@@ -106,7 +144,10 @@ fn the_documentation_lists_each_operation() {
         let text = repository::text(page);
         for Operation { method, path, .. } in operations() {
             let row = format!("| `{method} {path}` |");
-            assert!(text.contains(&row), "{page}: the table of operations has no row '{row}'");
+            assert!(
+                text.contains(&row),
+                "{page}: the table of operations has no row '{row}'"
+            );
         }
     }
     let requests = repository::text("users.http");
@@ -120,7 +161,13 @@ fn the_documentation_lists_each_operation() {
 #[test]
 fn api_gateway_may_invoke_each_function_for_its_route() {
     let yaml = yaml();
-    for Operation { function, method, path, .. } in operations() {
+    for Operation {
+        function,
+        method,
+        path,
+        ..
+    } in operations()
+    {
         let events = yaml["Resources"][function]["Properties"]["Events"].as_object();
         let routes: Vec<_> = events
             .into_iter()
@@ -168,7 +215,11 @@ fn the_query_parameters_of_lists_are_declared_and_optional() {
     let optional = (&json!("query"), &json!(false));
     assert_eq!(
         declared,
-        BTreeMap::from([("email", optional), ("limit", optional), ("cursor", optional)])
+        BTreeMap::from([
+            ("email", optional),
+            ("limit", optional),
+            ("cursor", optional)
+        ])
     );
 }
 
@@ -179,22 +230,40 @@ fn the_table_has_the_keys_that_the_store_uses() {
     let attributes: BTreeSet<_> = table
         .attribute_definitions
         .iter()
-        .map(|attribute| (attribute.attribute_name(), attribute.attribute_type().as_str()))
+        .map(|attribute| {
+            (
+                attribute.attribute_name(),
+                attribute.attribute_type().as_str(),
+            )
+        })
         .collect();
     assert_eq!(attributes, BTreeSet::from([(ID, "S"), (EMAIL, "S")]));
 
-    let [key] = &table.key_schema[..] else { panic!("{:?}", table.key_schema) };
-    assert_eq!((key.attribute_name(), key.key_type().as_str()), (ID, "HASH"));
+    let [key] = &table.key_schema[..] else {
+        panic!("{:?}", table.key_schema)
+    };
+    assert_eq!(
+        (key.attribute_name(), key.key_type().as_str()),
+        (ID, "HASH")
+    );
 
     let [index] = &table.global_secondary_indexes[..] else {
         panic!("{:?}", table.global_secondary_indexes)
     };
-    let [key] = index.key_schema() else { panic!("{index:?}") };
+    let [key] = index.key_schema() else {
+        panic!("{index:?}")
+    };
     assert_eq!(
-        (index.index_name(), key.attribute_name(), key.key_type().as_str()),
+        (
+            index.index_name(),
+            key.attribute_name(),
+            key.key_type().as_str()
+        ),
         (EMAIL_INDEX, EMAIL, "HASH")
     );
-    let projection = index.projection().and_then(|projection| projection.projection_type());
+    let projection = index
+        .projection()
+        .and_then(|projection| projection.projection_type());
     assert_eq!(projection.map(ProjectionType::as_str), Some("ALL"));
 }
 
@@ -217,7 +286,12 @@ fn the_functions_get_the_environment_variables_that_they_read() {
             (ORIGIN_VARIABLE, ""),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        assert_eq!(function.variables, BTreeMap::from(expected), "{}", function.name);
+        assert_eq!(
+            function.variables,
+            BTreeMap::from(expected),
+            "{}",
+            function.name
+        );
     }
 }
 
@@ -232,7 +306,12 @@ fn the_functions_return_or_are_stopped_before_api_gateway_gives_up() {
 fn each_role_allows_what_its_function_does_and_nothing_else() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for Operation { function, executable, .. } in operations() {
+    for Operation {
+        function,
+        executable,
+        ..
+    } in operations()
+    {
         let prefix = resource_prefix(executable);
         assert_eq!(
             resources[function]["Properties"]["Role"],
@@ -256,27 +335,42 @@ fn each_role_allows_what_its_function_does_and_nothing_else() {
             ("logs:PutLogEvents", logs.as_str()),
         ]);
         expected.extend(*actions);
-        assert_eq!(allowed_actions(role), expected, "template.yaml: Policies of {prefix}Role");
+        assert_eq!(
+            allowed_actions(role),
+            expected,
+            "template.yaml: Policies of {prefix}Role"
+        );
     }
     let tracing = &resources["TracingPolicy"]["Properties"]["PolicyDocument"]["Statement"];
-    assert_eq!(tracing[0]["Action"], json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"]));
+    assert_eq!(
+        tracing[0]["Action"],
+        json!(["xray:PutTraceSegments", "xray:PutTelemetryRecords"])
+    );
     assert_eq!(tracing.as_array().map(Vec::len), Some(1));
 }
 
 /// Returns what the role's own policies allow, as action and resource.
 fn allowed_actions(role: &Value) -> BTreeSet<(&str, &str)> {
-    let policies = role["Policies"].as_array().expect("a role has a list of policies");
+    let policies = role["Policies"]
+        .as_array()
+        .expect("a role has a list of policies");
     let statements = policies.iter().flat_map(|policy| {
-        policy["PolicyDocument"]["Statement"].as_array().expect("a policy has statements")
+        policy["PolicyDocument"]["Statement"]
+            .as_array()
+            .expect("a policy has statements")
     });
     let mut allowed = BTreeSet::new();
     for statement in statements {
         assert_eq!(statement["Effect"], json!("Allow"));
-        let actions = statement["Action"]
-            .as_array()
-            .map_or_else(|| vec![&statement["Action"]], |actions| actions.iter().collect());
+        let actions = statement["Action"].as_array().map_or_else(
+            || vec![&statement["Action"]],
+            |actions| actions.iter().collect(),
+        );
         allowed.extend(actions.into_iter().map(|action| {
-            (action.as_str().unwrap_or("?"), statement["Resource"].as_str().unwrap_or("?"))
+            (
+                action.as_str().unwrap_or("?"),
+                statement["Resource"].as_str().unwrap_or("?"),
+            )
         }));
     }
     allowed
@@ -286,7 +380,12 @@ fn allowed_actions(role: &Value) -> BTreeSet<(&str, &str)> {
 fn each_function_writes_to_its_own_log_group_which_does_not_grow_for_ever() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for Operation { function, executable, .. } in operations() {
+    for Operation {
+        function,
+        executable,
+        ..
+    } in operations()
+    {
         let logs = format!("{}Logs", resource_prefix(executable));
         let properties = &resources[function]["Properties"];
         assert_eq!(
@@ -298,7 +397,9 @@ fn each_function_writes_to_its_own_log_group_which_does_not_grow_for_ever() {
         assert_eq!(
             (&group["LogGroupName"], &group["RetentionInDays"]),
             (
-                &json!(format!("/aws/lambda/user-profile-{executable}${{NameSuffix}}")),
+                &json!(format!(
+                    "/aws/lambda/user-profile-{executable}${{NameSuffix}}"
+                )),
                 &json!("LogRetentionDays")
             ),
             "template.yaml: {logs}"
@@ -312,10 +413,15 @@ fn nothing_depends_on_a_resource_with_a_condition() {
     let resources = yaml["Resources"].as_object().expect("resources");
     for (name, resource) in resources {
         let depends_on = &resource["DependsOn"];
-        let named =
-            depends_on.as_array().map_or_else(|| vec![depends_on], |all| all.iter().collect());
+        let named = depends_on
+            .as_array()
+            .map_or_else(|| vec![depends_on], |all| all.iter().collect());
         for other in named.into_iter().filter_map(Value::as_str) {
-            assert_eq!(resources[other]["Condition"], Value::Null, "{name} depends on {other}");
+            assert_eq!(
+                resources[other]["Condition"],
+                Value::Null,
+                "{name} depends on {other}"
+            );
         }
     }
 }
@@ -342,7 +448,12 @@ fn the_alarms_for_all_functions_watch_each_function() {
 fn an_alarm_watches_each_new_version_of_a_function() {
     let yaml = yaml();
     let resources = &yaml["Resources"];
-    for Operation { function, executable, .. } in operations() {
+    for Operation {
+        function,
+        executable,
+        ..
+    } in operations()
+    {
         let alarm = format!("{}VersionErrorsAlarm", resource_prefix(executable));
         assert_eq!(
             resources[&alarm]["Properties"]["Dimensions"],
@@ -369,7 +480,9 @@ fn the_dashboard_shows_each_function() {
         .as_str()
         .and_then(|text| serde_json::from_str(text).ok())
         .expect("DashboardBody is JSON");
-    let widgets = dashboard["widgets"].as_array().expect("the dashboard has widgets");
+    let widgets = dashboard["widgets"]
+        .as_array()
+        .expect("the dashboard has widgets");
     let assert_shown = |title: &str, source: &str| {
         let widget = widgets
             .iter()
@@ -383,13 +496,21 @@ fn the_dashboard_shows_each_function() {
         );
     };
     for (_, actions) in PERMISSIONS {
-        for action in actions.iter().filter_map(|(action, _)| action.strip_prefix("dynamodb:")) {
+        for action in actions
+            .iter()
+            .filter_map(|(action, _)| action.strip_prefix("dynamodb:"))
+        {
             let operation = format!("\"{action}\"");
             assert_shown("DynamoDB latency, p99 (ms)", &operation);
             assert_shown("DynamoDB: throttled requests by operation", &operation);
         }
     }
-    for Operation { function, executable, .. } in operations() {
+    for Operation {
+        function,
+        executable,
+        ..
+    } in operations()
+    {
         let metric = format!("\"${{{function}}}\"");
         let logs = format!("'${{{}Logs}}'", resource_prefix(executable));
         for (title, source) in [
@@ -412,10 +533,15 @@ fn each_saved_query_reads_the_log_of_each_function() {
     let queries =
         resources.filter(|(_, resource)| resource["Type"] == "AWS::Logs::QueryDefinition");
     for (name, query) in queries {
-        let groups = query["Properties"]["LogGroupNames"].as_array().expect("a list");
+        let groups = query["Properties"]["LogGroupNames"]
+            .as_array()
+            .expect("a list");
         for Operation { executable, .. } in operations() {
             let group = json!(format!("{}Logs", resource_prefix(executable)));
-            assert!(groups.contains(&group), "template.yaml: LogGroupNames of {name} lack {group}");
+            assert!(
+                groups.contains(&group),
+                "template.yaml: LogGroupNames of {name} lack {group}"
+            );
         }
     }
 }
@@ -454,7 +580,10 @@ fn resources_are_tagged_with_service_and_stage() {
     ];
     let yaml = yaml();
     let functions = &yaml["Globals"]["Function"]["Tags"];
-    assert_eq!(functions, &json!({"service": "user-profiles", "stage": "StageName"}));
+    assert_eq!(
+        functions,
+        &json!({"service": "user-profiles", "stage": "StageName"})
+    );
     for (name, resource) in yaml["Resources"].as_object().expect("resources") {
         let kind = resource["Type"].as_str().expect("a type");
         let tags = &resource["Properties"]["Tags"];

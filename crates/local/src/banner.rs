@@ -15,13 +15,21 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
         Database::File(path) => format!("in {}", path.display()),
         Database::Endpoint(endpoint) => format!("in the DynamoDB at {endpoint}"),
     };
-    let key = service.api_key().map(|key| format!(" -H 'x-api-key: {key}'")).unwrap_or_default();
-    let mut text =
-        format!("User Profile API: {url}/users\nTry it in a browser: {}\n", service.docs_url());
+    let key = service
+        .api_key()
+        .map(|key| format!(" -H 'x-api-key: {key}'"))
+        .unwrap_or_default();
+    let mut text = format!(
+        "User Profile API: {url}/users\nTry it in a browser: {}\n",
+        service.docs_url()
+    );
     if !settings.host.is_loopback() {
         text += &warning(settings.host, url);
     }
-    let _ = writeln!(text, "Users are kept {kept}. Ctrl-C stops the service. Try:\n");
+    let _ = writeln!(
+        text,
+        "Users are kept {kept}. Ctrl-C stops the service. Try:\n"
+    );
     let _ = writeln!(text, "  curl{key} {url}/users");
     let _ = writeln!(
         text,
@@ -30,7 +38,10 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
     );
     let _ = writeln!(text, "  curl{key} {url}/users/1\n");
     if let Some(key) = service.api_key() {
-        let _ = writeln!(text, "Requests must carry the API key {key}. Each run has a new one.");
+        let _ = writeln!(
+            text,
+            "Requests must carry the API key {key}. Each run has a new one."
+        );
     }
     if let Some(Throttle { rate, burst }) = throttle {
         let _ = writeln!(
@@ -54,7 +65,11 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
 
 /// Returns the warning for a service that other machines can reach.
 fn warning(host: IpAddr, url: &str) -> String {
-    let reachable = if host.is_unspecified() { outward_address(host) } else { Some(host) };
+    let reachable = if host.is_unspecified() {
+        outward_address(host)
+    } else {
+        Some(host)
+    };
     let address = match reachable {
         Some(address) => {
             let port_and_path = url.rsplit_once(':').map_or("", |(_, rest)| rest);
@@ -74,8 +89,11 @@ fn warning(host: IpAddr, url: &str) -> String {
 /// connected UDP socket, which sends nothing. RFC 5737 and RFC 3849 reserve the destinations for
 /// documentation.
 fn outward_address(host: IpAddr) -> Option<IpAddr> {
-    let (local, remote) =
-        if host.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
+    let (local, remote) = if host.is_ipv4() {
+        ("0.0.0.0:0", "192.0.2.1:9")
+    } else {
+        ("[::]:0", "[2001:db8::1]:9")
+    };
     let socket = UdpSocket::bind(local).ok()?;
     socket.connect(remote).ok()?;
     let address = socket.local_addr().ok()?.ip();

@@ -31,24 +31,34 @@ impl DataFile {
     /// [`Error::DataInUse`] if another service uses the file, under any path. [`Error::Data`] if it
     /// is not a data file; it is left unchanged.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |problem: String| Error::Data { path: path.to_owned(), problem };
+        let failed = |problem: String| Error::Data {
+            path: path.to_owned(),
+            problem,
+        };
         let exists = check(path).map_err(failed)?;
-        let failed =
-            |error: io::Error| Error::Data { path: path.to_owned(), problem: error.to_string() };
+        let failed = |error: io::Error| Error::Data {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        };
         let canonical = if exists {
             fs::canonicalize(path).map_err(failed)?
         } else {
             create(path).map_err(failed)?
         };
         let lock = lock(&canonical).map_err(|error| match error {
-            TryLockError::WouldBlock => Error::DataInUse { path: path.to_owned() },
+            TryLockError::WouldBlock => Error::DataInUse {
+                path: path.to_owned(),
+            },
             TryLockError::Error(error) => failed(error),
         })?;
         restrict(&canonical).map_err(failed)?;
-        let path = canonical.into_os_string().into_string().map_err(|name| Error::Data {
-            path: name.into(),
-            problem: "its name is not UTF-8".to_owned(),
-        })?;
+        let path = canonical
+            .into_os_string()
+            .into_string()
+            .map_err(|name| Error::Data {
+                path: name.into(),
+                problem: "its name is not UTF-8".to_owned(),
+            })?;
         Ok(Self { path, _lock: lock })
     }
 }
@@ -65,7 +75,10 @@ fn check(path: &Path) -> Result<bool, String> {
                 return Err("it is a symbolic link to a file that does not exist".to_owned());
             }
             let companions = COMPANIONS.map(|suffix| with_suffix(path, suffix));
-            return match companions.iter().find(|path| fs::symlink_metadata(path).is_ok()) {
+            return match companions
+                .iter()
+                .find(|path| fs::symlink_metadata(path).is_ok())
+            {
                 // SQLite would mistake it for part of the new database, and delete it.
                 Some(other) => Err(format!("{} is in the way", other.display())),
                 None => Ok(false),
@@ -87,7 +100,9 @@ fn check(path: &Path) -> Result<bool, String> {
     }
     let mut start = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(|error| error.to_string())?;
+    file.take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(|error| error.to_string())?;
     // An empty file is an empty database: SQLite writes nothing before the first change.
     if !start.is_empty() && start != MAGIC {
         return Err("it is not a database".to_owned());
@@ -97,10 +112,20 @@ fn check(path: &Path) -> Result<bool, String> {
 
 /// Creates an empty file and its directory. Returns the path without symbolic links.
 fn create(path: &Path) -> io::Result<PathBuf> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     fs::canonicalize(path)
 }
 
@@ -156,11 +181,17 @@ mod tests {
     }
 
     fn problem(path: &Path) -> String {
-        DataFile::open(path).expect_err("the file cannot be used").to_string()
+        DataFile::open(path)
+            .expect_err("the file cannot be used")
+            .to_string()
     }
 
     fn mode(path: &Path) -> u32 {
-        path.metadata().expect("there is such a file").permissions().mode() & 0o777
+        path.metadata()
+            .expect("there is such a file")
+            .permissions()
+            .mode()
+            & 0o777
     }
 
     /// Writes a file that begins like a database.
@@ -174,7 +205,10 @@ mod tests {
         let path = directory.path().join("new/data/users.db");
         let file = DataFile::open(&path).expect("the file can be made");
         assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(&directory.path().join("new/data/users.db-lock")), 0o600);
+        assert_eq!(
+            mode(&directory.path().join("new/data/users.db-lock")),
+            0o600
+        );
         assert_eq!(mode(&directory.path().join("new/data")), 0o700);
         assert_eq!(mode(&directory.path().join("new")), 0o700);
         drop(file);
@@ -204,7 +238,12 @@ mod tests {
         let nested = directory.path().join("nested");
         symlink(directory.path(), &nested).expect("links can be made");
         let file = DataFile::open(&path).expect("the file can be opened");
-        for other in [&path, &link, &nested.join("users.db"), &nested.join("link.db")] {
+        for other in [
+            &path,
+            &link,
+            &nested.join("users.db"),
+            &nested.join("link.db"),
+        ] {
             let error = DataFile::open(other).expect_err("the file is in use");
             assert!(matches!(error, Error::DataInUse { .. }), "{error}");
         }
@@ -221,11 +260,17 @@ mod tests {
         for content in ["short", "something that is longer than sixteen bytes"] {
             fs::write(&path, content).expect("the directory is writable");
             assert!(problem(&path).contains("it is not a database"));
-            assert_eq!(fs::read_to_string(&path).expect("it is still there"), content);
+            assert_eq!(
+                fs::read_to_string(&path).expect("it is still there"),
+                content
+            );
         }
         assert!(problem(directory.path()).contains("it is a directory"));
         let fifo = directory.path().join("fifo");
-        let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs");
+        let made = Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .expect("mkfifo runs");
         assert!(made.success());
         assert!(problem(&fifo).contains("it is not a regular file"));
         assert!(problem(Path::new("/dev/null")).contains("it is not a regular file"));
@@ -243,7 +288,10 @@ mod tests {
             let other = with_suffix(&path, suffix);
             fs::write(&other, "precious").expect("the directory is writable");
             assert!(problem(&path).contains("is in the way"), "{suffix}");
-            assert_eq!(fs::read_to_string(&other).expect("it is still there"), "precious");
+            assert_eq!(
+                fs::read_to_string(&other).expect("it is still there"),
+                "precious"
+            );
         }
     }
 }

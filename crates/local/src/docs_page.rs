@@ -36,8 +36,15 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 
 /// Swagger UI's files that the page uses, by name.
 static ASSETS: LazyLock<BTreeMap<&str, Bytes>> = LazyLock::new(|| {
-    let names = ["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"];
-    names.into_iter().filter_map(|name| Some((name, unpacked(name)?))).collect()
+    let names = [
+        "swagger-ui-bundle.js",
+        "swagger-ui.css",
+        "favicon-32x32.png",
+    ];
+    names
+        .into_iter()
+        .filter_map(|name| Some((name, unpacked(name)?)))
+        .collect()
 });
 
 /// Returns a file of Swagger UI's distribution.
@@ -50,7 +57,11 @@ fn unpacked(name: &str) -> Option<Bytes> {
         .find(|path| path.ends_with(&suffix))?
         .into_owned();
     let mut content = Vec::new();
-    archive.by_name(&path).ok()?.read_to_end(&mut content).ok()?;
+    archive
+        .by_name(&path)
+        .ok()?
+        .read_to_end(&mut content)
+        .ok()?;
     Some(content.into())
 }
 
@@ -103,7 +114,9 @@ mod tests {
         let headers = response.headers();
         assert_eq!(headers[CONTENT_SECURITY_POLICY], POLICY, "{path}");
         let content_type = headers[CONTENT_TYPE].to_str().expect("text").to_owned();
-        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        let body = to_bytes(response.into_body(), usize::MAX)
+            .await
+            .expect("a body");
         (content_type, body)
     }
 
@@ -112,7 +125,10 @@ mod tests {
         let (content_type, page) = body("/docs").await;
         assert!(content_type.starts_with("text/html"), "{content_type}");
         let page = String::from_utf8(page.to_vec()).expect("UTF-8");
-        let names = page.split("=\"/docs/").skip(1).filter_map(|rest| rest.split('"').next());
+        let names = page
+            .split("=\"/docs/")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
         let names: Vec<_> = names.collect();
         assert_eq!(names.len(), 4, "{page}");
         for name in names {
@@ -122,7 +138,10 @@ mod tests {
                 "css" => "text/css",
                 _ => "image/png",
             };
-            assert!(content_type.starts_with(expected) && !content.is_empty(), "{name}");
+            assert!(
+                content_type.starts_with(expected) && !content.is_empty(),
+                "{name}"
+            );
         }
     }
 
@@ -131,7 +150,10 @@ mod tests {
         let (content_type, specification) = body("/openapi.yaml").await;
         assert_eq!(content_type, "application/yaml");
         let specification = String::from_utf8(specification.to_vec()).expect("UTF-8");
-        assert!(specification.contains("\n  - url: /dev\n"), "{specification}");
+        assert!(
+            specification.contains("\n  - url: /dev\n"),
+            "{specification}"
+        );
         assert!(!specification.contains("127.0.0.1"), "{specification}");
     }
 

@@ -68,7 +68,11 @@ impl DynamoDb {
             (ENDPOINT_VARIABLE, embedded.endpoint.clone()),
         ];
         let endpoint = embedded.endpoint.clone();
-        Ok(Self { endpoint, environment, embedded: Some(embedded) })
+        Ok(Self {
+            endpoint,
+            environment,
+            embedded: Some(embedded),
+        })
     }
 
     /// Creates the table unless it exists, as [`create_table`] does.
@@ -83,7 +87,12 @@ impl DynamoDb {
                     .build();
                 let config = client.config().to_builder();
                 let region = Region::from_static(REGION);
-                Client::from_conf(config.credentials_provider(credentials).region(region).build())
+                Client::from_conf(
+                    config
+                        .credentials_provider(credentials)
+                        .region(region)
+                        .build(),
+                )
             }
             None => client,
         };
@@ -106,9 +115,13 @@ impl DynamoDb {
 
 /// Returns the variables that make functions use the DynamoDB at `endpoint` as the caller would.
 fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
-    let caller = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
-        .into_iter()
-        .filter_map(|name| Some((name, env::var(name).ok()?)));
+    let caller = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, env::var(name).ok()?)));
     let region = env::var("AWS_REGION")
         .ok()
         .filter(|region| !region.is_empty())
@@ -149,13 +162,18 @@ async fn create_with(
     table: &Table,
     name: &str,
 ) -> Result<(), Error> {
-    let failed = |problem: String| Error::DynamoDb { endpoint: endpoint.to_owned(), problem };
+    let failed = |problem: String| Error::DynamoDb {
+        endpoint: endpoint.to_owned(),
+        problem,
+    };
     let active = async {
         loop {
-            let response =
-                timeout(RESPONSE_TIMEOUT, client.describe_table().table_name(name).send())
-                    .await
-                    .map_err(|_| failed("it does not respond".to_owned()))?;
+            let response = timeout(
+                RESPONSE_TIMEOUT,
+                client.describe_table().table_name(name).send(),
+            )
+            .await
+            .map_err(|_| failed("it does not respond".to_owned()))?;
             match response {
                 Ok(output)
                     if output.table().and_then(|table| table.table_status())

@@ -32,8 +32,11 @@ use crate::{Error, STOP_TIMEOUT, guard};
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Functions keep their connections while they wait for requests.
-const LIMITS: Limits =
-    Limits { connections: 256, idle: Duration::from_mins(20), queries_sockets: false };
+const LIMITS: Limits = Limits {
+    connections: 256,
+    idle: Duration::from_mins(20),
+    queries_sockets: false,
+};
 
 /// A running embedded DynamoDB.
 pub(crate) struct Embedded {
@@ -55,7 +58,11 @@ impl Embedded {
             None => dynoxide::Database::memory(),
         };
         let database = database.map_err(|error| Error::Data {
-            path: file.as_ref().map(|file| file.path.clone()).unwrap_or_default().into(),
+            path: file
+                .as_ref()
+                .map(|file| file.path.clone())
+                .unwrap_or_default()
+                .into(),
             problem: error.to_string(),
         })?;
         let listener =
@@ -63,9 +70,14 @@ impl Embedded {
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
-        let server = Arc::new(Server { database, access_key_id: access_key_id.clone() });
-        let runtime =
-            runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Listen)?;
+        let server = Arc::new(Server {
+            database,
+            access_key_id: access_key_id.clone(),
+        });
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::Listen)?;
         // The database blocks its thread, so it runs on a separate one, where it does not delay the
         // gateway. The lock on the file is released after the database is closed.
         let serve = move || {
@@ -74,9 +86,15 @@ impl Embedded {
             drop(file);
         };
         // `scripts/load/run` finds the thread by its name.
-        let thread = thread::Builder::new().name("dynamodb".to_owned()).spawn(serve);
+        let thread = thread::Builder::new()
+            .name("dynamodb".to_owned())
+            .spawn(serve);
         let thread = thread.map_err(Error::Listen)?;
-        Ok(Self { endpoint: format!("http://{address}"), access_key_id, thread })
+        Ok(Self {
+            endpoint: format!("http://{address}"),
+            access_key_id,
+            thread,
+        })
     }
 
     /// Waits until the database is closed. Drop `stop`'s sender first.
@@ -97,7 +115,9 @@ impl Server {
         listener: std::net::TcpListener,
         mut stop: watch::Receiver<()>,
     ) {
-        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let Ok(listener) = TcpListener::from_std(listener) else {
+            return;
+        };
         let router = Router::new()
             .fallback(respond)
             .layer(DefaultBodyLimit::max(MAX_REQUEST))
@@ -131,7 +151,11 @@ async fn respond(
     body: Bytes,
 ) -> Response {
     if let Err(rejection) = guard::check_internal(&uri, &headers) {
-        return error(StatusCode::FORBIDDEN, "AccessDeniedException", &rejection.message);
+        return error(
+            StatusCode::FORBIDDEN,
+            "AccessDeniedException",
+            &rejection.message,
+        );
     }
     if !server.is_authorized(&headers) {
         return error(
@@ -151,7 +175,11 @@ async fn respond(
         Some(Err(error)) => {
             let status = StatusCode::from_u16(error.status_code());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], error.to_json())
+            (
+                status,
+                [(CONTENT_TYPE, "application/x-amz-json-1.0")],
+                error.to_json(),
+            )
                 .into_response()
         }
         None => error(StatusCode::BAD_REQUEST, "UnknownOperationException", ""),

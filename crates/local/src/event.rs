@@ -21,9 +21,10 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Adds the headers that API Gateway adds to a request, and returns the trace id.
 pub(crate) fn add_headers(headers: &mut HeaderMap, client: IpAddr, port: u16) -> String {
-    let forwarded_for = headers
-        .get(&FORWARDED_FOR)
-        .map_or_else(|| client.to_string(), |before| format!("{}, {client}", text(before)));
+    let forwarded_for = headers.get(&FORWARDED_FOR).map_or_else(
+        || client.to_string(),
+        |before| format!("{}, {client}", text(before)),
+    );
     let trace_id = headers.get(&TRACE_ID).map_or_else(new_trace_id, text);
     let added = [
         (FORWARDED_FOR, forwarded_for),
@@ -61,7 +62,10 @@ pub(crate) fn event(
         // API Gateway does not pass these on.
         if ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name) {
             headers.insert(name.as_str(), text(value));
-            multi_value_headers.entry(name.as_str()).or_default().push(text(value));
+            multi_value_headers
+                .entry(name.as_str())
+                .or_default()
+                .push(text(value));
         }
     }
     let mut query = BTreeMap::new();
@@ -70,7 +74,10 @@ pub(crate) fn event(
         query.insert(name.to_string(), value.to_string());
         multi_value_query.entry(name).or_default().push(value);
     }
-    let domain_name = headers.get(HOST.as_str()).map(String::as_str).unwrap_or_default();
+    let domain_name = headers
+        .get(HOST.as_str())
+        .map(String::as_str)
+        .unwrap_or_default();
     json!({
         "resource": matched.resource,
         "path": matched.path,
@@ -144,7 +151,15 @@ mod tests {
         let methods = [("GET", "/users"), ("GET", "/users/{id}")].into_iter();
         let matched = find("test", methods, &parts.method, parts.uri.path()).expect("a method");
         let now = Timestamp::from_millisecond(1_583_349_317_135).expect("a time");
-        event("test", &matched, &parts, body, Ipv4Addr::LOCALHOST.into(), "request-id", now)
+        event(
+            "test",
+            &matched,
+            &parts,
+            body,
+            Ipv4Addr::LOCALHOST.into(),
+            "request-id",
+            now,
+        )
     }
 
     #[test]
@@ -213,9 +228,12 @@ mod tests {
     #[test]
     fn parts_that_a_request_lacks_are_null_in_its_event() {
         let event = event_of(Request::get("/test/users"), b"");
-        for member in
-            ["queryStringParameters", "multiValueQueryStringParameters", "pathParameters", "body"]
-        {
+        for member in [
+            "queryStringParameters",
+            "multiValueQueryStringParameters",
+            "pathParameters",
+            "body",
+        ] {
             assert_eq!(event.get(member), Some(&Value::Null), "{member}");
         }
     }

@@ -83,20 +83,36 @@ impl Gateway {
         let now = Instant::now();
         let bucket = |throttle| Bucket::new(throttle, now);
         let methods = template.routes.len() + template.mocks.len();
-        let buckets = (0..methods).filter_map(|_| template.throttle.map(bucket)).collect();
+        let buckets = (0..methods)
+            .filter_map(|_| template.throttle.map(bucket))
+            .collect();
         let key_bucket = template.key_throttle.map(bucket);
         let headers = template.mocks.iter().map(|mock| &mock.headers);
         let origins = headers.filter_map(|headers| headers.get(ACCESS_CONTROL_ALLOW_ORIGIN));
         let origins = origins.cloned().collect();
-        Self { template, functions, address, api_key, origins, buckets, key_bucket, requests }
+        Self {
+            template,
+            functions,
+            address,
+            api_key,
+            origins,
+            buckets,
+            key_bucket,
+            requests,
+        }
     }
 
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
         let gateway = Arc::new(self);
-        let limits =
-            Limits { connections: MAX_CONNECTIONS, idle: IDLE_TIMEOUT, queries_sockets: false };
-        let router = Router::new().fallback(respond).with_state(Arc::clone(&gateway));
+        let limits = Limits {
+            connections: MAX_CONNECTIONS,
+            idle: IDLE_TIMEOUT,
+            queries_sockets: false,
+        };
+        let router = Router::new()
+            .fallback(respond)
+            .with_state(Arc::clone(&gateway));
         let errors = Arc::new(move |status| gateway.protocol_error(status));
         serve(listener, router, limits, Some(errors), stop).await;
     }
@@ -110,16 +126,25 @@ impl Gateway {
         check_head(&request, connection)?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
-        let Template { stage, routes, mocks, .. } = &self.template;
+        let Template {
+            stage,
+            routes,
+            mocks,
+            ..
+        } = &self.template;
         if let Some(response) = docs_page::respond(&parts.method, &path, stage) {
             return Ok(response);
         }
-        let methods = mocks.iter().map(|mock| (mock.method.as_str(), mock.path.as_str()));
+        let methods = mocks
+            .iter()
+            .map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
             throttle(self.buckets.get(routes.len() + index))?;
             return Ok(mock_response(&mocks[index]));
         }
-        let methods = routes.iter().map(|route| (route.method.as_str(), route.path.as_str()));
+        let methods = routes
+            .iter()
+            .map(|route| (route.method.as_str(), route.path.as_str()));
         let matched = find(stage, methods, &parts.method, &path)
             .ok_or(GatewayError::MissingAuthenticationToken)?;
         let route = &routes[matched.index];
@@ -134,14 +159,25 @@ impl Gateway {
 
         let client = connection.peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
-        let event =
-            event(stage, &matched, &parts, &body, client, request_id, Timestamp::now()).to_string();
+        let event = event(
+            stage,
+            &matched,
+            &parts,
+            &body,
+            client,
+            request_id,
+            Timestamp::now(),
+        )
+        .to_string();
         drop(body);
         if event.len() > MAX_EVENT {
             return Err(GatewayError::RequestTooLarge);
         }
-        let invocation =
-            Invocation { event: event.into(), request_id: request_id.to_owned(), trace_id };
+        let invocation = Invocation {
+            event: event.into(),
+            request_id: request_id.to_owned(),
+            trace_id,
+        };
         self.invoke(&route.function, invocation).await
     }
 
@@ -150,9 +186,13 @@ impl Gateway {
         function: &str,
         invocation: Invocation,
     ) -> Result<Response, GatewayError> {
-        let response = timeout(INTEGRATION_TIMEOUT, self.functions.invoke(function, invocation));
+        let response = timeout(
+            INTEGRATION_TIMEOUT,
+            self.functions.invoke(function, invocation),
+        );
         let Ok(response) = response.await else {
-            self.functions.log_line(function, "the function did not respond in 29 seconds");
+            self.functions
+                .log_line(function, "the function did not respond in 29 seconds");
             return Err(GatewayError::IntegrationTimeout);
         };
         // Lambda reports a function that exceeds its own, shorter timeout as failed.
@@ -203,11 +243,16 @@ async fn respond(
     let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (address, origins) = (gateway.address.ip(), &gateway.origins);
     let mut response = match guard::check(request.uri(), request.headers(), address, origins) {
-        Ok(()) => {
-            gateway.respond(request, &connection, &request_id).await.unwrap_or_else(|error| {
-                gateway.template.gateway_responses.render(&error).into_response()
-            })
-        }
+        Ok(()) => gateway
+            .respond(request, &connection, &request_id)
+            .await
+            .unwrap_or_else(|error| {
+                gateway
+                    .template
+                    .gateway_responses
+                    .render(&error)
+                    .into_response()
+            }),
         Err(rejection) => rejection.into_response(),
     };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
@@ -215,7 +260,9 @@ async fn respond(
     }
     if is_chunked {
         // `wire.rs` cannot know where the next request begins.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     served.finish(&mut response, start.elapsed()).await;
     (gateway.requests)(&served);
@@ -236,12 +283,17 @@ fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayE
     // A connection with an ambiguous request may still have earlier ones to serve.
     if connection.is_ambiguous() && headers.contains_key(TRANSFER_ENCODING) {
         let message = "send either Content-Length or Transfer-Encoding, not both";
-        return Err(GatewayError::Protocol(StatusCode::BAD_REQUEST, message.to_owned()));
+        return Err(GatewayError::Protocol(
+            StatusCode::BAD_REQUEST,
+            message.to_owned(),
+        ));
     }
     let line = request.method().as_str().len() + request.uri().to_string().len();
     // Spaces, the version and the line breaks that the parsed request no longer has.
     let line = line + "  HTTP/1.1\r\n\r\n".len();
-    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let fields = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
     if line + fields.sum::<usize>() > MAX_HEAD {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(GatewayError::Protocol(status, TOO_LARGE.to_owned()));
@@ -252,8 +304,9 @@ fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayE
 /// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
 /// that is still sending would see a broken connection instead of the response.
 async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
-    let announced =
-        headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_DRAINED) {
         return Err(GatewayError::RequestTooLarge);
     }
@@ -274,15 +327,24 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
                 read.extend_from_slice(&data);
             }
         }
-        if length > MAX_BODY { Err(GatewayError::RequestTooLarge) } else { Ok(read.into()) }
+        if length > MAX_BODY {
+            Err(GatewayError::RequestTooLarge)
+        } else {
+            Ok(read.into())
+        }
     };
     timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
-        Err(invalid(StatusCode::REQUEST_TIMEOUT, "the body did not arrive within 30 seconds"))
+        Err(invalid(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive within 30 seconds",
+        ))
     })
 }
 
 fn mock_response(mock: &Mock) -> Response {
     let mut headers = mock.headers.clone();
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
     (mock.status, headers).into_response()
 }

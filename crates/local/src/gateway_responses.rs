@@ -49,9 +49,12 @@ impl GatewayError {
                 "Missing Authentication Token",
                 "MissingAuthenticationTokenException",
             ),
-            Self::InvalidApiKey => {
-                ("INVALID_API_KEY", StatusCode::FORBIDDEN, "Forbidden", "ForbiddenException")
-            }
+            Self::InvalidApiKey => (
+                "INVALID_API_KEY",
+                StatusCode::FORBIDDEN,
+                "Forbidden",
+                "ForbiddenException",
+            ),
             Self::Throttled => (
                 "THROTTLED",
                 StatusCode::TOO_MANY_REQUESTS,
@@ -110,8 +113,14 @@ impl Definition {
     /// # Errors
     /// What the definition uses and this service does not support.
     fn into_response(mut self) -> Result<GatewayResponse, String> {
-        if self.response_templates.values().any(|body| render(body, "").contains("$context")) {
-            return Err(format!("{MESSAGE} is the only variable that is supported here"));
+        if self
+            .response_templates
+            .values()
+            .any(|body| render(body, "").contains("$context"))
+        {
+            return Err(format!(
+                "{MESSAGE} is the only variable that is supported here"
+            ));
         }
         let body = self.response_templates.remove("application/json");
         Ok(GatewayResponse {
@@ -151,7 +160,9 @@ impl GatewayResponses {
     /// # Errors
     /// [`Error::Template`] if a definition uses something that this service does not support.
     pub(crate) fn new(definitions: Option<&Value>) -> Result<Self, Error> {
-        let Some(definitions) = definitions else { return Ok(Self::default()) };
+        let Some(definitions) = definitions else {
+            return Ok(Self::default());
+        };
         let problem = |problem: String| {
             Error::Template(format!("x-amazon-apigateway-gateway-responses: {problem}"))
         };
@@ -168,7 +179,11 @@ impl GatewayResponses {
     /// Returns the response to an error, from its own definition or the default of its class.
     pub(crate) fn render(&self, error: &GatewayError) -> Rendered {
         let (kind, status, message, name) = error.properties();
-        let default = if status.is_server_error() { "DEFAULT_5XX" } else { "DEFAULT_4XX" };
+        let default = if status.is_server_error() {
+            "DEFAULT_5XX"
+        } else {
+            "DEFAULT_4XX"
+        };
         let response = self.0.get(kind).or_else(|| self.0.get(default));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -227,7 +242,10 @@ mod tests {
         let error = GatewayError::Protocol(StatusCode::URI_TOO_LONG, "say \"less\"".to_owned());
         let (status, headers, body) = responses().render(&error);
         assert_eq!(status, StatusCode::URI_TOO_LONG);
-        assert_eq!(body, r#"{"code": "InvalidRequest", "message": "say \"less\""}"#);
+        assert_eq!(
+            body,
+            r#"{"code": "InvalidRequest", "message": "say \"less\""}"#
+        );
         assert_eq!(headers["access-control-allow-origin"], "https://a.example");
         let (status, headers, body) = responses().render(&GatewayError::BadGateway);
         assert_eq!(status, StatusCode::BAD_GATEWAY);

@@ -28,7 +28,12 @@ impl IntoResponse for Rejection {
     /// Returns the gateway's response.
     fn into_response(self) -> Response {
         let body = json!({"code": self.code, "message": self.message}).to_string();
-        (StatusCode::FORBIDDEN, [(CONTENT_TYPE, "application/json")], body).into_response()
+        (
+            StatusCode::FORBIDDEN,
+            [(CONTENT_TYPE, "application/json")],
+            body,
+        )
+            .into_response()
     }
 }
 
@@ -56,7 +61,9 @@ pub(crate) fn check(
         });
     }
     for origin in headers.get_all(ORIGIN) {
-        let allowed = allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin);
+        let allowed = allowed_origins
+            .iter()
+            .any(|allowed| allowed == "*" || allowed == origin);
         let origin = String::from_utf8_lossy(origin.as_bytes());
         let own = host(headers).is_some_and(|host| origin.strip_prefix("http://") == Some(host));
         if !own && !allowed {
@@ -82,7 +89,9 @@ pub(crate) fn check_internal(uri: &Uri, headers: &HeaderMap) -> Result<(), Rejec
     let from_browser = [ORIGIN, SEC_FETCH_SITE, SEC_FETCH_MODE]
         .iter()
         .any(|name| headers.contains_key(name))
-        || headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
+        || headers
+            .get(USER_AGENT)
+            .is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"));
     if from_browser {
         return Err(Rejection {
             code: "BrowserNotAllowed",
@@ -119,7 +128,9 @@ fn host(headers: &HeaderMap) -> Option<&str> {
 /// Returns whether a name, with or without a port, can only mean this machine, as names that end in
 /// `.localhost` do (<https://www.rfc-editor.org/rfc/rfc6761#section-6.3>).
 fn is_loopback(name: &str) -> bool {
-    let Ok(authority) = name.parse::<Authority>() else { return false };
+    let Ok(authority) = name.parse::<Authority>() else {
+        return false;
+    };
     if authority.as_str().contains('@') {
         return false;
     }
@@ -127,7 +138,9 @@ fn is_loopback(name: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || host.ends_with(".localhost")
-        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -149,9 +162,16 @@ mod tests {
         origins: &[&'static str],
         pairs: &[(&'static str, &'static str)],
     ) -> String {
-        let origins: Vec<_> =
-            origins.iter().map(|origin| HeaderValue::from_static(origin)).collect();
-        let checked = check(&Uri::from_static("/test/users"), &headers(pairs), address, &origins);
+        let origins: Vec<_> = origins
+            .iter()
+            .map(|origin| HeaderValue::from_static(origin))
+            .collect();
+        let checked = check(
+            &Uri::from_static("/test/users"),
+            &headers(pairs),
+            address,
+            &origins,
+        );
         checked.map_or_else(|rejection| rejection.code.to_owned(), |()| String::new())
     }
 
@@ -182,7 +202,11 @@ mod tests {
             "",
             " ",
         ] {
-            assert_eq!(code(address, &[], &[("host", name)]), "HostNotAllowed", "{name}");
+            assert_eq!(
+                code(address, &[], &[("host", name)]),
+                "HostNotAllowed",
+                "{name}"
+            );
         }
         let two = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(code(address, &[], &two), "HostNotAllowed");
@@ -194,9 +218,15 @@ mod tests {
     fn elsewhere_any_name_is_served_but_no_foreign_origin() {
         let address = Ipv4Addr::UNSPECIFIED.into();
         assert_eq!(code(address, &[], &[("host", "laptop.example:3000")]), "");
-        let foreign = [("host", "laptop.example:3000"), ("origin", "http://evil.example")];
+        let foreign = [
+            ("host", "laptop.example:3000"),
+            ("origin", "http://evil.example"),
+        ];
         assert_eq!(code(address, &[], &foreign), "OriginNotAllowed");
-        let own = [("host", "laptop.example:3000"), ("origin", "http://laptop.example:3000")];
+        let own = [
+            ("host", "laptop.example:3000"),
+            ("origin", "http://laptop.example:3000"),
+        ];
         assert_eq!(code(address, &[], &own), "");
     }
 
@@ -209,8 +239,17 @@ mod tests {
         assert_eq!(code(address, &[page], &from(page)), "");
         assert_eq!(code(address, &["*"], &from(page)), "");
         assert_eq!(code(address, &["*"], &from("null")), "");
-        for origin in ["null", "http://localhost:5174", "https://localhost:3000", ""] {
-            assert_eq!(code(address, &[page], &from(origin)), "OriginNotAllowed", "{origin}");
+        for origin in [
+            "null",
+            "http://localhost:5174",
+            "https://localhost:3000",
+            "",
+        ] {
+            assert_eq!(
+                code(address, &[page], &from(origin)),
+                "OriginNotAllowed",
+                "{origin}"
+            );
         }
     }
 
@@ -219,10 +258,22 @@ mod tests {
         let check = |pairs: &[(&'static str, &'static str)]| {
             check_internal(&Uri::from_static("/"), &headers(pairs)).is_ok()
         };
-        assert!(check(&[("host", "127.0.0.1:4000"), ("user-agent", "aws-cli/1")]));
-        assert!(!check(&[("host", "127.0.0.1:4000"), ("origin", "http://127.0.0.1:4000")]));
-        assert!(!check(&[("host", "127.0.0.1:4000"), ("sec-fetch-site", "none")]));
-        assert!(!check(&[("host", "127.0.0.1:4000"), ("user-agent", "Mozilla/5.0 (X11)")]));
+        assert!(check(&[
+            ("host", "127.0.0.1:4000"),
+            ("user-agent", "aws-cli/1")
+        ]));
+        assert!(!check(&[
+            ("host", "127.0.0.1:4000"),
+            ("origin", "http://127.0.0.1:4000")
+        ]));
+        assert!(!check(&[
+            ("host", "127.0.0.1:4000"),
+            ("sec-fetch-site", "none")
+        ]));
+        assert!(!check(&[
+            ("host", "127.0.0.1:4000"),
+            ("user-agent", "Mozilla/5.0 (X11)")
+        ]));
         assert!(!check(&[("host", "evil.example:4000")]));
     }
 }

@@ -170,11 +170,23 @@ impl Service {
     /// # Errors
     /// Any variant of [`Error`].
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let Options { template, functions, database, address, instances, logs, requests } = options;
-        let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => Error::PortInUse { port: address.port() },
-            _ => Error::Listen(error),
-        })?;
+        let Options {
+            template,
+            functions,
+            database,
+            address,
+            instances,
+            logs,
+            requests,
+        } = options;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => Error::PortInUse {
+                    port: address.port(),
+                },
+                _ => Error::Listen(error),
+            })?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let mut reachable = address;
         if address.ip().is_unspecified() {
@@ -196,10 +208,23 @@ impl Service {
         let table = template.table.name.clone();
         let needs_key = template.routes.iter().any(|route| route.needs_key);
         let api_key = needs_key.then(|| Uuid::new_v4().simple().to_string());
-        let gateway =
-            Gateway::new(template, Arc::clone(&functions), address, api_key.clone(), requests);
+        let gateway = Gateway::new(
+            template,
+            Arc::clone(&functions),
+            address,
+            api_key.clone(),
+            requests,
+        );
         let server = tokio::spawn(gateway.serve(listener, stopped));
-        Ok(Self { url, table, api_key, dynamodb, functions, server, stop })
+        Ok(Self {
+            url,
+            table,
+            api_key,
+            dynamodb,
+            functions,
+            server,
+            stop,
+        })
     }
 
     /// Returns the API's URL with the stage, such as `http://127.0.0.1:3000/test`.
@@ -211,7 +236,10 @@ impl Service {
     /// Returns the URL of the page for trying the API in a browser.
     #[must_use]
     pub fn docs_url(&self) -> String {
-        let origin = self.url.rsplit_once('/').map_or(self.url.as_str(), |(origin, _)| origin);
+        let origin = self
+            .url
+            .rsplit_once('/')
+            .map_or(self.url.as_str(), |(origin, _)| origin);
         format!("{origin}{}", docs_page::PATH)
     }
 
@@ -267,7 +295,13 @@ impl Service {
     /// Stops the service: kills every function process, even a busy one, and closes the database.
     /// Returns when everything has stopped.
     pub async fn stop(self) {
-        let Self { dynamodb, functions, mut server, stop, .. } = self;
+        let Self {
+            dynamodb,
+            functions,
+            mut server,
+            stop,
+            ..
+        } = self;
         drop(stop);
         functions.stop().await;
         if timeout(STOP_TIMEOUT, &mut server).await.is_err() {

@@ -35,7 +35,10 @@ impl LineLog {
     fn start(output: impl Write + Send + 'static) -> Self {
         let (lines, receiver) = sync_channel(CAPACITY);
         let dropped = Arc::new(AtomicU64::new(0));
-        let log = Self { lines, dropped: Arc::clone(&dropped) };
+        let log = Self {
+            lines,
+            dropped: Arc::clone(&dropped),
+        };
         thread::spawn(move || write(output, &receiver, &dropped));
         log
     }
@@ -74,7 +77,10 @@ fn write(mut output: impl Write, lines: &Receiver<Line>, dropped: &AtomicU64) {
         }
         let count = dropped.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(output, "({count} lines were dropped because nobody read them)");
+            let _ = writeln!(
+                output,
+                "({count} lines were dropped because nobody read them)"
+            );
         }
     }
 }
@@ -102,7 +108,9 @@ mod tests {
                 read += 1;
             } else {
                 let count = line.trim_start_matches('(').split(' ').next();
-                dropped += count.and_then(|count| count.parse::<i32>().ok()).expect(&line);
+                dropped += count
+                    .and_then(|count| count.parse::<i32>().ok())
+                    .expect(&line);
             }
             if read + dropped == total {
                 break;
@@ -120,7 +128,10 @@ mod tests {
         log.flush(Duration::from_secs(10));
         let mut lines = BufReader::new(reader).lines();
         assert_eq!(lines.next().and_then(Result::ok).as_deref(), Some("first"));
-        let second = lines.next().and_then(Result::ok).expect("there is a second line");
+        let second = lines
+            .next()
+            .and_then(Result::ok)
+            .expect("there is a second line");
         assert!(second.ends_with('…') && second.len() < MAX_LINE + 10);
     }
 }

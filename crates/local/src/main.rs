@@ -76,7 +76,10 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
         address: SocketAddr::new(settings.host, settings.port),
         logs: Arc::new(move |function, line| functions_log.line(format!("{function} | {line}"))),
         requests: Arc::new(move |served| requests_log.line(request_line(served, colored))),
-        ..Options::new(template, executable.parent().unwrap_or(&executable).to_owned())
+        ..Options::new(
+            template,
+            executable.parent().unwrap_or(&executable).to_owned(),
+        )
     };
     let service = tokio::select! {
         service = Service::start(options) => service?,
@@ -96,7 +99,14 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
 /// Formats a request as one line, such as `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.
 fn request_line(served: &Served, colored: bool) -> String {
     let time = jiff::ZonedDateTime::now().strftime("%H:%M:%S");
-    let Served { method, path, status, code, duration, hint } = served;
+    let Served {
+        method,
+        path,
+        status,
+        code,
+        duration,
+        hint,
+    } = served;
     let outcome = match code {
         Some(code) => format!("{status} {code}"),
         None => status.to_string(),
@@ -107,8 +117,14 @@ fn request_line(served: &Served, colored: bool) -> String {
         400..500 => format!("\x1b[33m{outcome}\x1b[0m"),
         500.. => format!("\x1b[31m{outcome}\x1b[0m"),
     };
-    let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    format!("{time} {method} {path} {outcome} {} ms{hint}", duration.as_millis())
+    let hint = hint
+        .as_ref()
+        .map(|hint| format!(" ({hint})"))
+        .unwrap_or_default();
+    format!(
+        "{time} {method} {path} {outcome} {} ms{hint}",
+        duration.as_millis()
+    )
 }
 
 /// Raises the limit on open files, if the system allows it. The service also works without that.
@@ -116,7 +132,13 @@ fn raise_open_file_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if current.is_some_and(|current| current < wanted) {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum,
+            },
+        );
     }
 }
 
@@ -145,6 +167,9 @@ mod tests {
         assert_eq!(time.split(':').map(str::len).collect::<Vec<_>>(), [2, 2, 2]);
         assert_eq!(rest, "GET /users/bob 400 UserNotFound 4 ms (a hint)");
         let line = request_line(&served, true);
-        assert!(line.contains("GET /users/bob \x1b[33m400 UserNotFound\x1b[0m 4 ms"), "{line}");
+        assert!(
+            line.contains("GET /users/bob \x1b[33m400 UserNotFound\x1b[0m 4 ms"),
+            "{line}"
+        );
     }
 }

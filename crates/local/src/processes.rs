@@ -135,7 +135,10 @@ impl Processes {
 
     /// Returns how many processes have been started.
     pub(crate) fn started(&self) -> usize {
-        self.pools.values().map(|pool| pool.started.load(Relaxed)).sum()
+        self.pools
+            .values()
+            .map(|pool| pool.started.load(Relaxed))
+            .sum()
     }
 
     /// Waits until every process has exited. Drop `stop`'s sender first.
@@ -195,7 +198,9 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Instance>> {
-        self.idle.lock().expect("nothing panics while it holds this lock")
+        self.idle
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Returns the most recently used idle instance that still runs and has the current executable.
@@ -215,10 +220,11 @@ impl Pool {
 
     async fn start(&self) -> Result<Instance, InvokeError> {
         let name = &self.function.name;
-        let api =
-            RuntimeApi::start(format!("arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"))
-                .await
-                .map_err(InvokeError::Process)?;
+        let api = RuntimeApi::start(format!(
+            "arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
+        ))
+        .await
+        .map_err(InvokeError::Process)?;
         let (version, mut process) = self.spawn(&api).await.map_err(InvokeError::Process)?;
         self.started.fetch_add(1, Relaxed);
         if let Some(output) = process.stdout.take() {
@@ -227,7 +233,12 @@ impl Pool {
         if let Some(output) = process.stderr.take() {
             self.forward(output);
         }
-        let mut instance = Instance { process, version, api, stop: self.stop.clone() };
+        let mut instance = Instance {
+            process,
+            version,
+            api,
+            stop: self.stop.clone(),
+        };
         let initialised = instance.api.initialised();
         match instance.unless_ended(initialised, INIT_TIMEOUT).await? {
             Ok(()) => Ok(instance),
@@ -283,7 +294,10 @@ impl Pool {
 
 /// Returns whether an executable could not be started because it is being written.
 fn is_being_built(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::ExecutableFileBusy
+    )
 }
 
 /// Identifies a version of an executable: its inode and when it was modified.
@@ -316,7 +330,9 @@ impl Instance {
                 Err(_) => pending().await,
             }
         };
-        self.unless_ended(outcome, timeout).await?.map_err(InvokeError::Function)
+        self.unless_ended(outcome, timeout)
+            .await?
+            .map_err(InvokeError::Function)
     }
 
     /// Returns the result of `work`, unless the process exits, `limit` elapses or the service stops
@@ -360,13 +376,22 @@ fn lambda_environment(function: &Function, directory: &Path) -> BTreeMap<String,
     .into_iter()
     .filter_map(|name| Some((name, env::var(name).ok()?)))
     .filter(|(_, value)| !value.trim().is_empty());
-    let log_level = function.log_level.clone().map(|level| ("AWS_LAMBDA_LOG_LEVEL", level));
+    let log_level = function
+        .log_level
+        .clone()
+        .map(|level| ("AWS_LAMBDA_LOG_LEVEL", level));
     [
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string()),
+        (
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            function.memory_size.to_string(),
+        ),
         ("AWS_LAMBDA_FUNCTION_NAME", function.name.clone()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{}", function.name)),
+        (
+            "AWS_LAMBDA_LOG_GROUP_NAME",
+            format!("/aws/lambda/{}", function.name),
+        ),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "local".to_owned()),
         ("LAMBDA_TASK_ROOT", directory.display().to_string()),
         ("LANG", "en_US.UTF-8".to_owned()),

@@ -35,12 +35,17 @@ pub struct Served {
 
 impl Served {
     pub(crate) fn new(request: &Request, stage: &str) -> Self {
-        let path = request.uri().path_and_query().map_or("*", |path| path.as_str());
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("*", |path| path.as_str());
         let prefix = format!("/{stage}");
         let below = path
             .strip_prefix(&prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-        let hint = below.is_none().then(|| format!("no such route; paths start with {prefix}"));
+        let hint = below
+            .is_none()
+            .then(|| format!("no such route; paths start with {prefix}"));
         let path = below.unwrap_or(path);
         Self {
             method: printable(request.method().as_str(), 20),
@@ -77,7 +82,10 @@ impl Served {
             *response.body_mut() = Body::from(body);
         }
         if status != StatusCode::FORBIDDEN
-            || self.code.as_deref().is_some_and(|code| code.ends_with("NotAllowed"))
+            || self
+                .code
+                .as_deref()
+                .is_some_and(|code| code.ends_with("NotAllowed"))
         {
             self.hint = None;
         }
@@ -99,7 +107,13 @@ fn printable(text: &str, length: usize) -> String {
     let mut printable: String = text
         .chars()
         .take(length)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
         .collect();
     if text.chars().nth(length).is_some() {
         printable.push('…');

@@ -30,13 +30,20 @@ pub(crate) fn http_response(response: &[u8]) -> Option<Response> {
     let response: ProxyResponse = serde_json::from_slice(response).ok()?;
     let mut headers = HeaderMap::new();
     let multi_value = response.multi_value_headers.unwrap_or_default().into_iter();
-    let single_value =
-        response.headers.unwrap_or_default().into_iter().map(|(name, value)| (name, vec![value]));
+    let single_value = response
+        .headers
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, value)| (name, vec![value]));
     for (name, values) in multi_value.chain(single_value) {
         let name = HeaderName::try_from(name).ok()?;
         for value in values {
             let value = HeaderValue::try_from(value).ok()?;
-            if !headers.get_all(&name).iter().any(|present| present == value) {
+            if !headers
+                .get_all(&name)
+                .iter()
+                .any(|present| present == value)
+            {
                 headers.append(&name, value);
             }
         }
@@ -45,9 +52,18 @@ pub(crate) fn http_response(response: &[u8]) -> Option<Response> {
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
     }
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
     let status = StatusCode::from_u16(response.status_code).ok()?;
-    Some((status, headers, Body::from(response.body.unwrap_or_default())).into_response())
+    Some(
+        (
+            status,
+            headers,
+            Body::from(response.body.unwrap_or_default()),
+        )
+            .into_response(),
+    )
 }
 
 #[cfg(test)]
@@ -69,10 +85,19 @@ mod tests {
         let response =
             http_response(response.to_string().as_bytes()).expect("the response is well-formed");
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
-        assert_eq!(response.headers().get_all("x-tag").iter().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(
+            response
+                .headers()
+                .get_all("x-tag")
+                .iter()
+                .collect::<Vec<_>>(),
+            ["one", "two"]
+        );
         assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
         assert_eq!(response.headers().get(CONTENT_LENGTH), None);
-        let body = to_bytes(response.into_body(), usize::MAX).await.expect("the body is complete");
+        let body = to_bytes(response.into_body(), usize::MAX)
+            .await
+            .expect("the body is complete");
         assert_eq!(body, "bm8=");
     }
 

@@ -27,20 +27,30 @@ pub(crate) fn find<'a>(
 ) -> Option<Matched<'a>> {
     let path = path.strip_prefix('/')?.strip_prefix(stage)?;
     let segments: Vec<&str> = path.trim_end_matches('/').split('/').collect();
-    let mut candidates = methods.enumerate().filter(|(_, (name, _))| *name == method.as_str());
+    let mut candidates = methods
+        .enumerate()
+        .filter(|(_, (name, _))| *name == method.as_str());
     candidates.find_map(|(index, (_, resource))| {
         let expected: Vec<&str> = resource.trim_end_matches('/').split('/').collect();
         let mut parameters = BTreeMap::new();
         let matches = expected.len() == segments.len()
             && expected.iter().zip(&segments).all(|(expected, segment)| {
-                match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                match expected
+                    .strip_prefix('{')
+                    .and_then(|name| name.strip_suffix('}'))
+                {
                     Some(name) => {
                         !segment.is_empty() && parameters.insert(name, *segment).is_none()
                     }
                     None => expected == segment,
                 }
             });
-        matches.then_some(Matched { index, resource, path, parameters })
+        matches.then_some(Matched {
+            index,
+            resource,
+            path,
+            parameters,
+        })
     })
 }
 
@@ -50,13 +60,21 @@ mod tests {
 
     #[test]
     fn a_path_is_matched_as_it_is_sent() {
-        let methods = [("GET", "/users"), ("POST", "/users"), ("GET", "/users/{id}")];
+        let methods = [
+            ("GET", "/users"),
+            ("POST", "/users"),
+            ("GET", "/users/{id}"),
+        ];
         for (method, path, expected) in [
             (Method::GET, "/test/users", Some((0, None))),
             (Method::GET, "/test/users/", Some((0, None))),
             (Method::POST, "/test/users", Some((1, None))),
             (Method::GET, "/test/users/1", Some((2, Some("1")))),
-            (Method::GET, "/test/users/a%2Fb+%C3%BC", Some((2, Some("a%2Fb+%C3%BC")))),
+            (
+                Method::GET,
+                "/test/users/a%2Fb+%C3%BC",
+                Some((2, Some("a%2Fb+%C3%BC"))),
+            ),
             (Method::GET, "/test/users/..", Some((2, Some("..")))),
             (Method::GET, "/test/users/a/b", None),
             (Method::GET, "/test//users", None),

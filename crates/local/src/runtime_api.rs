@@ -28,8 +28,11 @@ use crate::wire::Connection;
 const MAX_RESPONSE: usize = 6_291_556;
 
 /// A process keeps its single connection while it works.
-const LIMITS: Limits =
-    Limits { connections: 16, idle: Duration::from_mins(20), queries_sockets: true };
+const LIMITS: Limits = Limits {
+    connections: 16,
+    idle: Duration::from_mins(20),
+    queries_sockets: true,
+};
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
 const INVALID_REQUEST_ID: &str =
@@ -103,7 +106,10 @@ impl RuntimeApi {
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::max(MAX_RESPONSE))
@@ -111,7 +117,12 @@ impl RuntimeApi {
             .with_state(Arc::clone(&process));
         let (stop, stopped) = watch::channel(());
         let server = tokio::spawn(serve(listener, router, LIMITS, None, stopped));
-        Ok(Self { address, process, server, _stop: stop })
+        Ok(Self {
+            address,
+            process,
+            server,
+            _stop: stop,
+        })
     }
 
     /// Returns the value of `AWS_LAMBDA_RUNTIME_API`.
@@ -138,7 +149,11 @@ impl RuntimeApi {
     ) -> oneshot::Receiver<Outcome> {
         let (outcome, receiver) = oneshot::channel();
         let invocation = invocation.clone();
-        self.process.lock().offered = Some(Offer { invocation, deadline, outcome });
+        self.process.lock().offered = Some(Offer {
+            invocation,
+            deadline,
+            outcome,
+        });
         self.process.offered.notify_one();
         receiver
     }
@@ -148,7 +163,10 @@ impl RuntimeApi {
     pub(crate) fn unfetched(&self) -> bool {
         let slots = self.process.lock();
         slots.offered.is_some()
-            || slots.connection.as_ref().is_some_and(|connection| connection.is_reset())
+            || slots
+                .connection
+                .as_ref()
+                .is_some_and(|connection| connection.is_reset())
     }
 }
 
@@ -160,33 +178,51 @@ impl Drop for RuntimeApi {
 
 impl Process {
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.invocation.lock().expect("nothing panics while it holds this lock")
+        self.invocation
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Returns the response that hands out the offered invocation on `connection`, if there is one.
     fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
         let mut slots = self.lock();
-        let Offer { invocation, deadline, outcome } = slots.offered.take()?;
+        let Offer {
+            invocation,
+            deadline,
+            outcome,
+        } = slots.offered.take()?;
         let id = invocation.request_id;
         slots.running = Some((id.clone(), outcome));
         slots.connection = Some(Arc::clone(connection));
-        let deadline = deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let deadline = deadline
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("lambda-runtime-aws-request-id", id),
             ("lambda-runtime-deadline-ms", deadline.to_string()),
-            ("lambda-runtime-invoked-function-arn", self.function_arn.clone()),
+            (
+                "lambda-runtime-invoked-function-arn",
+                self.function_arn.clone(),
+            ),
             ("lambda-runtime-trace-id", invocation.trace_id),
         ];
         Some(
-            (headers.map(|(name, value)| (HeaderName::from_static(name), value)), invocation.event)
+            (
+                headers.map(|(name, value)| (HeaderName::from_static(name), value)),
+                invocation.event,
+            )
                 .into_response(),
         )
     }
 
     /// Returns the sender for the outcome of the invocation `id`, if the process works on it.
     fn finish(&self, id: &str) -> Option<oneshot::Sender<Outcome>> {
-        self.lock().running.take_if(|(running, _)| running == id).map(|(_, outcome)| outcome)
+        self.lock()
+            .running
+            .take_if(|(running, _)| running == id)
+            .map(|(_, outcome)| outcome)
     }
 }
 
@@ -255,7 +291,9 @@ async fn error(
 }
 
 async fn init_error(State(process): State<Arc<Process>>, body: Bytes) -> Response {
-    let _ = process.initialised.set(Err(String::from_utf8_lossy(&body).into_owned()));
+    let _ = process
+        .initialised
+        .set(Err(String::from_utf8_lossy(&body).into_owned()));
     status(StatusCode::ACCEPTED, ACCEPTED)
 }
 
@@ -277,7 +315,9 @@ mod tests {
     const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:test";
 
     async fn start() -> RuntimeApi {
-        RuntimeApi::start(ARN.to_owned()).await.expect("a port is free")
+        RuntimeApi::start(ARN.to_owned())
+            .await
+            .expect("a port is free")
     }
 
     fn offer(api: &RuntimeApi) -> oneshot::Receiver<Outcome> {
@@ -303,15 +343,24 @@ mod tests {
             .body(Body::from(body))
             .expect("the request is valid");
         let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-        let (parts, body) = client.request(request).await.expect("the API responds").into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.expect("the body is complete");
+        let (parts, body) = client
+            .request(request)
+            .await
+            .expect("the API responds")
+            .into_parts();
+        let body = to_bytes(Body::new(body), usize::MAX)
+            .await
+            .expect("the body is complete");
         (parts.status, parts.headers, body)
     }
 
     /// Fetches the offered invocation, and returns its request id.
     async fn fetch(api: &RuntimeApi) -> String {
         let (_, headers, _) = send(api, Method::GET, "invocation/next", Vec::new()).await;
-        headers["lambda-runtime-aws-request-id"].to_str().expect("the id is text").to_owned()
+        headers["lambda-runtime-aws-request-id"]
+            .to_str()
+            .expect("the id is text")
+            .to_owned()
     }
 
     #[tokio::test]
@@ -328,7 +377,9 @@ mod tests {
         assert_eq!(headers["lambda-runtime-invoked-function-arn"], ARN);
         assert_eq!(headers["lambda-runtime-trace-id"], "Root=1");
 
-        let id = headers["lambda-runtime-aws-request-id"].to_str().expect("the id is text");
+        let id = headers["lambda-runtime-aws-request-id"]
+            .to_str()
+            .expect("the id is text");
         let response = format!("invocation/{id}/response");
         assert_eq!(
             send(&api, Method::POST, &response, b"[1]".to_vec()).await.0,
@@ -375,7 +426,9 @@ mod tests {
         let outcome = offer(&api);
         let response = format!("invocation/{}/response", fetch(&api).await);
         assert_eq!(
-            send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE]).await.0,
+            send(&api, Method::POST, &response, vec![b'x'; MAX_RESPONSE])
+                .await
+                .0,
             StatusCode::ACCEPTED
         );
         assert_eq!(
@@ -419,10 +472,16 @@ mod tests {
         let api = start().await;
         let _outcome = offer(&api);
         for header in ["origin", "sec-fetch-site"] {
-            let uri = format!("http://{}/2018-06-01/runtime/invocation/next", api.address());
+            let uri = format!(
+                "http://{}/2018-06-01/runtime/invocation/next",
+                api.address()
+            );
             let request = Request::get(uri).header(header, "null").body(Body::empty());
             let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-            let response = client.request(request.expect("a request")).await.expect("a response");
+            let response = client
+                .request(request.expect("a request"))
+                .await
+                .expect("a response");
             assert_eq!(response.status(), StatusCode::FORBIDDEN);
         }
         assert!(api.unfetched());

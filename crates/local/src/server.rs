@@ -47,7 +47,10 @@ pub(crate) async fn serve(
     errors: Option<ProtocolError>,
     mut stop: watch::Receiver<()>,
 ) {
-    let connections = Arc::new(Connections { limit: limits.connections, ..Connections::default() });
+    let connections = Arc::new(Connections {
+        limit: limits.connections,
+        ..Connections::default()
+    });
     let mut tasks = JoinSet::new();
     loop {
         // Forgets the connections that have closed.
@@ -68,7 +71,9 @@ pub(crate) async fn serve(
             }
         };
         let _ = stream.set_nodelay(true);
-        let socket = limits.queries_sockets.then(|| stream.as_fd().try_clone_to_owned());
+        let socket = limits
+            .queries_sockets
+            .then(|| stream.as_fd().try_clone_to_owned());
         let socket = socket.and_then(Result::ok).map(Into::into);
         let connection = Arc::new(Connection::new(peer, socket));
         let open = tokio::select! {
@@ -89,7 +94,10 @@ pub(crate) async fn serve(
 
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 /// Serves one connection until it is closed, idle for too long, or evicted.
@@ -148,7 +156,9 @@ struct Connections {
 
 impl Connections {
     fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
-        self.open.lock().expect("nothing panics while it holds this lock")
+        self.open
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Waits until there is room for `connection`, which it takes until the result is dropped.
@@ -158,7 +168,10 @@ impl Connections {
             let closed = self.closed.notified();
             if self.open().len() < self.limit || self.evict() {
                 self.open().push(Arc::clone(connection));
-                return Open { connections: Arc::clone(self), connection: Arc::clone(connection) };
+                return Open {
+                    connections: Arc::clone(self),
+                    connection: Arc::clone(connection),
+                };
             }
             tokio::select! {
                 () = closed => {}
@@ -177,7 +190,9 @@ impl Connections {
             .filter(|(_, connection)| !connection.is_busy())
             .min_by_key(|(_, connection)| connection.last_active())
             .map(|(position, _)| position);
-        let Some(position) = longest else { return false };
+        let Some(position) = longest else {
+            return false;
+        };
         open.swap_remove(position).close.notify_one();
         true
     }
@@ -191,7 +206,9 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.connections.open().retain(|other| !Arc::ptr_eq(other, &self.connection));
+        self.connections
+            .open()
+            .retain(|other| !Arc::ptr_eq(other, &self.connection));
         self.connections.closed.notify_one();
     }
 }
@@ -205,7 +222,10 @@ pub(crate) fn raw(status: StatusCode, headers: &HeaderMap, body: &str) -> Vec<u8
         response.extend_from_slice(value.as_bytes());
         response.extend_from_slice(b"\r\n");
     }
-    let rest = format!("content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let rest = format!(
+        "content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
     response.extend_from_slice(rest.as_bytes());
     response
 }

@@ -64,7 +64,9 @@ impl Settings {
 /// Returns the address to listen on. Some shells export the machine's own name as `HOST`, which
 /// counts as unset.
 fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
-    let Some(host) = host else { return Ok(Ipv4Addr::LOCALHOST.into()) };
+    let Some(host) = host else {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    };
     if host == "localhost" {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
@@ -75,7 +77,9 @@ fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<I
     if hostname().is_some_and(|own| short(&own) == short(&host)) {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
-    Err(format!("HOST={host} is not an IP address: use one of this machine's, or 0.0.0.0 for all"))
+    Err(format!(
+        "HOST={host} is not an IP address: use one of this machine's, or 0.0.0.0 for all"
+    ))
 }
 
 fn database(
@@ -100,10 +104,14 @@ fn database(
     } else {
         "AWS_ENDPOINT_URL_DYNAMODB (or AWS_ENDPOINT_URL)"
     };
-    let named_endpoint = endpoint.as_ref().map(|endpoint| format!("{endpoint_name}={endpoint}"));
+    let named_endpoint = endpoint
+        .as_ref()
+        .map(|endpoint| format!("{endpoint_name}={endpoint}"));
     let named_data = data.as_ref().map(|data| format!("DATA={data}"));
-    let given: Vec<_> =
-        [named_endpoint, memory.clone(), named_data].into_iter().flatten().collect();
+    let given: Vec<_> = [named_endpoint, memory.clone(), named_data]
+        .into_iter()
+        .flatten()
+        .collect();
     if let [first, second, ..] = given.as_slice() {
         return Err(format!(
             "{first} and {second} contradict each other, because users are kept in one place only: \
@@ -126,7 +134,9 @@ fn parameters(
     let text = variable("PARAMS").unwrap_or_default();
     let mut parameters = parse_parameters(&text).map_err(|error: Error| error.to_string())?;
     for (name, parameter) in [("STAGE", "StageName"), ("CORS", "CorsAllowOrigin")] {
-        let Some(value) = variable(name) else { continue };
+        let Some(value) = variable(name) else {
+            continue;
+        };
         match parameters.get(parameter) {
             Some(other) if *other != value => {
                 return Err(format!(
@@ -154,7 +164,9 @@ mod tests {
     }
 
     fn database(variables: &[(&str, &str)]) -> Database {
-        settings(variables).expect("the variables are valid").database
+        settings(variables)
+            .expect("the variables are valid")
+            .database
     }
 
     #[test]
@@ -166,9 +178,17 @@ mod tests {
             parameters: BTreeMap::new(),
         };
         assert_eq!(settings(&[]), Ok(expected));
-        let blank =
-            ["PORT", "HOST", "STAGE", "DATA", "MEMORY", "CORS", "PARAMS", "DYNAMO_ENDPOINT"]
-                .map(|name| (name, ""));
+        let blank = [
+            "PORT",
+            "HOST",
+            "STAGE",
+            "DATA",
+            "MEMORY",
+            "CORS",
+            "PARAMS",
+            "DYNAMO_ENDPOINT",
+        ]
+        .map(|name| (name, ""));
         assert_eq!(settings(&blank), settings(&[]));
     }
 
@@ -176,16 +196,31 @@ mod tests {
     fn users_are_kept_where_one_variable_says() {
         assert_eq!(database(&[("MEMORY", "1")]), Database::Memory);
         for off in ["0", "no", "false", "off"] {
-            assert_eq!(database(&[("MEMORY", off)]), Database::File(DEFAULT_DATA.into()));
+            assert_eq!(
+                database(&[("MEMORY", off)]),
+                Database::File(DEFAULT_DATA.into())
+            );
         }
         let data = Database::File("other.db".into());
         assert_eq!(database(&[("DATA", "other.db"), ("MEMORY", "0")]), data);
         let endpoint = ("DYNAMO_ENDPOINT", "http://localhost:8000");
-        assert_eq!(database(&[endpoint]), Database::Endpoint(endpoint.1.to_owned()));
+        assert_eq!(
+            database(&[endpoint]),
+            Database::Endpoint(endpoint.1.to_owned())
+        );
         for (variables, names) in [
-            (vec![endpoint, ("MEMORY", "1")], "DYNAMO_ENDPOINT=http://localhost:8000 and MEMORY=1"),
-            (vec![endpoint, ("DATA", "a")], "DYNAMO_ENDPOINT=http://localhost:8000 and DATA=a"),
-            (vec![("MEMORY", "yes"), ("DATA", "a")], "MEMORY=yes and DATA=a"),
+            (
+                vec![endpoint, ("MEMORY", "1")],
+                "DYNAMO_ENDPOINT=http://localhost:8000 and MEMORY=1",
+            ),
+            (
+                vec![endpoint, ("DATA", "a")],
+                "DYNAMO_ENDPOINT=http://localhost:8000 and DATA=a",
+            ),
+            (
+                vec![("MEMORY", "yes"), ("DATA", "a")],
+                "MEMORY=yes and DATA=a",
+            ),
         ] {
             let error = settings(&variables).expect_err(names);
             assert!(error.starts_with(names), "{error}");
@@ -194,9 +229,12 @@ mod tests {
 
     #[test]
     fn an_error_names_the_variable_and_value_as_typed() {
-        for (name, value) in
-            [("PORT", "x"), ("PORT", "65536"), ("HOST", "elsewhere"), ("MEMORY", "perhaps")]
-        {
+        for (name, value) in [
+            ("PORT", "x"),
+            ("PORT", "65536"),
+            ("HOST", "elsewhere"),
+            ("MEMORY", "perhaps"),
+        ] {
             let error = settings(&[(name, value)]).expect_err(value);
             assert!(error.starts_with(&format!("{name}={value} ")), "{error}");
         }
@@ -220,8 +258,12 @@ mod tests {
     fn parameters_come_from_one_place() {
         let settings = |variables: &[(&str, &str)]| settings(variables).map(|it| it.parameters);
         let parameters = settings(&[("PARAMS", "RateLimit=5"), ("CORS", "*"), ("STAGE", "dev")]);
-        let expected = [("CorsAllowOrigin", "*"), ("RateLimit", "5"), ("StageName", "dev")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let expected = [
+            ("CorsAllowOrigin", "*"),
+            ("RateLimit", "5"),
+            ("StageName", "dev"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(parameters, Ok(BTreeMap::from(expected)));
         settings(&[("PARAMS", "StageName=dev"), ("STAGE", "dev")]).expect("they agree");
         settings(&[("PARAMS", "StageName=dev"), ("STAGE", "prod")]).expect_err("they do not");

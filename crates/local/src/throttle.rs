@@ -30,12 +30,18 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Returns a full bucket.
     pub(crate) fn new(throttle: Throttle, now: Instant) -> Self {
-        Self { throttle, tokens: Mutex::new((throttle.burst, now)) }
+        Self {
+            throttle,
+            tokens: Mutex::new((throttle.burst, now)),
+        }
     }
 
     /// Counts a request, and returns whether there was room for it.
     pub(crate) fn take(&self, now: Instant) -> bool {
-        let mut tokens = self.tokens.lock().expect("nothing panics while it holds this lock");
+        let mut tokens = self
+            .tokens
+            .lock()
+            .expect("nothing panics while it holds this lock");
         let passed = now.saturating_duration_since(tokens.1).as_secs_f64();
         let filled = (tokens.0 + passed * self.throttle.rate).min(self.throttle.burst);
         let taken = filled >= 1.0;
@@ -56,8 +62,14 @@ mod tests {
         let throttle = Throttle::new(2.0, 3.0).expect("a limit");
         let bucket = Bucket::new(throttle, start);
         let taken = |milliseconds| bucket.take(start + Duration::from_millis(milliseconds));
-        assert_eq!([0, 0, 0, 0, 400].map(taken), [true, true, true, false, false]);
-        assert_eq!([500, 500, 1000, 1000].map(taken), [true, false, true, false]);
+        assert_eq!(
+            [0, 0, 0, 0, 400].map(taken),
+            [true, true, true, false, false]
+        );
+        assert_eq!(
+            [500, 500, 1000, 1000].map(taken),
+            [true, false, true, false]
+        );
         // It never has room for more than a burst.
         assert_eq!([60_000; 4].map(taken), [true, true, true, false]);
     }

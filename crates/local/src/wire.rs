@@ -72,7 +72,9 @@ impl Connection {
 
     /// Returns how long ago the connection last transferred a byte.
     pub(crate) fn idle(&self) -> Duration {
-        self.opened.elapsed().saturating_sub(Duration::from_millis(self.active()))
+        self.opened
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.active()))
     }
 
     /// Returns when the connection last transferred a byte.
@@ -89,17 +91,22 @@ impl Connection {
 
     /// Returns whether the peer has closed the connection, and so will read nothing more.
     pub(crate) fn is_closed(&self) -> bool {
-        self.socket.as_ref().is_some_and(|socket| match socket.peek(&mut [0]) {
-            Ok(read) => read == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        })
+        self.socket
+            .as_ref()
+            .is_some_and(|socket| match socket.peek(&mut [0]) {
+                Ok(read) => read == 0,
+                Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+            })
     }
 
     /// Returns whether the peer left sent data unread, and so reset the connection instead of
     /// closing it.
     pub(crate) fn is_reset(&self) -> bool {
         self.reset.load(Ordering::Relaxed)
-            || self.socket.as_ref().is_some_and(|socket| !matches!(socket.take_error(), Ok(None)))
+            || self
+                .socket
+                .as_ref()
+                .is_some_and(|socket| !matches!(socket.take_error(), Ok(None)))
     }
 
     fn active(&self) -> u64 {
@@ -140,7 +147,12 @@ impl Wire {
         errors: Option<ProtocolError>,
     ) -> Self {
         let checks = errors.map(|errors| (Framing::Head(Vec::new()), errors));
-        Self { stream, connection, checks, replacement: Vec::new() }
+        Self {
+            stream,
+            connection,
+            checks,
+            replacement: Vec::new(),
+        }
     }
 
     /// Sends the replacement of hyper's own error.
@@ -247,7 +259,9 @@ impl Framing {
             match self {
                 Self::End { .. } => return,
                 Self::Body(left) => {
-                    let length = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    let length = bytes
+                        .len()
+                        .min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= length as u64;
                     bytes = &bytes[length..];
                     if *left == 0 {
@@ -261,7 +275,9 @@ impl Framing {
                     // byte by byte.
                     let start = before.saturating_sub(3);
                     let ends = |mark: &[u8]| {
-                        known[start..].windows(mark.len()).any(|window| window == mark)
+                        known[start..]
+                            .windows(mark.len())
+                            .any(|window| window == mark)
                     };
                     if !ends(b"\n\r\n") && !ends(b"\n\n") {
                         return;
@@ -286,12 +302,20 @@ impl Framing {
 fn parse(bytes: &[u8]) -> httparse::Result<(usize, Framing)> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
-    let Status::Complete(size) = request.parse(bytes)? else { return Ok(Status::Partial) };
-    let field =
-        |name: &str| request.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+    let Status::Complete(size) = request.parse(bytes)? else {
+        return Ok(Status::Partial);
+    };
+    let field = |name: &str| {
+        request
+            .headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+    };
     let length = field("content-length");
     let next = if field("transfer-encoding").is_some() {
-        Framing::End { ambiguous: length.is_some() }
+        Framing::End {
+            ambiguous: length.is_some(),
+        }
     } else {
         let length = length.and_then(|field| str::from_utf8(field.value).ok()?.trim().parse().ok());
         Framing::Body(length.unwrap_or(0))
@@ -313,16 +337,37 @@ mod tests {
         let incomplete = "GET / HTTP/1.1\r\n";
         for (requests, expected) in [
             (as_body.clone(), Framing::Head(Vec::new())),
-            (format!("{as_body}{incomplete}"), Framing::Head(incomplete.into())),
-            (as_body.replace(ambiguous, "GET"), Framing::Body(length as u64 - 3)),
-            (format!("{as_body}{incomplete}\r\n{ambiguous}0"), Framing::End { ambiguous: true }),
-            (format!("\r\n\r\n{ambiguous}"), Framing::End { ambiguous: true }),
-            (format!("{chunked}{ambiguous}"), Framing::End { ambiguous: false }),
-            (format!("nonsense\r\n\r\n{ambiguous}"), Framing::End { ambiguous: false }),
+            (
+                format!("{as_body}{incomplete}"),
+                Framing::Head(incomplete.into()),
+            ),
+            (
+                as_body.replace(ambiguous, "GET"),
+                Framing::Body(length as u64 - 3),
+            ),
+            (
+                format!("{as_body}{incomplete}\r\n{ambiguous}0"),
+                Framing::End { ambiguous: true },
+            ),
+            (
+                format!("\r\n\r\n{ambiguous}"),
+                Framing::End { ambiguous: true },
+            ),
+            (
+                format!("{chunked}{ambiguous}"),
+                Framing::End { ambiguous: false },
+            ),
+            (
+                format!("nonsense\r\n\r\n{ambiguous}"),
+                Framing::End { ambiguous: false },
+            ),
         ] {
             for size in [1, 7, requests.len()] {
                 let mut framing = Framing::Head(Vec::new());
-                requests.as_bytes().chunks(size).for_each(|bytes| framing.read(bytes));
+                requests
+                    .as_bytes()
+                    .chunks(size)
+                    .for_each(|bytes| framing.read(bytes));
                 assert_eq!(framing, expected, "{requests} in pieces of {size} bytes");
             }
         }
@@ -332,7 +377,10 @@ mod tests {
     fn only_errors_that_hyper_built_are_recognised() {
         let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\
             date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n";
-        assert_eq!(own_error(own), Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        assert_eq!(
+            own_error(own),
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        );
         for other in [
             &b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n\
                 content-length: 0\r\n\r\n"[..],

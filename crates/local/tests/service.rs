@@ -67,13 +67,19 @@ async fn start(options: Options) -> Service {
 async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
     let method = if body.is_some() { "POST" } else { "GET" };
     let request = Request::builder().method(method).uri(format!("{url}/run"));
-    let request = request.body(Body::from(body.unwrap_or_default())).expect("the request is valid");
+    let request = request
+        .body(Body::from(body.unwrap_or_default()))
+        .expect("the request is valid");
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let response = client.request(request).await.expect("the service responds");
     let status = response.status().as_u16();
-    let body =
-        to_bytes(Body::new(response.into_body()), usize::MAX).await.expect("the body is complete");
-    (status, String::from_utf8(body.to_vec()).expect("the body is text"))
+    let body = to_bytes(Body::new(response.into_body()), usize::MAX)
+        .await
+        .expect("the body is complete");
+    (
+        status,
+        String::from_utf8(body.to_vec()).expect("the body is text"),
+    )
 }
 
 async fn get(url: &str) -> (u16, String) {
@@ -94,8 +100,13 @@ struct Waiting {
 
 impl Gate {
     async fn new() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("the listener has an address"));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a port is free");
+        let url = format!(
+            "http://{}",
+            listener.local_addr().expect("the listener has an address")
+        );
         Self { listener, url }
     }
 
@@ -104,10 +115,18 @@ impl Gate {
         let (mut connection, _) = self.listener.accept().await.expect("a function connects");
         let mut line = Vec::new();
         while !line.ends_with(b" HTTP") {
-            line.push(connection.read_u8().await.expect("the function sends a request"));
+            line.push(
+                connection
+                    .read_u8()
+                    .await
+                    .expect("the function sends a request"),
+            );
         }
         let line = String::from_utf8(line).expect("the request is text");
-        let pid = line.trim_start_matches("GET /").trim_end_matches(" HTTP").to_owned();
+        let pid = line
+            .trim_start_matches("GET /")
+            .trim_end_matches(" HTTP")
+            .to_owned();
         Waiting { pid, connection }
     }
 }
@@ -151,7 +170,11 @@ async fn one_process_serves_consecutive_requests() {
 #[tokio::test]
 async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wait() {
     let gate = Gate::new().await;
-    let service = start(Options { instances: 2, ..options("responds", &gate.url) }).await;
+    let service = start(Options {
+        instances: 2,
+        ..options("responds", &gate.url)
+    })
+    .await;
     let url = service.url();
     let requests = async { tokio::join!(get(url), get(url), get(url)) };
     let functions = async {
@@ -169,7 +192,9 @@ async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wa
     let (responses, started) = tokio::join!(requests, functions);
     let responses = [responses.0, responses.1, responses.2];
     assert!(
-        responses.iter().all(|(status, pid)| *status == 200 && started.contains(pid)),
+        responses
+            .iter()
+            .all(|(status, pid)| *status == 200 && started.contains(pid)),
         "{responses:?}"
     );
     service.stop().await;
@@ -210,8 +235,11 @@ async fn a_function_that_was_rebuilt_serves_the_next_request() {
     let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions");
     let executable = directory.path().join("responds");
     std::fs::copy(functions.join("responds"), &executable).expect("the function can be copied");
-    let service =
-        start(Options { functions: directory.path().to_owned(), ..options("responds", "") }).await;
+    let service = start(Options {
+        functions: directory.path().to_owned(),
+        ..options("responds", "")
+    })
+    .await;
     let first = get(service.url()).await;
     assert_eq!(get(service.url()).await, first);
     // A build also replaces the file.
@@ -228,10 +256,15 @@ async fn a_function_that_was_rebuilt_serves_the_next_request() {
 #[tokio::test]
 async fn idle_connections_make_room_for_those_that_send_requests() {
     let service = start(options("responds", "")).await;
-    let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
+    let address = service
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches("/test");
     let mut idle = Vec::new();
     for number in 0..600 {
-        let mut connection = TcpStream::connect(address).await.expect("the service listens");
+        let mut connection = TcpStream::connect(address)
+            .await
+            .expect("the service listens");
         let sent: &[u8] = match number % 3 {
             0 => b"",
             1 => b"POST /test/run HTTP/1.1\r\nhost: local",
@@ -251,7 +284,11 @@ async fn a_function_that_cannot_start_fails_each_request_and_its_output_is_logge
     let logs = Arc::new(move |function: &str, line: &str| {
         let _ = sender.send(format!("{function} | {line}"));
     });
-    let service = start(Options { logs, ..options("exits", "") }).await;
+    let service = start(Options {
+        logs,
+        ..options("exits", "")
+    })
+    .await;
     assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
     assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
     service.stop().await;
@@ -283,9 +320,18 @@ async fn a_function_that_hangs_is_killed_at_its_timeout() {
 #[tokio::test]
 async fn a_process_whose_client_disconnects_serves_the_next_request() {
     let gate = Gate::new().await;
-    let service = start(Options { instances: 1, ..options("responds", &gate.url) }).await;
-    let address = service.url().trim_start_matches("http://").trim_end_matches("/test");
-    let mut client = TcpStream::connect(address).await.expect("the service listens");
+    let service = start(Options {
+        instances: 1,
+        ..options("responds", &gate.url)
+    })
+    .await;
+    let address = service
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches("/test");
+    let mut client = TcpStream::connect(address)
+        .await
+        .expect("the service listens");
     client
         .write_all(b"GET /test/run HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
@@ -334,8 +380,16 @@ async fn bodies_and_events_that_are_too_large_are_rejected() {
         text(&request(service.url(), Some(vec![b'x'; 10 * 1024 * 1024 + 1])).await),
         too_long
     );
-    assert_eq!(text(&request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024])).await), too_long);
-    assert_eq!(request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024 - 4096])).await.0, 200);
+    assert_eq!(
+        text(&request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024])).await),
+        too_long
+    );
+    assert_eq!(
+        request(service.url(), Some(vec![b'x'; 6 * 1024 * 1024 - 4096]))
+            .await
+            .0,
+        200
+    );
     service.stop().await;
 }
 
@@ -348,10 +402,13 @@ async fn the_error_names_a_port_that_is_in_use() {
         .trim_end_matches("/test")
         .parse()
         .expect("the URL has an address");
-    let error = Service::start(Options { address, ..options("responds", "") })
-        .await
-        .err()
-        .expect("the port is in use");
+    let error = Service::start(Options {
+        address,
+        ..options("responds", "")
+    })
+    .await
+    .err()
+    .expect("the port is in use");
     let message = format!(
         "port {} is in use: choose another with `make run PORT={}`",
         address.port(),
@@ -363,10 +420,14 @@ async fn the_error_names_a_port_that_is_in_use() {
 
 #[tokio::test]
 async fn the_error_names_a_function_that_is_not_built() {
-    let error =
-        Service::start(options("missing", "")).await.err().expect("there is no such function");
+    let error = Service::start(options("missing", ""))
+        .await
+        .err()
+        .expect("there is no such function");
     assert!(
-        error.to_string().contains("tests/functions/missing is not built: run `make run`"),
+        error
+            .to_string()
+            .contains("tests/functions/missing is not built: run `make run`"),
         "{error}"
     );
 }
@@ -375,9 +436,15 @@ async fn the_error_names_a_function_that_is_not_built() {
 async fn only_one_service_at_a_time_keeps_its_table_in_a_file() {
     let directory = tempfile::tempdir().expect("there is a directory for temporary files");
     let path: PathBuf = directory.path().join("new/users.db");
-    let on_file = || Options { database: Database::File(path.clone()), ..options("responds", "") };
+    let on_file = || Options {
+        database: Database::File(path.clone()),
+        ..options("responds", "")
+    };
     let service = start(on_file()).await;
-    let error = Service::start(on_file()).await.err().expect("the file is in use");
+    let error = Service::start(on_file())
+        .await
+        .err()
+        .expect("the file is in use");
     assert!(matches!(error, Error::DataInUse { .. }), "{error}");
     service.stop().await;
     start(on_file()).await.stop().await;
@@ -392,12 +459,17 @@ async fn the_error_names_a_dynamodb_that_does_not_respond() {
         // refused.
         let _held = listening.then_some(gate);
         let database = Database::Endpoint(endpoint.clone());
-        let error = Service::start(Options { database, ..options("responds", "") })
-            .await
-            .err()
-            .expect("nothing responds");
+        let error = Service::start(Options {
+            database,
+            ..options("responds", "")
+        })
+        .await
+        .err()
+        .expect("nothing responds");
         assert!(
-            error.to_string().starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")),
+            error
+                .to_string()
+                .starts_with(&format!("cannot use the DynamoDB at {endpoint}: ")),
             "{error}"
         );
     }

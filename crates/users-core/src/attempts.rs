@@ -51,7 +51,9 @@ impl Intercept for CheckResponses {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(response) = context.response().filter(|response| response.status().is_success())
+        let Some(response) = context
+            .response()
+            .filter(|response| response.status().is_success())
         else {
             return Ok(());
         };
@@ -83,7 +85,9 @@ impl Storable for Units {
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html>).
 fn consumed_units(output: &Output, body: &[u8]) -> Option<Units> {
     let units = |capacity: Option<&ConsumedCapacity>| {
-        capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or_default()
+        capacity
+            .and_then(ConsumedCapacity::capacity_units)
+            .unwrap_or_default()
     };
     let (is_genuine, read, write) = if let Some(scan) = output.downcast_ref::<ScanOutput>() {
         let is_genuine = has_counted(scan.items.as_deref(), scan.count);
@@ -92,7 +96,11 @@ fn consumed_units(output: &Output, body: &[u8]) -> Option<Units> {
         let is_genuine = has_counted(query.items.as_deref(), query.count);
         (is_genuine, units(query.consumed_capacity()), 0.0)
     } else if let Some(batch) = output.downcast_ref::<BatchWriteItemOutput>() {
-        let write = batch.consumed_capacity().iter().map(|capacity| units(Some(capacity))).sum();
+        let write = batch
+            .consumed_capacity()
+            .iter()
+            .map(|capacity| units(Some(capacity)))
+            .sum();
         (batch.unprocessed_items.is_some(), 0.0, write)
     } else if let Some(get) = output.downcast_ref::<GetItemOutput>() {
         let is_genuine = get.item.is_some() || has_only_capacity(body);
@@ -158,7 +166,9 @@ impl Intercept for UnknownOutcomes {
         let is_known = match context.output_or_error() {
             Some(Ok(_)) => true,
             Some(Err(error)) => {
-                context.response().is_some_and(says_that_nothing_was_written)
+                context
+                    .response()
+                    .is_some_and(says_that_nothing_was_written)
                     || error.as_connector_error().is_some_and(was_not_sent)
             }
             None => false,
@@ -177,7 +187,10 @@ pub(crate) fn error_code(response: &HttpResponse) -> Option<String> {
     struct ErrorBody {
         __type: String,
     }
-    let body = response.body().bytes().filter(|_| !response.status().is_success())?;
+    let body = response
+        .body()
+        .bytes()
+        .filter(|_| !response.status().is_success())?;
     let ErrorBody { __type: name } = serde_json::from_slice(body).ok()?;
     Some(name.rsplit('#').next().unwrap_or_default().to_owned())
 }

@@ -44,7 +44,10 @@ pub(crate) struct Totals {
 impl Calls {
     /// Returns an empty record for an invocation. Its calls are traced if it has a trace.
     pub(crate) fn new(trace: Option<Trace>) -> Arc<Self> {
-        Arc::new(Self { totals: Mutex::default(), trace })
+        Arc::new(Self {
+            totals: Mutex::default(),
+            trace,
+        })
     }
 
     /// Runs the work of the invocation. Returns its result and the totals of its calls.
@@ -62,7 +65,9 @@ impl Calls {
             return;
         };
         let end = SystemTime::now();
-        let attempts = config.load::<RequestAttempts>().map_or(1, RequestAttempts::attempts);
+        let attempts = config
+            .load::<RequestAttempts>()
+            .map_or(1, RequestAttempts::attempts);
         let retries = attempts.saturating_sub(1);
         let units = config.load::<Units>().copied().unwrap_or_default();
         {
@@ -120,7 +125,10 @@ impl Intercept for RecordCalls {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let progress = Progress { start: SystemTime::now(), throttles: 0 };
+        let progress = Progress {
+            start: SystemTime::now(),
+            throttles: 0,
+        };
         config.interceptor_state().store_put(progress);
         Ok(())
     }
@@ -133,7 +141,10 @@ impl Intercept for RecordCalls {
     ) -> Result<(), BoxError> {
         if let (true, Some(progress)) = (is_throttled(context), config.load::<Progress>().copied())
         {
-            let progress = Progress { throttles: progress.throttles + 1, ..progress };
+            let progress = Progress {
+                throttles: progress.throttles + 1,
+                ..progress
+            };
             config.interceptor_state().store_put(progress);
         }
         Ok(())

@@ -72,9 +72,14 @@ pub(crate) fn client_and_warm_up(
     endpoint: Option<&str>,
 ) -> Result<(Client, Client), ConfigurationError> {
     let (config, http) = configure(endpoint)?;
-    let warm_up =
-        config.clone().http_client(http.open_only()).retry_config(RetryConfig::disabled());
-    Ok((Client::from_conf(config.build()), Client::from_conf(warm_up.build())))
+    let warm_up = config
+        .clone()
+        .http_client(http.open_only())
+        .retry_config(RetryConfig::disabled());
+    Ok((
+        Client::from_conf(config.build()),
+        Client::from_conf(warm_up.build()),
+    ))
 }
 
 fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationError> {
@@ -127,16 +132,25 @@ fn configure(endpoint: Option<&str>) -> Result<(Builder, Http), ConfigurationErr
 
 /// Returns whether the text is a URL with a host and one of these schemes.
 fn has_scheme(url: &str, schemes: &[&str]) -> bool {
-    url.parse::<Uri>()
-        .is_ok_and(|url| url.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)))
+    url.parse::<Uri>().is_ok_and(|url| {
+        url.scheme_str()
+            .is_some_and(|scheme| schemes.contains(&scheme))
+    })
 }
 
 /// Returns whether the environment has credentials.
 fn has_credentials() -> Result<bool, ConfigurationError> {
-    const NAMES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    const NAMES: [&str; 3] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ];
     let values = NAMES.map(variable);
     for (name, value) in NAMES.iter().zip(&values) {
-        if value.as_ref().is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if value
+            .as_ref()
+            .is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err(ConfigurationError::Character(name));
         }
     }
@@ -149,12 +163,20 @@ mod tests {
 
     #[test]
     fn an_endpoint_must_be_a_url_that_a_client_can_use() {
-        for endpoint in
-            ["localhost:8000", "not a url", "/path", "ftp://localhost", "http://", "http://ho st"]
-        {
+        for endpoint in [
+            "localhost:8000",
+            "not a url",
+            "/path",
+            "ftp://localhost",
+            "http://",
+            "http://ho st",
+        ] {
             let error = client(Some(endpoint)).expect_err(endpoint);
             let is_endpoint = matches!(error, ConfigurationError::Endpoint(_));
-            assert!(is_endpoint && error.to_string().contains(endpoint), "{error}");
+            assert!(
+                is_endpoint && error.to_string().contains(endpoint),
+                "{error}"
+            );
         }
         client(Some("http://localhost:8000")).expect("a client without region and credentials");
     }

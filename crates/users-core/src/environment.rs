@@ -42,6 +42,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// counts as unset.
 #[must_use]
 pub fn endpoint_from_env() -> Option<String> {
-    let names = [ENDPOINT_VARIABLE, "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"];
+    let names = [
+        ENDPOINT_VARIABLE,
+        "AWS_ENDPOINT_URL_DYNAMODB",
+        "AWS_ENDPOINT_URL",
+    ];
     names.into_iter().find_map(variable)
 }

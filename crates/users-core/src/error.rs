@@ -78,8 +78,14 @@ impl Rejection {
         };
         let code = code.filter(is_code).unwrap_or("without a code");
         let is_harmless = matches!(code, "AccessDeniedException" | "ResourceNotFoundException");
-        let message = message.filter(|_| is_harmless).map(|message| format!(": {message}"));
-        Self { status, code: code.to_owned(), message: message.unwrap_or_default() }
+        let message = message
+            .filter(|_| is_harmless)
+            .map(|message| format!(": {message}"));
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.unwrap_or_default(),
+        }
     }
 }
 

@@ -34,7 +34,11 @@ where
         SdkError::DispatchFailure(failure) => failure.is_user(),
         _ => false,
     };
-    if is_own { Error::Internal(error.into()) } else { Error::Unavailable(error.into()) }
+    if is_own {
+        Error::Internal(error.into())
+    } else {
+        Error::Unavailable(error.into())
+    }
 }
 
 /// Returns whether a code means that the same request may succeed later. These are AWS's throttling
@@ -43,13 +47,19 @@ where
 fn is_transient(code: &str) -> bool {
     THROTTLING_ERRORS.contains(&code)
         || TRANSIENT_ERRORS.contains(&code)
-        || ["ReplicatedWriteConflictException", "TransactionConflictException"].contains(&code)
+        || [
+            "ReplicatedWriteConflictException",
+            "TransactionConflictException",
+        ]
+        .contains(&code)
 }
 
 /// Returns whether DynamoDB rejected a write because of its condition.
 pub(crate) fn is_failed_condition<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     error.code() == Some("ConditionalCheckFailedException")
-        && error.raw_response().is_some_and(|response| response.status().as_u16() == 400)
+        && error
+            .raw_response()
+            .is_some_and(|response| response.status().as_u16() == 400)
 }
 
 /// Returns whether a page was too large to be read.
@@ -64,7 +74,12 @@ pub(crate) fn write_fault<E>(error: SdkError<E>) -> Error
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let is_too_large =
-        error.message().is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
-    if is_too_large { too_large() } else { fault(error) }
+    let is_too_large = error
+        .message()
+        .is_some_and(|text| text.contains("Item size") && text.contains("exceeded"));
+    if is_too_large {
+        too_large()
+    } else {
+        fault(error)
+    }
 }

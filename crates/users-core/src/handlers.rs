@@ -17,17 +17,35 @@ use crate::store::Store;
 use crate::user::User;
 
 /// `GET /users`, which [`get_all`] handles.
-pub const GET_ALL: Route = Route { method: "GET", resource: "/users" };
+pub const GET_ALL: Route = Route {
+    method: "GET",
+    resource: "/users",
+};
 /// `POST /users`, which [`post`] handles.
-pub const POST: Route = Route { method: "POST", resource: "/users" };
+pub const POST: Route = Route {
+    method: "POST",
+    resource: "/users",
+};
 /// `DELETE /users`, which [`delete_all`] handles.
-pub const DELETE_ALL: Route = Route { method: "DELETE", resource: "/users" };
+pub const DELETE_ALL: Route = Route {
+    method: "DELETE",
+    resource: "/users",
+};
 /// `GET /users/{id}`, which [`get`] handles.
-pub const GET: Route = Route { method: "GET", resource: "/users/{id}" };
+pub const GET: Route = Route {
+    method: "GET",
+    resource: "/users/{id}",
+};
 /// `PUT /users/{id}`, which [`put`] handles.
-pub const PUT: Route = Route { method: "PUT", resource: "/users/{id}" };
+pub const PUT: Route = Route {
+    method: "PUT",
+    resource: "/users/{id}",
+};
 /// `DELETE /users/{id}`, which [`delete`] handles.
-pub const DELETE: Route = Route { method: "DELETE", resource: "/users/{id}" };
+pub const DELETE: Route = Route {
+    method: "DELETE",
+    resource: "/users/{id}",
+};
 
 /// The minimum time between a response and the deadline of the invocation.
 pub(crate) const MARGIN: Duration = Duration::from_secs(1);
@@ -135,9 +153,14 @@ async fn respond(
 
 /// Returns the time by which the response to a request must be returned.
 fn deadline(request: &Request) -> Instant {
-    let epoch =
-        Duration::from_millis(request.lambda_context_ref().map_or(0, |context| context.deadline));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let epoch = Duration::from_millis(
+        request
+            .lambda_context_ref()
+            .map_or(0, |context| context.deadline),
+    );
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Instant::now() + epoch.saturating_sub(now).saturating_sub(MARGIN)
 }
 
@@ -152,14 +175,18 @@ fn id(request: &Request) -> Result<Key, Error> {
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
     let decoded = percent_decode_str(encoded).decode_utf8().ok();
-    let id = decoded.filter(|_| encoded.split('%').skip(1).all(is_escape)).ok_or_else(|| {
-        Error::InvalidRequest(
-            "the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'"
-                .to_owned(),
-        )
-    })?;
+    let id = decoded
+        .filter(|_| encoded.split('%').skip(1).all(is_escape))
+        .ok_or_else(|| {
+            Error::InvalidRequest(
+                "the id in the path is not percent-encoded UTF-8: for '%' itself, write '%25'"
+                    .to_owned(),
+            )
+        })?;
     // No user can have an id that is not a key.
-    Key::new(&id).ok_or_else(|| Error::UserNotFound { id: id.into_owned() })
+    Key::new(&id).ok_or_else(|| Error::UserNotFound {
+        id: id.into_owned(),
+    })
 }
 
 /// Returns the text of the body.

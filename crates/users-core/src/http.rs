@@ -41,24 +41,37 @@ impl Http {
     /// Returns a client that trusts servers with certificates from these roots.
     pub(crate) fn new(roots: RootCertStore) -> Self {
         let connections = Connections::new(trust::tls_config(roots));
-        Self { connections, connect_timeout: CONNECT_TIMEOUT, opens_only: false }
+        Self {
+            connections,
+            connect_timeout: CONNECT_TIMEOUT,
+            opens_only: false,
+        }
     }
 
     /// Returns a client that opens a connection for each request, for this client to use, and does
     /// not send the request. Each response is an empty JSON object. The SDK closes a connection on
     /// which the server returned an error, but here the server returns nothing.
     pub(crate) fn open_only(&self) -> Self {
-        Self { opens_only: true, ..self.clone() }
+        Self {
+            opens_only: true,
+            ..self.clone()
+        }
     }
 
     async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
-        let request =
-            request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+        let request = request
+            .try_into_http1x()
+            .map_err(|error| ConnectorError::user(error.into()))?;
         let response = if self.opens_only {
-            self.connections.open(request.uri(), self.connect_timeout).await?;
+            self.connections
+                .open(request.uri(), self.connect_timeout)
+                .await?;
             Response::new(SdkBody::from("{}"))
         } else {
-            self.connections.send(request, self.connect_timeout).await?.map(SdkBody::from)
+            self.connections
+                .send(request, self.connect_timeout)
+                .await?
+                .map(SdkBody::from)
         };
         HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
     }
@@ -71,7 +84,10 @@ impl HttpClient for Http {
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let connect_timeout = settings.connect_timeout().unwrap_or(self.connect_timeout);
-        SharedHttpConnector::new(Self { connect_timeout, ..self.clone() })
+        SharedHttpConnector::new(Self {
+            connect_timeout,
+            ..self.clone()
+        })
     }
 }
 

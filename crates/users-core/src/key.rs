@@ -26,7 +26,9 @@ impl Key {
     /// Returns this text as a key, unless it is empty or too long.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        (1..=MAX_KEY_BYTES).contains(&text.len()).then(|| Self(text.to_owned()))
+        (1..=MAX_KEY_BYTES)
+            .contains(&text.len())
+            .then(|| Self(text.to_owned()))
     }
 
     /// Returns a new random UUID (version 4), in lower case and with hyphens.

@@ -30,7 +30,11 @@ const ENVELOPE_BYTES: usize = 1024;
 const MAX_URL_BYTES: usize = 3 * 10_240;
 
 /// What to percent-encode in a query: everything except RFC 3986's unreserved characters.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What to percent-encode in a path that is already encoded: the characters that would end the URL
 /// in a header, or the header itself.
@@ -66,12 +70,16 @@ impl ListRequest {
         let last = |name| target.query.get(name).and_then(|values| values.last());
         let next_url = next_url(target);
         if next_url.len() > MAX_URL_BYTES {
-            return Err(Error::InvalidRequest("the path and query are too long".to_owned()));
+            return Err(Error::InvalidRequest(
+                "the path and query are too long".to_owned(),
+            ));
         }
         Ok(Self {
             email: last(EMAIL).filter(|email| !email.is_empty()).cloned(),
             limit: last(LIMIT).map(|limit| parse_limit(limit)).transpose()?,
-            after: last(CURSOR).map(|cursor| parse_cursor(cursor)).transpose()?,
+            after: last(CURSOR)
+                .map(|cursor| parse_cursor(cursor))
+                .transpose()?,
             next_url,
         })
     }
@@ -94,16 +102,26 @@ impl ListRequest {
             Some(email) => match Key::new(&email) {
                 Some(email) => Some(email),
                 // No user can have this address.
-                None => return Ok(List { json: array.finish(), next_url: None }),
+                None => {
+                    return Ok(List {
+                        json: array.finish(),
+                        next_url: None,
+                    });
+                }
             },
             None => None,
         };
         let mut pages = store.list(email, self.after);
         loop {
             // One user more than the limit shows whether there is a next page.
-            let wanted = self.limit.and_then(|limit| i32::try_from(limit - count + 1).ok());
+            let wanted = self
+                .limit
+                .and_then(|limit| i32::try_from(limit - count + 1).ok());
             let Some(users) = pages.next(wanted).await? else {
-                return Ok(List { json: array.finish(), next_url: None });
+                return Ok(List {
+                    json: array.finish(),
+                    next_url: None,
+                });
             };
             for user in users {
                 if self.limit == Some(count) || !array.push(&user)? {
@@ -111,7 +129,10 @@ impl ListRequest {
                         return Err(Error::ResponseTooLarge);
                     }
                     let next_url = Some(self.next_url + &cursor(&last_id));
-                    return Ok(List { json: array.finish(), next_url });
+                    return Ok(List {
+                        json: array.finish(),
+                        next_url,
+                    });
                 }
                 count += 1;
                 user.id().clone_into(&mut last_id);
@@ -124,9 +145,9 @@ fn parse_limit(text: &str) -> Result<usize, Error> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
         Ok(limit @ 1..=MAX_LIMIT) if is_number => Ok(limit),
-        _ => {
-            Err(Error::InvalidRequest(format!("'{LIMIT}' must be a number from 1 to {MAX_LIMIT}")))
-        }
+        _ => Err(Error::InvalidRequest(format!(
+            "'{LIMIT}' must be a number from 1 to {MAX_LIMIT}"
+        ))),
     }
 }
 
@@ -137,7 +158,10 @@ fn cursor(id: &str) -> String {
 
 /// Returns the id in a cursor.
 fn parse_cursor(cursor: &str) -> Result<Key, Error> {
-    let id = BASE64.decode_to_vec(cursor).ok().and_then(|id| String::from_utf8(id).ok());
+    let id = BASE64
+        .decode_to_vec(cursor)
+        .ok()
+        .and_then(|id| String::from_utf8(id).ok());
     id.and_then(|id| Key::new(&id)).ok_or_else(|| {
         Error::InvalidRequest(format!(
             "invalid '{CURSOR}': copy it unchanged from a page's 'next' link, or omit it"
@@ -148,7 +172,11 @@ fn parse_cursor(cursor: &str) -> Result<Key, Error> {
 /// Returns the URL of the next page, up to the cursor's value. The path is the one that the client
 /// used.
 fn next_url(target: &Target) -> String {
-    let path = target.full_path.as_deref().or(target.path.as_deref()).unwrap_or("/users");
+    let path = target
+        .full_path
+        .as_deref()
+        .or(target.path.as_deref())
+        .unwrap_or("/users");
     let mut url = utf8_percent_encode(path, PATH).to_string();
     url.push('?');
     for (name, values) in &target.query {
@@ -171,7 +199,10 @@ struct JsonArray {
 
 impl JsonArray {
     fn new(room: usize) -> Self {
-        Self { json: b"[".to_vec(), room: room - "[]".len() }
+        Self {
+            json: b"[".to_vec(),
+            room: room - "[]".len(),
+        }
     }
 
     /// Adds a user if there is room, and returns whether there was.
@@ -184,8 +215,11 @@ impl JsonArray {
             .map_err(|error| Error::Unavailable(error.into()))?;
         let added = &self.json[start..];
         // The JSON contains no control characters, so only these are escaped in a string.
-        let escaped =
-            added.len() + added.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        let escaped = added.len()
+            + added
+                .iter()
+                .filter(|byte| matches!(byte, b'"' | b'\\'))
+                .count();
         if let Some(room) = self.room.checked_sub(escaped) {
             self.room = room;
             Ok(true)

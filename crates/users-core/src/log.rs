@@ -40,11 +40,23 @@ pub(crate) fn init() -> Format {
     let is_json =
         variable(LOG_FORMAT_VARIABLE).is_some_and(|format| format.eq_ignore_ascii_case("json"));
     let (format, layer) = if is_json {
-        (Format::Json, fmt::layer().json().flatten_event(true).boxed())
+        (
+            Format::Json,
+            fmt::layer().json().flatten_event(true).boxed(),
+        )
     } else {
-        (Format::Text, fmt::layer().with_ansi(false).without_time().with_target(false).boxed())
+        (
+            Format::Text,
+            fmt::layer()
+                .with_ansi(false)
+                .without_time()
+                .with_target(false)
+                .boxed(),
+        )
     };
-    tracing_subscriber::registry().with(layer.with_filter(levels)).init();
+    tracing_subscriber::registry()
+        .with(layer.with_filter(levels))
+        .init();
     format
 }
 

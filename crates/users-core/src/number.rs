@@ -43,14 +43,22 @@ impl Decimal {
     fn parse(json: &str) -> Result<Self, NumberError> {
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
         // An exponent beyond 64 bits is also beyond every limit: only its sign matters.
-        let out_of_range = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
+        let out_of_range = if exponent.starts_with('-') {
+            i64::MIN
+        } else {
+            i64::MAX
+        };
         let exponent: i64 = exponent.parse().unwrap_or(out_of_range);
         let unsigned = mantissa.strip_prefix('-').unwrap_or(mantissa);
         let (integer, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
 
         let digits = integer.chars().chain(fraction.chars());
         let leading_zeros = digits.clone().take_while(|digit| *digit == '0').count();
-        let trailing_zeros = digits.clone().rev().take_while(|digit| *digit == '0').count();
+        let trailing_zeros = digits
+            .clone()
+            .rev()
+            .take_while(|digit| *digit == '0')
+            .count();
         let significant =
             (integer.len() + fraction.len()).saturating_sub(leading_zeros + trailing_zeros);
         if significant > MAX_DIGITS {
@@ -72,7 +80,11 @@ impl Decimal {
 ///
 /// If DynamoDB cannot store the number.
 pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
-    let Decimal { negative, digits, point } = Decimal::parse(json)?;
+    let Decimal {
+        negative,
+        digits,
+        point,
+    } = Decimal::parse(json)?;
     if digits.is_empty() {
         return Ok("0".to_owned());
     }
@@ -84,17 +96,19 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
     let sign = if negative { "-" } else { "" };
     let leading_zeros = usize::try_from(-point).unwrap_or(0);
     let integer = usize::try_from(point).unwrap_or(0);
-    Ok(if leading_zeros.max(integer.saturating_sub(digits.len())) > PLAIN_ZEROS {
-        let (first, rest) = digits.split_at(1);
-        let dot = if rest.is_empty() { "" } else { "." };
-        format!("{sign}{first}{dot}{rest}e{exponent}")
-    } else if integer == 0 {
-        format!("{sign}0.{:0<leading_zeros$}{digits}", "")
-    } else if integer < digits.len() {
-        format!("{sign}{}.{}", &digits[..integer], &digits[integer..])
-    } else {
-        format!("{sign}{digits:0<integer$}")
-    })
+    Ok(
+        if leading_zeros.max(integer.saturating_sub(digits.len())) > PLAIN_ZEROS {
+            let (first, rest) = digits.split_at(1);
+            let dot = if rest.is_empty() { "" } else { "." };
+            format!("{sign}{first}{dot}{rest}e{exponent}")
+        } else if integer == 0 {
+            format!("{sign}0.{:0<leading_zeros$}{digits}", "")
+        } else if integer < digits.len() {
+            format!("{sign}{}.{}", &digits[..integer], &digits[integer..])
+        } else {
+            format!("{sign}{digits:0<integer$}")
+        },
+    )
 }
 
 /// Returns the size of a [`canonical`] number in an item, in bytes: one for every two significant
@@ -105,7 +119,14 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
 /// The authors of dynoxide measured that the digits on each side of the point are rounded up
 /// separately, and that a minus sign takes a byte.
 pub(crate) fn size(number: &str) -> usize {
-    let Ok(Decimal { negative, digits, point }) = Decimal::parse(number) else { return 0 };
+    let Ok(Decimal {
+        negative,
+        digits,
+        point,
+    }) = Decimal::parse(number)
+    else {
+        return 0;
+    };
     let integer = usize::try_from(point).unwrap_or(0).min(digits.len());
     let fraction = digits.len() - integer;
     integer.div_ceil(2) + fraction.div_ceil(2) + 1 + usize::from(negative && !digits.is_empty())
@@ -138,7 +159,10 @@ mod tests {
             ("-1200e22", "-1.2e25"),
             ("0.1e-20", "0.000000000000000000001"),
             ("0.12e-21", "1.2e-22"),
-            ("99999999999999999999999999999999999999", "99999999999999999999999999999999999999"),
+            (
+                "99999999999999999999999999999999999999",
+                "99999999999999999999999999999999999999",
+            ),
         ] {
             assert_eq!(canonical(json).as_deref(), Ok(plain), "{json}");
         }
@@ -147,12 +171,27 @@ mod tests {
     #[test]
     fn the_limits_are_those_of_dynamodb() {
         let nines = "9".repeat(38);
-        assert_eq!(canonical(&format!("{nines}e88")), Ok(format!("9.{}e125", "9".repeat(37))));
-        assert_eq!(canonical(&format!("0.{}1", "0".repeat(129))), Ok("1e-130".to_owned()));
-        assert_eq!(canonical(&format!("1{}", "0".repeat(125))), Ok("1e125".to_owned()));
+        assert_eq!(
+            canonical(&format!("{nines}e88")),
+            Ok(format!("9.{}e125", "9".repeat(37)))
+        );
+        assert_eq!(
+            canonical(&format!("0.{}1", "0".repeat(129))),
+            Ok("1e-130".to_owned())
+        );
+        assert_eq!(
+            canonical(&format!("1{}", "0".repeat(125))),
+            Ok("1e125".to_owned())
+        );
 
-        assert_eq!(canonical(&format!("{nines}9")), Err(NumberError::TooPrecise(39)));
-        assert_eq!(canonical(&format!("{nines}.5")), Err(NumberError::TooPrecise(39)));
+        assert_eq!(
+            canonical(&format!("{nines}9")),
+            Err(NumberError::TooPrecise(39))
+        );
+        assert_eq!(
+            canonical(&format!("{nines}.5")),
+            Err(NumberError::TooPrecise(39))
+        );
         for json in [
             "1e126",
             "-1e126",
@@ -163,7 +202,10 @@ mod tests {
         ] {
             assert_eq!(canonical(json), Err(NumberError::OutOfRange), "{json}");
         }
-        assert_eq!(canonical(&format!("0.{}1", "0".repeat(130))), Err(NumberError::OutOfRange));
+        assert_eq!(
+            canonical(&format!("0.{}1", "0".repeat(130))),
+            Err(NumberError::OutOfRange)
+        );
     }
 
     #[test]

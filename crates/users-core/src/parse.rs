@@ -117,7 +117,9 @@ impl<'a> Parser<'a> {
     }
 
     fn next(&mut self) -> Result<JsonEvent<'a>, Error> {
-        self.events.parse_next().map_err(|error| not_json(&position(&error)))
+        self.events
+            .parse_next()
+            .map_err(|error| not_json(&position(&error)))
     }
 
     /// Begins a list or map.
@@ -207,7 +209,11 @@ impl<'a> Parser<'a> {
     /// Adds to the size of the item, and checks it.
     fn add(&mut self, bytes: usize) -> Result<(), Error> {
         self.bytes += bytes;
-        if self.bytes > MAX_ITEM_BYTES { Err(too_large()) } else { Ok(()) }
+        if self.bytes > MAX_ITEM_BYTES {
+            Err(too_large())
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns the error for the value that is being read. Its text starts with the value's path,
@@ -243,8 +249,9 @@ fn size(value: &AttributeValue) -> usize {
             CONTAINER_BYTES + elements.sum::<usize>()
         }
         AttributeValue::M(members) => {
-            let members =
-                members.iter().map(|(name, value)| ELEMENT_BYTES + name.len() + size(value));
+            let members = members
+                .iter()
+                .map(|(name, value)| ELEMENT_BYTES + name.len() + size(value));
             CONTAINER_BYTES + members.sum::<usize>()
         }
         _ => 1,
@@ -253,7 +260,12 @@ fn size(value: &AttributeValue) -> usize {
 
 fn position(error: &JsonSyntaxError) -> String {
     let start = error.location().start;
-    format!("{} at line {} column {}", error.message(), start.line + 1, start.column + 1)
+    format!(
+        "{} at line {} column {}",
+        error.message(),
+        start.line + 1,
+        start.column + 1
+    )
 }
 
 fn not_json(problem: &str) -> Error {

@@ -105,13 +105,18 @@ impl<'a> Event<'a> {
     /// operation needs is malformed.
     pub(crate) fn request(&self, route: Route) -> Result<Request, Error> {
         check_route(self, route)?;
-        let mut target = Target { path: text(self.path), ..Target::default() };
+        let mut target = Target {
+            path: text(self.path),
+            ..Target::default()
+        };
         let mut body = Body::Empty;
         if route.resource.ends_with("{id}") {
             target.id = path_id(self.path_parameters)?;
         } else if !route.has_body() {
-            target.query =
-                query(self.query_string_parameters, self.multi_value_query_string_parameters)?;
+            target.query = query(
+                self.query_string_parameters,
+                self.multi_value_query_string_parameters,
+            )?;
             target.full_path = members(self.request_context)
                 .ok()
                 .and_then(|mut context| text(context.remove("path")));
@@ -140,7 +145,9 @@ fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
     let is_other =
         |part: Option<&RawValue>, own: &str| part.is_some() && text(part).as_deref() != Some(own);
     if is_other(event.http_method, method) || is_other(event.resource, resource) {
-        return Err(invalid(format!("this function serves only {method} {resource}")));
+        return Err(invalid(format!(
+            "this function serves only {method} {resource}"
+        )));
     }
     if route.is_delete_all() {
         if event.http_method.is_none() {
@@ -152,7 +159,9 @@ fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
         // An event without a resource may have the path parameter of one user.
         let has_id = members(event.path_parameters).is_ok_and(|members| members.contains_key(ID));
         if event.resource.is_none() && has_id {
-            return Err(invalid(format!("this function serves only {method} {resource}")));
+            return Err(invalid(format!(
+                "this function serves only {method} {resource}"
+            )));
         }
     }
     Ok(())
@@ -162,7 +171,8 @@ fn check_route(event: &Event<'_>, route: Route) -> Result<(), Error> {
 fn path_id(parameters: Option<&RawValue>) -> Result<Option<String>, Error> {
     let malformed = || invalid("'pathParameters' must be an object with the string 'id'");
     let id = members(parameters).map_err(|_| malformed())?.remove(ID);
-    id.map(|id| text(Some(id)).ok_or_else(malformed)).transpose()
+    id.map(|id| text(Some(id)).ok_or_else(malformed))
+        .transpose()
 }
 
 /// Reads the query from single values, lists of values, or both. A list takes precedence if it has
@@ -189,13 +199,17 @@ fn query(
 }
 
 fn read_body(body: Option<&RawValue>, is_base64: Option<&RawValue>) -> Result<Body, Error> {
-    let Some(body) = body else { return Ok(Body::Empty) };
+    let Some(body) = body else {
+        return Ok(Body::Empty);
+    };
     let text = text(Some(body)).ok_or_else(|| {
         invalid("the event's 'body' must be a string that holds the JSON of the user")
     })?;
     if is_base64.is_some_and(|is_base64| is_base64.get() == "true") {
         let bytes = BASE64.decode_to_vec(text);
-        bytes.map(Body::Binary).map_err(|_| invalid("the body is not valid base64"))
+        bytes
+            .map(Body::Binary)
+            .map_err(|_| invalid("the body is not valid base64"))
     } else {
         Ok(Body::Text(text))
     }
@@ -208,7 +222,10 @@ fn text(raw: Option<&RawValue>) -> Option<String> {
 
 /// Returns the members of an object, or none if there is no object.
 fn members(raw: Option<&RawValue>) -> Result<BTreeMap<String, &RawValue>, serde_json::Error> {
-    raw.map_or_else(|| Ok(BTreeMap::new()), |raw| serde_json::from_str(raw.get()))
+    raw.map_or_else(
+        || Ok(BTreeMap::new()),
+        |raw| serde_json::from_str(raw.get()),
+    )
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -217,7 +234,12 @@ fn invalid(message: impl Into<String>) -> Error {
 
 /// Returns the path and query of a request.
 pub(crate) fn target(request: &Request) -> &Target {
-    const NONE: &Target = &Target { id: None, query: BTreeMap::new(), path: None, full_path: None };
+    const NONE: &Target = &Target {
+        id: None,
+        query: BTreeMap::new(),
+        path: None,
+        full_path: None,
+    };
     request.extensions().get().unwrap_or(NONE)
 }
 
@@ -237,6 +259,10 @@ pub(crate) fn response(response: Response<Body>) -> ApiGatewayProxyResponse {
 /// requests, but adds nothing to a function's response.
 pub(crate) fn add_cors_headers(response: &mut Response<Body>, origin: HeaderValue) {
     let exposed = HeaderValue::from_static("Link, Retry-After");
-    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    response.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    response
+        .headers_mut()
+        .insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
 }

@@ -63,13 +63,18 @@ pub(crate) fn from_error(error: &Error) -> Response<Body> {
         }
         _ => error.to_string(),
     };
-    let body = ErrorBody { code, message: &message };
+    let body = ErrorBody {
+        code,
+        message: &message,
+    };
     let json = serde_json::to_string(&body).expect("two strings can be written as JSON");
     let mut response = with_status(status, json);
     let chain = status.is_server_error().then(|| Chain(error).to_string());
     response.extensions_mut().insert(Failure { code, chain });
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
     response
 }

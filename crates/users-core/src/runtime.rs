@@ -61,13 +61,20 @@ where
     };
     let origin = variable(ORIGIN_VARIABLE).and_then(|origin| HeaderValue::try_from(origin).ok());
     let (tracer, is_cold) = (Tracer::from_env(table), AtomicBool::new(true));
-    let process = Arc::new(Process { store, tracer, origin, is_cold });
+    let process = Arc::new(Process {
+        store,
+        tracer,
+        origin,
+        is_cold,
+    });
 
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let process = Arc::clone(&process);
         async move {
             let start = Instant::now();
-            let LambdaEvent { payload, context, .. } = event;
+            let LambdaEvent {
+                payload, context, ..
+            } = event;
             let (api_request_id, request) = accept(payload.get(), route);
             drop(payload);
             let line = log::RequestLine {
@@ -143,7 +150,10 @@ impl Process {
     where
         F: Future<Output = Response<Body>>,
     {
-        let store = self.store.clone().map_err(|error| Error::Internal(error.into()));
+        let store = self
+            .store
+            .clone()
+            .map_err(|error| Error::Internal(error.into()));
         let mut response = match request.and_then(|request| Ok((request, store?))) {
             Ok((request, store)) => {
                 let request = request.with_lambda_context(context.clone());

@@ -56,11 +56,17 @@ where
 /// Waits for the next invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>).
 async fn next(client: &PooledClient, config: &Arc<Config>) -> Result<LambdaInvocation, Error> {
-    let request = build_request().uri("/2018-06-01/runtime/invocation/next").body(Body::empty())?;
+    let request = build_request()
+        .uri("/2018-06-01/runtime/invocation/next")
+        .body(Body::empty())?;
     let (parts, body) = client.call(request).await?.into_parts();
     let body = body.collect().await?.to_bytes();
     let id = parts.headers.get("lambda-runtime-aws-request-id");
     let id = id.ok_or("the invocation has no request id")?.to_str()?;
     let context = Context::new(id, Arc::clone(config), &parts.headers)?;
-    Ok(LambdaInvocation { parts, body, context })
+    Ok(LambdaInvocation {
+        parts,
+        body,
+        context,
+    })
 }

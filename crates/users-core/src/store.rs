@@ -67,7 +67,10 @@ impl Store {
     /// have the index [`EMAIL_INDEX`].
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
-        Self { client, table: table.into() }
+        Self {
+            client,
+            table: table.into(),
+        }
     }
 
     /// Returns the user with this id. The read is strongly consistent.
@@ -78,7 +81,9 @@ impl Store {
     pub(crate) async fn get(&self, id: &Key) -> Result<User, Error> {
         let request = self.client.get_item().table_name(&*self.table);
         let request = request.return_consumed_capacity(CAPACITY);
-        let request = request.set_key(Some(key(id.as_str()))).consistent_read(true);
+        let request = request
+            .set_key(Some(key(id.as_str())))
+            .consistent_read(true);
         match request.send().await.map_err(fault)?.item {
             Some(item) => user_with_id(item, id),
             None => Err(not_found(id.as_str())),
@@ -98,7 +103,12 @@ impl Store {
             .put(user)
             .condition_expression("attribute_not_exists(#id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = request.customize().interceptor(unknown.clone()).send().await else {
+        let Err(error) = request
+            .customize()
+            .interceptor(unknown.clone())
+            .send()
+            .await
+        else {
             return Ok(());
         };
         if !is_failed_condition(&error) {
@@ -109,7 +119,13 @@ impl Store {
             Some(PutItemError::ConditionalCheckFailedException(failed)) => failed.item.clone(),
             _ => None,
         };
-        let is_own = || found.and_then(User::from_item)?.to_json().ok().filter(|own| own == json);
+        let is_own = || {
+            found
+                .and_then(User::from_item)?
+                .to_json()
+                .ok()
+                .filter(|own| own == json)
+        };
         if unknown.any() && is_own().is_some() {
             return Ok(());
         }
@@ -127,7 +143,12 @@ impl Store {
         let id = user.id().to_owned();
         let unknown = UnknownOutcomes::default();
         let request = self.put(user).condition_expression("attribute_exists(#id)");
-        match request.customize().interceptor(unknown.clone()).send().await {
+        match request
+            .customize()
+            .interceptor(unknown.clone())
+            .send()
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) if !is_failed_condition(&error) => Err(write_fault(error)),
             Err(_) if unknown.any() => Err(Error::UnknownOutcome),
@@ -154,9 +175,15 @@ impl Store {
         let unknown = UnknownOutcomes::default();
         let request = self.client.delete_item().table_name(&*self.table);
         let request = request.return_consumed_capacity(CAPACITY);
-        let request =
-            request.set_key(Some(key(id.as_str()))).return_values(ReturnValue::AllOld).customize();
-        let output = request.interceptor(unknown.clone()).send().await.map_err(fault)?;
+        let request = request
+            .set_key(Some(key(id.as_str())))
+            .return_values(ReturnValue::AllOld)
+            .customize();
+        let output = request
+            .interceptor(unknown.clone())
+            .send()
+            .await
+            .map_err(fault)?;
         match output.attributes {
             Some(item) => user_with_id(item, id),
             None if unknown.any() => Err(Error::UnknownOutcome),
@@ -173,13 +200,22 @@ impl Store {
         let start = after.map(|id| {
             let mut key = key(id.as_str());
             if let Some(email) = &email {
-                key.insert(EMAIL.to_owned(), AttributeValue::S(email.as_str().to_owned()));
+                key.insert(
+                    EMAIL.to_owned(),
+                    AttributeValue::S(email.as_str().to_owned()),
+                );
             }
             key
         });
-        let Some(email) = email else { return Pages::of_scan(self.scan(), start) };
+        let Some(email) = email else {
+            return Pages::of_scan(self.scan(), start);
+        };
         let value = AttributeValue::S(email.as_str().to_owned());
-        let query = self.client.query().table_name(&*self.table).index_name(EMAIL_INDEX);
+        let query = self
+            .client
+            .query()
+            .table_name(&*self.table)
+            .index_name(EMAIL_INDEX);
         let query = query.return_consumed_capacity(CAPACITY);
         let query = query.key_condition_expression("#email = :email");
         let query = query.expression_attribute_names("#email", EMAIL);
@@ -188,12 +224,18 @@ impl Store {
     }
 
     fn scan(&self) -> ScanFluentBuilder {
-        let scan = self.client.scan().table_name(&*self.table).consistent_read(true);
+        let scan = self
+            .client
+            .scan()
+            .table_name(&*self.table)
+            .consistent_read(true);
         scan.return_consumed_capacity(CAPACITY)
     }
 
     fn scan_ids(&self) -> ScanFluentBuilder {
-        self.scan().projection_expression("#id").expression_attribute_names("#id", ID)
+        self.scan()
+            .projection_expression("#id")
+            .expression_attribute_names("#id", ID)
     }
 
     /// Deletes all users that exist when it begins, in no particular order.
@@ -217,14 +259,17 @@ impl Store {
                 let scan = self.scan_ids().total_segments(SEGMENTS);
                 let segments =
                     (0..SEGMENTS).map(|i| Pages::of_scan(scan.clone().segment(i), None).ids());
-                self.delete_each(stream::select_all(segments).boxed(), &progress).await?;
+                self.delete_each(stream::select_all(segments).boxed(), &progress)
+                    .await?;
             }
             Ok(())
         };
         match timeout_at(deadline, done).await {
             Ok(Ok(())) if !progress.has_stopped() => Ok(()),
             Ok(Err(error)) => Err(error),
-            _ => Err(Error::DeleteIncomplete { deleted: progress.deleted.load(Relaxed) }),
+            _ => Err(Error::DeleteIncomplete {
+                deleted: progress.deleted.load(Relaxed),
+            }),
         }
     }
 
@@ -234,12 +279,17 @@ impl Store {
         ids: BoxStream<'static, Result<String, Error>>,
         progress: &Progress,
     ) -> Result<(), Error> {
-        let batches = ids.try_chunks(BATCH).map_err(|error| error.1).take_until(async {
-            sleep_until(progress.stop).await;
-            progress.stopped.store(true, Relaxed);
-        });
+        let batches = ids
+            .try_chunks(BATCH)
+            .map_err(|error| error.1)
+            .take_until(async {
+                sleep_until(progress.stop).await;
+                progress.stopped.store(true, Relaxed);
+            });
         let delete = |ids| self.delete_batch(ids, progress);
-        batches.try_for_each_concurrent(BATCHES_AT_ONCE, delete).await
+        batches
+            .try_for_each_concurrent(BATCHES_AT_ONCE, delete)
+            .await
     }
 
     /// Deletes the users with these ids, at most [`BATCH`].
@@ -248,7 +298,10 @@ impl Store {
         let mut backoff = BACKOFF.0;
         loop {
             let sent = left.clone();
-            let request = self.client.batch_write_item().request_items(&*self.table, left);
+            let request = self
+                .client
+                .batch_write_item()
+                .request_items(&*self.table, left);
             let request = request.return_consumed_capacity(CAPACITY);
             let output = request.send().await.map_err(fault)?;
             let mut unprocessed = output.unprocessed_items.unwrap_or_default();
@@ -256,7 +309,9 @@ impl Store {
             if !unprocessed.is_empty() || !left.iter().all(|request| sent.contains(request)) {
                 return Err(garbage());
             }
-            progress.deleted.fetch_add(sent.len().saturating_sub(left.len()), Relaxed);
+            progress
+                .deleted
+                .fetch_add(sent.len().saturating_sub(left.len()), Relaxed);
             if left.is_empty() {
                 return Ok(());
             }
@@ -282,7 +337,11 @@ struct Progress {
 
 impl Progress {
     fn new(stop: Instant) -> Self {
-        Self { stop, stopped: AtomicBool::new(false), deleted: AtomicUsize::new(0) }
+        Self {
+            stop,
+            stopped: AtomicBool::new(false),
+            deleted: AtomicUsize::new(0),
+        }
     }
 
     fn has_stopped(&self) -> bool {
@@ -337,7 +396,10 @@ impl Pages {
     /// Returns the pages of a query for the users with this email address.
     fn of_query(query: QueryFluentBuilder, email: Key, start: Option<Item>) -> Self {
         let request = move |start, limit| {
-            let query = query.clone().set_exclusive_start_key(start).set_limit(limit);
+            let query = query
+                .clone()
+                .set_exclusive_start_key(start)
+                .set_limit(limit);
             async {
                 let output = query.send().await.map_err(fault)?;
                 Ok((output.items.unwrap_or_default(), output.last_evaluated_key))
@@ -349,7 +411,13 @@ impl Pages {
 
     fn new(request: Box<PageRequest>, email: Option<Key>, start: Option<Item>) -> Self {
         let (next, backoff) = (Next::From(start), Duration::ZERO);
-        Self { request, email, next, max_items: None, backoff }
+        Self {
+            request,
+            email,
+            next,
+            max_items: None,
+            backoff,
+        }
     }
 
     /// Reads the next page: at most 1 MB and at most `limit` users, perhaps none. Returns `None`
@@ -384,7 +452,10 @@ impl Pages {
                 Err(error) => return Err(error),
             }
         };
-        self.max_items = self.max_items.map(|max| max * STEPS.1).filter(|max| *max <= STEPS.0);
+        self.max_items = self
+            .max_items
+            .map(|max| max * STEPS.1)
+            .filter(|max| *max <= STEPS.0);
 
         let last = last.filter(|key| !key.is_empty());
         if last.is_some() && last == start {
@@ -424,12 +495,16 @@ fn key(id: &str) -> Item {
 
 /// Returns the item as a user, which must have this id.
 fn user_with_id(item: Item, id: &Key) -> Result<User, Error> {
-    User::from_item(item).filter(|user| user.id() == id.as_str()).ok_or_else(garbage)
+    User::from_item(item)
+        .filter(|user| user.id() == id.as_str())
+        .ok_or_else(garbage)
 }
 
 fn delete_request(id: &str) -> WriteRequest {
     let request = DeleteRequest::builder().set_key(Some(key(id))).build();
-    WriteRequest::builder().delete_request(request.expect("the request has a key")).build()
+    WriteRequest::builder()
+        .delete_request(request.expect("the request has a key"))
+        .build()
 }
 
 fn not_found(id: &str) -> Error {

@@ -33,12 +33,20 @@ impl Tracer {
     /// send subsegments to.
     pub(crate) fn from_env(table: &str) -> Option<Arc<Self>> {
         let address: SocketAddr = variable(DAEMON_VARIABLE)?.trim().parse().ok()?;
-        let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let own = if address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
         let socket = UdpSocket::bind(own).ok()?;
         socket.connect(address).ok()?;
         socket.set_nonblocking(true).ok()?;
         let region = variable("AWS_REGION");
-        Some(Arc::new(Self { socket, region, table: table.to_owned() }))
+        Some(Arc::new(Self {
+            socket,
+            region,
+            table: table.to_owned(),
+        }))
     }
 }
 
@@ -48,7 +56,9 @@ pub(crate) fn trace_id(header: &str) -> Option<&str> {
 }
 
 fn part<'a>(header: &'a str, name: &str) -> Option<&'a str> {
-    header.split(';').find_map(|part| part.trim().strip_prefix(name))
+    header
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix(name))
 }
 
 /// The trace of an invocation.
@@ -124,10 +134,15 @@ impl Trace {
 
     /// Sends a subsegment, or drops it if it cannot be sent immediately.
     fn send(&self, call: &Subsegment<'_>) {
-        let seconds =
-            |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let seconds = |time: SystemTime| {
+            time.duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64()
+        };
         // X-Ray calls a 4xx an error and a 5xx a fault. Throttling is also an error.
-        let is_client_error = call.status.is_some_and(|status| (400..500).contains(&status));
+        let is_client_error = call
+            .status
+            .is_some_and(|status| (400..500).contains(&status));
         let document = Document {
             name: "DynamoDB",
             id: format!("{:016x}", fastrand::u64(1..)),
@@ -144,7 +159,11 @@ impl Trace {
                 request_id: call.request_id,
                 retries: call.retries,
             },
-            http: Http { response: HttpResponse { status: call.status } },
+            http: Http {
+                response: HttpResponse {
+                    status: call.status,
+                },
+            },
             error: call.failed && is_client_error,
             throttle: call.throttled,
             fault: call.failed && !is_client_error,

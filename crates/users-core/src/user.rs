@@ -37,7 +37,9 @@ impl User {
     /// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it
     /// breaks a rule for users.
     pub fn from_json(json: &str) -> Result<Self, Error> {
-        Ok(Self { item: parse(json, None)? })
+        Ok(Self {
+            item: parse(json, None)?,
+        })
     }
 
     /// Reads a user from JSON and gives it this id, whatever `id` the JSON contains.
@@ -46,7 +48,9 @@ impl User {
     ///
     /// The same as [`User::from_json`].
     pub fn from_json_with_id(json: &str, id: Key) -> Result<Self, Error> {
-        Ok(Self { item: parse(json, Some(id))? })
+        Ok(Self {
+            item: parse(json, Some(id))?,
+        })
     }
 
     /// Returns the item as a user, if it has an id that the table can contain.
@@ -118,7 +122,9 @@ impl Serialize for Number<'_> {
         // DynamoDB writes numbers in its own notation.
         let number: &RawValue = serde_json::from_str(self.0).map_err(S::Error::custom)?;
         let text = number::canonical(number.get()).map_err(S::Error::custom)?;
-        RawValue::from_string(text).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(text)
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 

@@ -28,7 +28,9 @@ pub(crate) struct Engine {
 impl Engine {
     fn new(api: Api) -> Self {
         let service = api.service();
-        let key = service.dynamodb_credentials().map_or("tests", |(key, _)| key);
+        let key = service
+            .dynamodb_credentials()
+            .map_or("tests", |(key, _)| key);
         Self {
             client: Client::builder(TokioExecutor::new()).build_http(),
             endpoint: service.dynamodb_endpoint().to_owned(),
@@ -57,10 +59,18 @@ impl Engine {
             .expect("a request");
         let response = self.client.request(request).await.expect("a response");
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("the whole response").to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("the whole response")
+            .to_bytes();
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
         let text = text.replace(&self.table, TABLE);
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     /// Follows the pages of a `Query` or `Scan`. Returns all items and, if the request has a limit,
@@ -72,7 +82,9 @@ impl Engine {
         loop {
             let (status, mut page) = self.call(operation, &request.to_string()).await;
             assert_eq!(status, 200, "{operation} {request}: {page}");
-            let Value::Array(items) = page["Items"].take() else { panic!("no items in {page}") };
+            let Value::Array(items) = page["Items"].take() else {
+                panic!("no items in {page}")
+            };
             assert_eq!(page["Count"], items.len());
             sizes.push(items.len());
             all.extend(items);
@@ -113,18 +125,25 @@ impl Engines {
         let (embedded, other) = (embedded.to_string(), other.to_string());
         if embedded != other {
             // The start of the request, and what surrounds the first difference.
-            let same = embedded.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+            let same = embedded
+                .bytes()
+                .zip(other.bytes())
+                .take_while(|(a, b)| a == b)
+                .count();
             let part = |text: &str, from: usize| {
                 let bytes = text.as_bytes().iter().skip(from).take(300).copied();
                 String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned()
             };
             let from = same.saturating_sub(100);
-            self.differences.lock().expect("the lock is not poisoned").push(format!(
-                "{}\n  embedded: {}\n  other:    {}",
-                part(request, 0),
-                part(&embedded, from),
-                part(&other, from)
-            ));
+            self.differences
+                .lock()
+                .expect("the lock is not poisoned")
+                .push(format!(
+                    "{}\n  embedded: {}\n  other:    {}",
+                    part(request, 0),
+                    part(&embedded, from),
+                    part(&other, from)
+                ));
         }
     }
 
@@ -136,7 +155,9 @@ impl Engines {
             let (status, mut body) = engine.call(operation, &text).await;
             // DynamoDB Local sends this unasked if it deletes a missing item.
             if request.get("ReturnConsumedCapacity").is_none() {
-                body.as_object_mut().expect("an object").remove("ConsumedCapacity");
+                body.as_object_mut()
+                    .expect("an object")
+                    .remove("ConsumedCapacity");
             }
             responses.push(format!("{status} {}", normal(body)));
         }
@@ -147,21 +168,31 @@ impl Engines {
     pub(crate) async fn pages(&self, operation: &str, request: &Value) {
         let embedded = self.embedded.pages(operation, request).await;
         let other = self.other.pages(operation, request).await;
-        self.compare(&format!("{operation} {request}"), &normal(embedded), &normal(other));
+        self.compare(
+            &format!("{operation} {request}"),
+            &normal(embedded),
+            &normal(other),
+        );
     }
 
     /// Puts an item in both tables, and compares what they then contain.
     pub(crate) async fn put(&self, item: &Value) {
-        self.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
+        self.call("PutItem", &json!({"TableName": TABLE, "Item": item}))
+            .await;
         let key = json!({"id": item["id"]});
-        self.call("GetItem", &json!({"TableName": TABLE, "Key": key})).await;
+        self.call("GetItem", &json!({"TableName": TABLE, "Key": key}))
+            .await;
     }
 
     /// Sends a request to the API on both engines.
     pub(crate) async fn api(&self, method: &Method, path: &str, body: &str) {
         let embedded = self.embedded.api.send(method.clone(), path, body).await;
         let other = self.other.api.send(method.clone(), path, body).await;
-        self.compare(&format!("{method} {path} {body}"), &shown(&embedded), &shown(&other));
+        self.compare(
+            &format!("{method} {path} {body}"),
+            &shown(&embedded),
+            &shown(&other),
+        );
     }
 
     /// Compares what the tables contain.
@@ -175,7 +206,9 @@ impl Engines {
         for Engine { api, .. } in [&self.embedded, &self.other] {
             let (mut sizes, mut all) = (Vec::new(), Vec::new());
             for page in api.pages(path).await {
-                let Value::Array(users) = page.json() else { panic!("{}", page.text) };
+                let Value::Array(users) = page.json() else {
+                    panic!("{}", page.text)
+                };
                 sizes.push(users.len());
                 all.extend(users);
             }
@@ -188,8 +221,14 @@ impl Engines {
     pub(crate) async fn end(self) {
         self.embedded.api.stop().await;
         self.other.api.stop().await;
-        let differences = self.differences.into_inner().expect("the lock is not poisoned");
-        let compared = self.compared.into_inner().expect("the lock is not poisoned");
+        let differences = self
+            .differences
+            .into_inner()
+            .expect("the lock is not poisoned");
+        let compared = self
+            .compared
+            .into_inner()
+            .expect("the lock is not poisoned");
         println!("{compared} responses compared");
         assert!(
             differences.is_empty(),
@@ -212,7 +251,9 @@ pub(crate) fn normal(body: Value) -> Value {
         Value::Object(mut members) => {
             if let Some(Value::String(full)) = members.remove("__type") {
                 let name = full.rsplit('#').next().unwrap_or_default().to_owned();
-                let message = members.remove("message").or_else(|| members.remove("Message"));
+                let message = members
+                    .remove("message")
+                    .or_else(|| members.remove("Message"));
                 let text = message.as_ref().and_then(Value::as_str).unwrap_or_default();
                 let is_too_large = text.contains("Item size") && text.contains("exceeded");
                 members.insert("error".to_owned(), json!([name, is_too_large]));
@@ -220,9 +261,11 @@ pub(crate) fn normal(body: Value) -> Value {
             let members = members.into_iter().map(|(name, value)| {
                 let mut value = match (name.as_str(), value) {
                     ("N", Value::String(number)) => plain(&number),
-                    ("NS", Value::Array(numbers)) => {
-                        numbers.iter().filter_map(Value::as_str).map(plain).collect()
-                    }
+                    ("NS", Value::Array(numbers)) => numbers
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .map(plain)
+                        .collect(),
                     (_, value) => normal(value),
                 };
                 if let ("SS" | "NS" | "BS" | "Items", Value::Array(elements)) =
@@ -251,5 +294,9 @@ fn shown(reply: &Reply) -> String {
         _ => reply.text.clone(),
     };
     let retry = reply.header("retry-after");
-    format!("{} {body} retry: {retry:?} next: {}", reply.status, reply.next_url().is_some())
+    format!(
+        "{} {body} retry: {retry:?} next: {}",
+        reply.status,
+        reply.next_url().is_some()
+    )
 }

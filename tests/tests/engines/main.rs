@@ -47,7 +47,9 @@ fn nested(levels: usize) -> Value {
 async fn values_are_stored_alike() {
     let engines = Engines::start().await;
     for text in ["", "text", "\u{0}\u{1f}\"\\/", "ünï 😀", "\u{feff}", " "] {
-        engines.put(&item(&json!({"a": {"S": text}, "b": {"L": [{"S": text}]}}))).await;
+        engines
+            .put(&item(&json!({"a": {"S": text}, "b": {"L": [{"S": text}]}})))
+            .await;
     }
     let valid = "0 -0 0.0 1.0 1e2 1E+2 1e-2 0.10e-1 -7 +1 .5 5. 00012 0.1 12345678901234567890.5 \
                  99999999999999999999999999999999999999 0.0000000000000000000000000000000000001 \
@@ -55,7 +57,11 @@ async fn values_are_stored_alike() {
                  9.9999999999999999999999999999999999999E+125";
     let invalid = "123456789012345678901234567890123456789 1e126 -1e126 1e-131 10e125 1e400 NaN \
                    abc 1e99999999999 Infinity 0x1 1_000 1,5 1e e1 - --1 1.2.3 1f";
-    for number in valid.split(' ').chain(invalid.split(' ')).chain(["", " ", "1 ", " 1"]) {
+    for number in valid
+        .split(' ')
+        .chain(invalid.split(' '))
+        .chain(["", " ", "1 ", " 1"])
+    {
         engines.put(&item(&json!({"a": {"N": number}}))).await;
     }
     for value in [
@@ -82,7 +88,12 @@ async fn values_are_stored_alike() {
         json!({"B": ""}),
         json!({"S": "a", "N": "1"}),
     ] {
-        engines.call("DeleteItem", &json!({"TableName": TABLE, "Key": {"id": {"S": "1"}}})).await;
+        engines
+            .call(
+                "DeleteItem",
+                &json!({"TableName": TABLE, "Key": {"id": {"S": "1"}}}),
+            )
+            .await;
         engines.put(&item(&json!({"a": value}))).await;
     }
     engines.end().await;
@@ -93,21 +104,30 @@ async fn limits_are_alike() {
     let engines = Engines::start().await;
     for levels in [30, 31, 32, 33] {
         engines.put(&item(&json!({"a": nested(levels)}))).await;
-        engines.put(&item(&json!({"a": {"M": {"b": nested(levels - 1)}}}))).await;
+        engines
+            .put(&item(&json!({"a": {"M": {"b": nested(levels - 1)}}})))
+            .await;
     }
     for text in ["x", &"x".repeat(2048), &"ü".repeat(1024)] {
-        engines.put(&json!({"id": {"S": text}, "email": {"S": text}})).await;
+        engines
+            .put(&json!({"id": {"S": text}, "email": {"S": text}}))
+            .await;
     }
     for text in ["x".repeat(2049), "ü".repeat(1025)] {
         engines.put(&json!({"id": {"S": text}})).await;
     }
     for name in ["", &"n".repeat(256), &"n".repeat(65_535)] {
         engines.put(&item(&json!({name: {"S": ""}}))).await;
-        engines.put(&item(&json!({"a": {"M": {name: {"S": ""}}}}))).await;
+        engines
+            .put(&item(&json!({"a": {"M": {name: {"S": ""}}}})))
+            .await;
     }
     let numbers = "0 1 -1 10 -10 100 1000 0.1 -0.01 1.5 12.345 123.45 1e125 1e-130 123e-7 -5e50 \
                    12345678901234567890123456789012345678 -1234567890123456789012345678901234567";
-    let numbers: Value = numbers.split(' ').map(|number| json!({"N": number})).collect();
+    let numbers: Value = numbers
+        .split(' ')
+        .map(|number| json!({"N": number}))
+        .collect();
     for rest in [
         json!({}),
         json!({"b": {"L": vec![json!({"M": {"c": {"L": []}, "d": {"NULL": true}}}); 100]}}),
@@ -123,7 +143,11 @@ async fn limits_are_alike() {
         let (mut fits, mut exceeds) = (390_000_usize, 409_600);
         while exceeds - fits > 1 {
             let length = fits.midpoint(exceeds);
-            match engines.embedded.call("PutItem", &put(length).to_string()).await {
+            match engines
+                .embedded
+                .call("PutItem", &put(length).to_string())
+                .await
+            {
                 (200, _) => fits = length,
                 (400, _) => exceeds = length,
                 other => panic!("{other:?}"),
@@ -152,7 +176,12 @@ async fn requests_for_an_item_are_alike() {
         }
     }
     let silent = json!({"ReturnValuesOnConditionCheckFailure": "NONE"});
-    engines.call("PutItem", &with(&put(&ada, "attribute_not_exists(#id)"), &silent)).await;
+    engines
+        .call(
+            "PutItem",
+            &with(&put(&ada, "attribute_not_exists(#id)"), &silent),
+        )
+        .await;
     for condition in ["attribute_exists(#other)", "nonsense(", ""] {
         engines.call("PutItem", &put(&ada, condition)).await;
     }
@@ -160,7 +189,9 @@ async fn requests_for_an_item_are_alike() {
     for size in [1, 1000, 1024, 1025, 5000, 100_000] {
         for email in [json!({"email": {"S": "a@b"}}), json!({})] {
             let item = with(&item(&json!({"about": {"S": "x".repeat(size)}})), &email);
-            engines.call("PutItem", &put(&item, "attribute_exists(#id)")).await;
+            engines
+                .call("PutItem", &put(&item, "attribute_exists(#id)"))
+                .await;
             let get = json!({
                 "TableName": TABLE, "Key": {"id": {"S": "1"}}, "ConsistentRead": true,
                 "ReturnConsumedCapacity": "TOTAL",
@@ -180,14 +211,20 @@ async fn requests_for_an_item_are_alike() {
         json!({}),
     ] {
         let request = json!({"TableName": TABLE, "Key": key, "ReturnConsumedCapacity": "TOTAL"});
-        engines.call("GetItem", &with(&request, &json!({"ConsistentRead": true}))).await;
+        engines
+            .call("GetItem", &with(&request, &json!({"ConsistentRead": true})))
+            .await;
         for _ in 0..2 {
             let delete = with(&request, &json!({"ReturnValues": "ALL_OLD"}));
             engines.call("DeleteItem", &delete).await;
         }
     }
-    for value in [json!({"S": ""}), json!({"N": "1"}), json!({"NULL": true}), json!({"B": "AA=="})]
-    {
+    for value in [
+        json!({"S": ""}),
+        json!({"N": "1"}),
+        json!({"NULL": true}),
+        json!({"B": "AA=="}),
+    ] {
         engines.put(&json!({"id": value})).await;
         engines.put(&item(&json!({"email": value}))).await;
     }
@@ -199,7 +236,9 @@ async fn requests_for_an_item_are_alike() {
         ("PutItem", json!({"Item": {"id": {"S": "1"}}})),
         ("Scan", json!({})),
     ] {
-        engines.call(operation, &with(&request, &json!({"TableName": "missing"}))).await;
+        engines
+            .call(operation, &with(&request, &json!({"TableName": "missing"})))
+            .await;
     }
     engines.end().await;
 }
@@ -218,23 +257,39 @@ async fn lists_are_alike() {
     // The table is empty first, then has users with two addresses and with none, then over 1 MB.
     for (users, about) in [(0, 0), (20, 100), (30, 60_000)] {
         for i in 0..users {
-            let email = [json!({"email": {"S": "a@b"}}), json!({"email": {"S": "A@b"}}), json!({})];
+            let email = [
+                json!({"email": {"S": "a@b"}}),
+                json!({"email": {"S": "A@b"}}),
+                json!({}),
+            ];
             let item = json!({"id": {"S": format!("ü{i}")}, "about": {"S": "x".repeat(about)}});
             let item = with(&item, &email[i % 3]);
-            engines.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
+            engines
+                .call("PutItem", &json!({"TableName": TABLE, "Item": item}))
+                .await;
         }
-        for limit in [json!({}), json!({"Limit": 1}), json!({"Limit": 3}), json!({"Limit": 1000})] {
+        for limit in [
+            json!({}),
+            json!({"Limit": 1}),
+            json!({"Limit": 3}),
+            json!({"Limit": 1000}),
+        ] {
             // A page of 1 MB ends before its limit. At which item depends on the engine.
             if about > 1000 && limit["Limit"].is_number() {
                 continue;
             }
             engines.pages("Query", &with(&query, &limit)).await;
             engines.pages("Scan", &with(&scan, &limit)).await;
-            engines.pages("Scan", &with(&with(&scan, &ids), &limit)).await;
+            engines
+                .pages("Scan", &with(&with(&scan, &ids), &limit))
+                .await;
         }
         // The engines put an item in different segments, but each item is in exactly one.
         let mut segments = [Vec::new(), Vec::new()];
-        for (engine, items) in [&engines.embedded, &engines.other].into_iter().zip(&mut segments) {
+        for (engine, items) in [&engines.embedded, &engines.other]
+            .into_iter()
+            .zip(&mut segments)
+        {
             for segment in 0..4 {
                 let of = json!({"Segment": segment, "TotalSegments": 4});
                 let mut pages = engine.pages("Scan", &with(&with(&scan, &ids), &of)).await;
@@ -285,11 +340,15 @@ async fn batches_of_deletes_are_alike() {
     let engines = Engines::start().await;
     for i in 0..40 {
         let item = json!({"id": {"S": i.to_string()}, "email": {"S": "a@b"}});
-        engines.call("PutItem", &json!({"TableName": TABLE, "Item": item})).await;
+        engines
+            .call("PutItem", &json!({"TableName": TABLE, "Item": item}))
+            .await;
     }
     let delete = |id: Value| json!({"DeleteRequest": {"Key": {"id": id}}});
     let ids = |range: std::ops::Range<i32>| -> Vec<Value> {
-        range.map(|id| delete(json!({"S": id.to_string()}))).collect()
+        range
+            .map(|id| delete(json!({"S": id.to_string()})))
+            .collect()
     };
     for requests in [
         ids(0..0),
@@ -303,11 +362,23 @@ async fn batches_of_deletes_are_alike() {
         ids(20..45),
         ids(0..25),
     ] {
-        engines.call("BatchWriteItem", &json!({"RequestItems": {TABLE: requests}})).await;
+        engines
+            .call(
+                "BatchWriteItem",
+                &json!({"RequestItems": {TABLE: requests}}),
+            )
+            .await;
         engines.tables().await;
     }
-    engines.call("BatchWriteItem", &json!({"RequestItems": {}})).await;
-    engines.call("BatchWriteItem", &json!({"RequestItems": {"missing": ids(0..1)}})).await;
+    engines
+        .call("BatchWriteItem", &json!({"RequestItems": {}}))
+        .await;
+    engines
+        .call(
+            "BatchWriteItem",
+            &json!({"RequestItems": {"missing": ids(0..1)}}),
+        )
+        .await;
     engines.end().await;
 }
 
@@ -360,13 +431,31 @@ async fn the_api_is_alike() {
     ] {
         engines.api(&Method::GET, path, "").await;
     }
-    for path in ["/users?limit=1", "/users?limit=4", "/users?email=ada%40example.com&limit=1"] {
+    for path in [
+        "/users?limit=1",
+        "/users?limit=4",
+        "/users?email=ada%40example.com&limit=1",
+    ] {
         engines.list(path).await;
     }
-    for id in ["1", "a%20b", "a%2Fb", "100%25", "%C3%BC%F0%9F%98%80", "none", "%FF", "large"] {
+    for id in [
+        "1",
+        "a%20b",
+        "a%2Fb",
+        "100%25",
+        "%C3%BC%F0%9F%98%80",
+        "none",
+        "%FF",
+        "large",
+    ] {
         let path = format!("/users/{id}");
         engines.api(&Method::GET, &path, "").await;
-        for body in [r#"{"id": "9", "email": "new@example.com"}"#, r#"{"email": 1}"#, "{}", "["] {
+        for body in [
+            r#"{"id": "9", "email": "new@example.com"}"#,
+            r#"{"email": 1}"#,
+            "{}",
+            "[",
+        ] {
             engines.api(&Method::PUT, &path, body).await;
         }
         engines.tables().await;

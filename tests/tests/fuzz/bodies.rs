@@ -32,7 +32,19 @@ const NON_OBJECTS: [&str; 17] = [
 
 /// Generates ids that often repeat, and others that are hard to pass on.
 pub(crate) fn id() -> impl Strategy<Value = String> {
-    let odd = ["a b", "a/b", "100%", "%41", "ü", "a+b", "..", "🦀", "\u{0}\r\n", "\"\\", "?#&="];
+    let odd = [
+        "a b",
+        "a/b",
+        "100%",
+        "%41",
+        "ü",
+        "a+b",
+        "..",
+        "🦀",
+        "\u{0}\r\n",
+        "\"\\",
+        "?#&=",
+    ];
     prop_oneof![
         8 => select(&["1", "2", "3", "4", "5"][..]).prop_map(str::to_owned),
         2 => select(odd.to_vec()).prop_map(str::to_owned),
@@ -61,10 +73,16 @@ fn user() -> impl Strategy<Value = String> {
     let others = btree_map("\\PC{1,6}", value(), 0..4);
     (option::of(id()), option::weighted(0.7, email()), others).prop_map(|(id, email, others)| {
         let keys = [("id", id), ("email", email)];
-        let keys = keys.into_iter().filter_map(|(name, text)| Some((name, quoted(&text?))));
-        let others = others.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let keys = keys
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, quoted(&text?))));
+        let others = others
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()));
         let members: BTreeMap<_, _> = others.chain(keys).collect();
-        let members = members.iter().map(|(name, value)| format!("{}: {value}", quoted(name)));
+        let members = members
+            .iter()
+            .map(|(name, value)| format!("{}: {value}", quoted(name)));
         format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
     })
 }
@@ -81,9 +99,14 @@ fn edge() -> impl Strategy<Value = String> {
         let zeros = "0".repeat(zeros);
         format!("{}{zeros}.35{zeros}e{exponent}", "7".repeat(digits - 3))
     });
-    let magnitude = (any::<bool>(), 120..131_i64, "(1|9|-1|0\\.1|9\\.99|10|0\\.00)").prop_map(
-        |(is_small, power, number)| format!("{number}e{}{power}", if is_small { "-" } else { "" }),
-    );
+    let magnitude = (
+        any::<bool>(),
+        120..131_i64,
+        "(1|9|-1|0\\.1|9\\.99|10|0\\.00)",
+    )
+        .prop_map(|(is_small, power, number)| {
+            format!("{number}e{}{power}", if is_small { "-" } else { "" })
+        });
     let name = prop_oneof![Just(0_usize), Just(65_535), Just(65_536)];
     prop_oneof![
         3 => key.prop_map(|(name, value)| format!("\"{name}\":{value}")),
@@ -100,7 +123,9 @@ pub(crate) fn body() -> impl Strategy<Value = String> {
     let large = |bytes: i32| {
         let text =
             |text: &str| format!("{{\"id\":\"1\",\"v\":[\"\",null,{{\"é\":true}},\"{text}\"]}}");
-        let Some(Json::Object(empty)) = Json::parse(&text("")) else { unreachable!("an object") };
+        let Some(Json::Object(empty)) = Json::parse(&text("")) else {
+            unreachable!("an object")
+        };
         let length = model::USER_BYTES - model::bytes(&empty);
         text(&"x".repeat(length.saturating_add_signed(bytes as isize)))
     };

@@ -68,8 +68,12 @@ pub(crate) fn change() -> impl Strategy<Value = (Index, Change)> {
 /// Generates a change of a byte and its place.
 pub(crate) fn byte_change() -> impl Strategy<Value = (Index, ByteChange)> {
     // Half are characters of JSON's syntax.
-    let byte =
-        || prop_oneof![any::<u8>(), proptest::sample::select(b"{}[]\":,\\ 019-+.eEtn".to_vec())];
+    let byte = || {
+        prop_oneof![
+            any::<u8>(),
+            proptest::sample::select(b"{}[]\":,\\ 019-+.eEtn".to_vec())
+        ]
+    };
     let change = prop_oneof![
         4 => byte().prop_map(ByteChange::Replace),
         2 => byte().prop_map(ByteChange::Insert),

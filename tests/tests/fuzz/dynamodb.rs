@@ -70,7 +70,11 @@ impl Case {
             Length::Chunked => "Transfer-Encoding: chunked\r\n".to_owned(),
             Length::Missing => String::new(),
         };
-        let head = format!("HTTP/1.1 {} Scripted\r\n{}{length}\r\n", self.status, lines.concat());
+        let head = format!(
+            "HTTP/1.1 {} Scripted\r\n{}{length}\r\n",
+            self.status,
+            lines.concat()
+        );
         ScriptedResponse::Raw([head.into_bytes(), body].concat())
     }
 }
@@ -83,8 +87,13 @@ fn headers() -> impl Strategy<Value = Headers> {
         "Content-Type: ä\r\n",
         "",
     ];
-    let others =
-        ["x-amz-crc32: 0\r\n", "x-amz-crc32: x\r\n", "Content-Encoding: gzip\r\n", ": \r\n", ""];
+    let others = [
+        "x-amz-crc32: 0\r\n",
+        "x-amz-crc32: x\r\n",
+        "Content-Encoding: gzip\r\n",
+        ": \r\n",
+        "",
+    ];
     let length = prop_oneof![
         3 => Just(Length::OffBy(0)),
         2 => (-20..20_i64).prop_map(Length::OffBy),
@@ -93,8 +102,12 @@ fn headers() -> impl Strategy<Value = Headers> {
         1 => Just(Length::Chunked),
         1 => Just(Length::Missing),
     ];
-    (select(types.to_vec()), select(others.to_vec()), length)
-        .prop_map(|(kind, other, length)| Headers { lines: [kind, other], length })
+    (select(types.to_vec()), select(others.to_vec()), length).prop_map(|(kind, other, length)| {
+        Headers {
+            lines: [kind, other],
+            length,
+        }
+    })
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -102,16 +115,21 @@ fn case() -> impl Strategy<Value = Case> {
     // Each changed response that is not accepted as genuine costs a second or two.
     let left = prop_oneof![3 => Just(1), 1 => Just(u32::MAX)];
     let headers = option::weighted(0.2, headers());
-    (status, vec(change(), 0..3), vec(byte_change(), 0..3), headers, left).prop_map(
-        |(status, changes, byte_changes, headers, left)| Case {
+    (
+        status,
+        vec(change(), 0..3),
+        vec(byte_change(), 0..3),
+        headers,
+        left,
+    )
+        .prop_map(|(status, changes, byte_changes, headers, left)| Case {
             status,
             changes,
             byte_changes,
             headers,
             left,
             is_first: true,
-        },
-    )
+        })
 }
 
 /// Returns the genuine response of a DynamoDB with a user on each of two pages.
@@ -156,31 +174,55 @@ impl Fixture {
         })
         .await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        Self { case, dynamodb, api }
+        Self {
+            case,
+            dynamodb,
+            api,
+        }
     }
 }
 
 #[test]
 fn a_changed_dynamodb_response_leads_to_a_response_that_the_contract_allows() {
     let runtime = Runtime::new().expect("a runtime");
-    let functions = operations().iter().cycle().take(SERVICES * operations().len());
-    let fixtures: Vec<_> =
-        functions.map(|operation| (operation, runtime.block_on(Fixture::start()))).collect();
+    let functions = operations()
+        .iter()
+        .cycle()
+        .take(SERVICES * operations().len());
+    let fixtures: Vec<_> = functions
+        .map(|operation| (operation, runtime.block_on(Fixture::start())))
+        .collect();
     let workers = fixtures.iter().map(|(operation, fixture)| {
         let endpoint = fixture.dynamodb.endpoint();
-        ((*operation, fixture), Meter::start(&runtime, &fixture.api, [*operation], endpoint))
+        (
+            (*operation, fixture),
+            Meter::start(&runtime, &fixture.api, [*operation], endpoint),
+        )
     });
     let strategy = || (any::<bool>(), case());
-    fuzz("DynamoDB responses", cases(10), workers.collect(), strategy, |worker, case, meter| {
-        let ((operation, fixture), (by_email, case)) = (*worker, case);
-        *fixture.case.lock().expect("no script panics") = Some(case);
-        let mut event = Event::new(&operation.method, &operation.path).id("1").body("{}");
-        if operation.executable == "get-all" && by_email {
-            event = event.query("email", "a@b");
-        }
-        invoke(&runtime, &fixture.api, &operation.function, &event.json().to_string())?;
-        meter.finish_case()
-    });
+    fuzz(
+        "DynamoDB responses",
+        cases(10),
+        workers.collect(),
+        strategy,
+        |worker, case, meter| {
+            let ((operation, fixture), (by_email, case)) = (*worker, case);
+            *fixture.case.lock().expect("no script panics") = Some(case);
+            let mut event = Event::new(&operation.method, &operation.path)
+                .id("1")
+                .body("{}");
+            if operation.executable == "get-all" && by_email {
+                event = event.query("email", "a@b");
+            }
+            invoke(
+                &runtime,
+                &fixture.api,
+                &operation.function,
+                &event.json().to_string(),
+            )?;
+            meter.finish_case()
+        },
+    );
     for (_, fixture) in &fixtures {
         assert_first_processes(&fixture.api, 1);
     }

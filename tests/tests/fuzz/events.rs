@@ -26,9 +26,12 @@ fn any_event_gets_a_response_that_the_contract_allows() {
     let runtime = Runtime::new().expect("a runtime");
     let table = runtime.block_on(Table::new());
     let api = runtime.block_on(Api::on(engine(), table.name()));
-    let workers = operations()
-        .iter()
-        .map(|operation| (operation, Meter::start(&runtime, &api, [operation], table.name())));
+    let workers = operations().iter().map(|operation| {
+        (
+            operation,
+            Meter::start(&runtime, &api, [operation], table.name()),
+        )
+    });
     let strategy = || {
         let shape = prop_oneof![
             1 => any_json().prop_map(Shape::Other),
@@ -37,26 +40,37 @@ fn any_event_gets_a_response_that_the_contract_allows() {
         ];
         (shape, vec(change(), 0..4))
     };
-    fuzz("events", cases(20), workers.collect(), strategy, |operation, (shape, changes), meter| {
-        let method = &operation.method;
-        let event = match shape {
-            Shape::Other(event) => event,
-            Shape::Short => json!({
-                "httpMethod": method,
-                "body": "{}",
-                "pathParameters": {"id": "1"},
-                "queryStringParameters": {"limit": "1"},
-            }),
-            Shape::Whole => Event::new(method, &operation.path)
-                .id("1")
-                .query("limit", "1")
-                .query("email", "a@b")
-                .query("email", "a@c")
-                .body("{\"id\": \"1\"}")
-                .json(),
-        };
-        invoke(&runtime, &api, &operation.function, &changed(event, &changes))?;
-        meter.finish_case()
-    });
+    fuzz(
+        "events",
+        cases(20),
+        workers.collect(),
+        strategy,
+        |operation, (shape, changes), meter| {
+            let method = &operation.method;
+            let event = match shape {
+                Shape::Other(event) => event,
+                Shape::Short => json!({
+                    "httpMethod": method,
+                    "body": "{}",
+                    "pathParameters": {"id": "1"},
+                    "queryStringParameters": {"limit": "1"},
+                }),
+                Shape::Whole => Event::new(method, &operation.path)
+                    .id("1")
+                    .query("limit", "1")
+                    .query("email", "a@b")
+                    .query("email", "a@c")
+                    .body("{\"id\": \"1\"}")
+                    .json(),
+            };
+            invoke(
+                &runtime,
+                &api,
+                &operation.function,
+                &changed(event, &changes),
+            )?;
+            meter.finish_case()
+        },
+    );
     assert_first_processes(&api, operations().len());
 }

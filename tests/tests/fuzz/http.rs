@@ -30,7 +30,9 @@ async fn exchange(address: &str, request: &[u8]) -> String {
 #[test]
 fn any_bytes_over_http_get_json_or_nothing_in_return() {
     let runtime = Runtime::new().expect("a runtime");
-    let tables: Vec<_> = (0..THREADS).map(|_| runtime.block_on(Table::new())).collect();
+    let tables: Vec<_> = (0..THREADS)
+        .map(|_| runtime.block_on(Table::new()))
+        .collect();
     let on = |table: &Table| runtime.block_on(Api::on(engine(), table.name()));
     let services: Vec<_> = tables.iter().map(|table| (on(table), table)).collect();
     let workers = services
@@ -45,36 +47,42 @@ fn any_bytes_over_http_get_json_or_nothing_in_return() {
         let body = prop_oneof![any::<Vec<u8>>(), "\\PC{0,40}".prop_map(String::into_bytes)];
         (method, path, vec(header, 0..3), body, any::<bool>())
     };
-    fuzz("HTTP", cases(50), workers.collect(), strategy, |api, case, meter| {
-        let (method, path, headers, body, is_announced) = case;
-        let url = api.url().trim_start_matches("http://");
-        let (address, stage) = url.split_once('/').expect("a URL with a stage");
-        let mut head = format!("{method} /{stage}{path} HTTP/1.1\r\nhost: localhost\r\n");
-        for header in headers {
-            head += &header;
-            head += "\r\n";
-        }
-        if is_announced {
-            head += "content-length: ";
-            head += &body.len().to_string();
-            head += "\r\n";
-        }
-        let mut request = (head + "\r\n").into_bytes();
-        request.extend(body);
-        let response = runtime.block_on(exchange(address, &request));
-        if let Some((head, body)) = response.split_once("\r\n\r\n") {
-            prop_assert!(head.starts_with("HTTP/1.1 "), "{response}");
-            // The bytes may contain a second request, which gets a second response.
-            let body = body.split("HTTP/1.1 ").next().unwrap_or_default();
-            if !body.is_empty() {
-                let json = serde_json::from_str::<Value>(body);
-                prop_assert!(json.is_ok() || head.contains("chunked"), "{response}");
+    fuzz(
+        "HTTP",
+        cases(50),
+        workers.collect(),
+        strategy,
+        |api, case, meter| {
+            let (method, path, headers, body, is_announced) = case;
+            let url = api.url().trim_start_matches("http://");
+            let (address, stage) = url.split_once('/').expect("a URL with a stage");
+            let mut head = format!("{method} /{stage}{path} HTTP/1.1\r\nhost: localhost\r\n");
+            for header in headers {
+                head += &header;
+                head += "\r\n";
             }
-        } else {
-            prop_assert!(response.is_empty(), "{response}");
-        }
-        meter.finish_case()
-    });
+            if is_announced {
+                head += "content-length: ";
+                head += &body.len().to_string();
+                head += "\r\n";
+            }
+            let mut request = (head + "\r\n").into_bytes();
+            request.extend(body);
+            let response = runtime.block_on(exchange(address, &request));
+            if let Some((head, body)) = response.split_once("\r\n\r\n") {
+                prop_assert!(head.starts_with("HTTP/1.1 "), "{response}");
+                // The bytes may contain a second request, which gets a second response.
+                let body = body.split("HTTP/1.1 ").next().unwrap_or_default();
+                if !body.is_empty() {
+                    let json = serde_json::from_str::<Value>(body);
+                    prop_assert!(json.is_ok() || head.contains("chunked"), "{response}");
+                }
+            } else {
+                prop_assert!(response.is_empty(), "{response}");
+            }
+            meter.finish_case()
+        },
+    );
     for (api, _) in &services {
         assert_first_processes(api, operations().len());
     }

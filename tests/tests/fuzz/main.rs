@@ -39,7 +39,9 @@ const SHRINK_TIME: u32 = 60_000;
 /// Returns this percentage of all cases.
 fn cases(percent: u32) -> u32 {
     let all = env::var("CASES").unwrap_or_else(|_| "1000".to_owned());
-    let all: u32 = all.parse().expect("CASES is a number of cases, such as 100000");
+    let all: u32 = all
+        .parse()
+        .expect("CASES is a number of cases, such as 100000");
     all.div_ceil(100) * percent
 }
 
@@ -74,7 +76,10 @@ fn fuzz<W: Send, S: Strategy>(
     let figures: Vec<Figures> = thread::scope(|scope| {
         let spawn = |worker| scope.spawn(|| work(worker));
         let threads: Vec<_> = workers.into_iter().map(spawn).collect();
-        threads.into_iter().map(|thread| thread.join().expect("all cases pass")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("all cases pass"))
+            .collect()
     });
     Figures::print(kind, start.elapsed(), &figures);
 }
@@ -85,7 +90,12 @@ fn invoke(runtime: &Runtime, api: &Api, function: &str, event: &str) -> Result<(
     let reply = reply.map_err(|error| TestCaseError::fail(error.to_string()))?;
     if reply.status != 200 {
         let code = reply.json()["code"].as_str().unwrap_or_default().to_owned();
-        prop_assert!(CODES.contains(&(reply.status, &code)), "{}: {}", reply.status, reply.text);
+        prop_assert!(
+            CODES.contains(&(reply.status, &code)),
+            "{}: {}",
+            reply.status,
+            reply.text
+        );
         reply.assert_error(reply.status, &code);
     }
     Ok(())

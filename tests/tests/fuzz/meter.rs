@@ -54,10 +54,21 @@ impl Meter {
         value: &str,
     ) -> Self {
         let mut watched = Vec::new();
-        for Operation { function, executable, .. } in operations {
-            runtime.block_on(api.invoke(function, "[]")).expect("a function that starts");
+        for Operation {
+            function,
+            executable,
+            ..
+        } in operations
+        {
+            runtime
+                .block_on(api.invoke(function, "[]"))
+                .expect("a function that starts");
             let process = Process::find(executable, value);
-            assert_eq!(process.is_some(), cfg!(target_os = "linux"), "the process of {executable}");
+            assert_eq!(
+                process.is_some(),
+                cfg!(target_os = "linux"),
+                "the process of {executable}"
+            );
             watched.extend(process.map(|process| Watched {
                 executable,
                 cpu: process.cpu().unwrap_or_default(),
@@ -65,7 +76,11 @@ impl Meter {
                 memory: u64::MAX,
             }));
         }
-        Self { watched, values: (0, 0), figures: Figures::default() }
+        Self {
+            watched,
+            values: (0, 0),
+            figures: Figures::default(),
+        }
     }
 
     /// Sets how many generated values there will be.
@@ -77,13 +92,24 @@ impl Meter {
     pub(crate) fn finish_case(&mut self) -> Result<(), TestCaseError> {
         let figures = &mut self.figures;
         figures.cases += 1;
-        for Watched { executable, process, cpu: before, .. } in &mut self.watched {
+        for Watched {
+            executable,
+            process,
+            cpu: before,
+            ..
+        } in &mut self.watched
+        {
             let (Some(cpu), Some(peak)) = (process.cpu(), process.peak_memory()) else {
-                return Err(TestCaseError::fail(format!("the process of {executable} exited")));
+                return Err(TestCaseError::fail(format!(
+                    "the process of {executable} exited"
+                )));
             };
             let spent = cpu.saturating_sub(*before);
             *before = cpu;
-            prop_assert!(spent <= CPU_LIMIT, "{executable} took {spent:?} of CPU for one case");
+            prop_assert!(
+                spent <= CPU_LIMIT,
+                "{executable} took {spent:?} of CPU for one case"
+            );
             prop_assert!(peak <= MEMORY_LIMIT, "{executable} took {peak} bytes");
             figures.cpu += spent;
             figures.most_cpu = figures.most_cpu.max(spent);
@@ -96,12 +122,21 @@ impl Meter {
     pub(crate) fn finish_value(&mut self) -> Result<(), TestCaseError> {
         let (expected, number) = &mut self.values;
         *number += 1;
-        for Watched { executable, process, memory: before, .. } in &mut self.watched {
+        for Watched {
+            executable,
+            process,
+            memory: before,
+            ..
+        } in &mut self.watched
+        {
             if *number == expected.div_ceil(4) {
                 *before = process.memory().unwrap_or(u64::MAX);
             } else if number == expected {
                 let growth = process.memory().unwrap_or_default().saturating_sub(*before);
-                prop_assert!(growth <= GROWTH_LIMIT, "{executable} grew by {growth} bytes");
+                prop_assert!(
+                    growth <= GROWTH_LIMIT,
+                    "{executable} grew by {growth} bytes"
+                );
                 self.figures.growth = self.figures.growth.max(growth);
             }
         }
@@ -120,7 +155,11 @@ impl Figures {
         let cases: u32 = threads.iter().map(|thread| thread.cases).sum();
         let cpu: Duration = threads.iter().map(|thread| thread.cpu).sum();
         let most = |figure: fn(&Self) -> u64| threads.iter().map(figure).max().unwrap_or_default();
-        let most_cpu = threads.iter().map(|thread| thread.most_cpu).max().unwrap_or_default();
+        let most_cpu = threads
+            .iter()
+            .map(|thread| thread.most_cpu)
+            .max()
+            .unwrap_or_default();
         println!(
             "{kind}: {cases} cases in {:.0} s; CPU of a case: {:.1} ms on average, {} ms at most; \
              memory of a function: {} MB at most, with {} KB of growth",

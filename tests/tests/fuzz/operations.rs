@@ -60,13 +60,24 @@ enum Cursor {
 
 fn query() -> impl Strategy<Value = Query> {
     let limits = ["0", "1000", "1001"];
-    let malformed = ["-1", "+1", "1.0", "1e1", "x", "", " 1", "99999999999999999999"];
+    let malformed = [
+        "-1",
+        "+1",
+        "1.0",
+        "1e1",
+        "x",
+        "",
+        " 1",
+        "99999999999999999999",
+    ];
     let limit = prop_oneof![
         8 => (1..5_usize).prop_map(|limit| limit.to_string()),
         2 => select(limits.to_vec()).prop_map(str::to_owned),
         1 => select(malformed.to_vec()).prop_map(str::to_owned),
     ];
-    let texts = ["", "=", "MQ==", "M", "MR", "MQ", "_w", "4pyT", "a b", "é", "MQ+/"];
+    let texts = [
+        "", "=", "MQ==", "M", "MR", "MQ", "_w", "4pyT", "a b", "é", "MQ+/",
+    ];
     let cursor = prop_oneof![
         12 => Just(Cursor::None),
         3 => Just(Cursor::Last),
@@ -76,7 +87,12 @@ fn query() -> impl Strategy<Value = Query> {
     ];
     let emails = vec(prop_oneof![5 => email(), 1 => Just(String::new())], 0..3);
     (emails, option::weighted(0.7, limit), cursor, any::<bool>()).prop_map(
-        |(emails, limit, cursor, has_unknown)| Query { emails, limit, cursor, has_unknown },
+        |(emails, limit, cursor, has_unknown)| Query {
+            emails,
+            limit,
+            cursor,
+            has_unknown,
+        },
     )
 }
 
@@ -165,7 +181,10 @@ impl Client<'_> {
     }
 
     fn list(&mut self, query: &Query) -> Result<(), TestCaseError> {
-        let last = self.walk.as_ref().and_then(|walk| walk.url.rsplit_once("cursor="));
+        let last = self
+            .walk
+            .as_ref()
+            .and_then(|walk| walk.url.rsplit_once("cursor="));
         let last = last.map(|(_, cursor)| cursor.to_owned());
         let cursor = match (&query.cursor, last) {
             (Cursor::None, _) | (Cursor::Last | Cursor::Changed(_), None) => None,
@@ -178,13 +197,20 @@ impl Client<'_> {
             (Cursor::Text(text), _) => Some(text.clone()),
         };
         let emails = query.emails.iter();
-        let mut sent: Vec<_> = emails.map(|email| ("email".to_owned(), email.clone())).collect();
+        let mut sent: Vec<_> = emails
+            .map(|email| ("email".to_owned(), email.clone()))
+            .collect();
         sent.extend(query.limit.clone().map(|limit| ("limit".to_owned(), limit)));
-        sent.extend(query.has_unknown.then(|| ("x y".to_owned(), "ü&=".to_owned())));
+        sent.extend(
+            query
+                .has_unknown
+                .then(|| ("x y".to_owned(), "ü&=".to_owned())),
+        );
         // In the order of a link: by name, and the values of one name as they were sent.
         sent.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut path = form_urlencoded::Serializer::new("/users?".to_owned());
-        path.extend_pairs(&sent).extend_pairs(cursor.iter().map(|cursor| ("cursor", cursor)));
+        path.extend_pairs(&sent)
+            .extend_pairs(cursor.iter().map(|cursor| ("cursor", cursor)));
         let reply = self.send(Method::GET, &path.finish(), "");
 
         let limit = query.limit.as_deref().map(model::limit).transpose();
@@ -203,25 +229,45 @@ impl Client<'_> {
             return Ok(());
         }
         // For a list from its start, the model knows which users it must contain.
-        let all =
-            self.model.0.keys().filter(|id| self.model.is_listed(id, email.map(String::as_str)));
+        let all = self
+            .model
+            .0
+            .keys()
+            .filter(|id| self.model.is_listed(id, email.map(String::as_str)));
         let owed: BTreeSet<_> = all.filter(|id| !ids.contains(*id)).cloned().collect();
-        prop_assert_eq!(reply.next_url().is_some(), !owed.is_empty(), "{}", reply.text);
+        prop_assert_eq!(
+            reply.next_url().is_some(),
+            !owed.is_empty(),
+            "{}",
+            reply.text
+        );
         if let Some(url) = reply.next_url() {
-            self.walk = Some(Walk { url, email: email.cloned(), seen: ids, owed });
+            self.walk = Some(Walk {
+                url,
+                email: email.cloned(),
+                seen: ids,
+                owed,
+            });
         }
         Ok(())
     }
 
     fn next(&mut self) -> Result<(), TestCaseError> {
-        let Some(mut walk) = self.walk.take() else { return Ok(()) };
+        let Some(mut walk) = self.walk.take() else {
+            return Ok(());
+        };
         let path = self.api.path_of(&walk.url);
         let query = path.split_once('?').map_or("", |(_, query)| query);
         let limit = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "limit");
         let limit = limit.and_then(|(_, limit)| limit.parse().ok());
         let reply = self.send(Method::GET, path, "");
         let ids = self.page(&reply, walk.email.as_deref(), limit)?;
-        prop_assert!(walk.seen.is_disjoint(&ids), "seen: {:?}; {}", walk.seen, reply.text);
+        prop_assert!(
+            walk.seen.is_disjoint(&ids),
+            "seen: {:?}; {}",
+            walk.seen,
+            reply.text
+        );
         walk.owed.retain(|id| !ids.contains(id));
         walk.seen.extend(ids);
         if let Some(url) = reply.next_url() {
@@ -318,11 +364,19 @@ fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
         })
         .collect();
     let workers = services.iter().map(|service| {
-        (service, Meter::start(&runtime, &service.1, operations(), service.0.name()))
+        (
+            service,
+            Meter::start(&runtime, &service.1, operations(), service.0.name()),
+        )
     });
     let strategy = || vec(operation(), LENGTHS);
     let test = |(table, api): &&(Table, Api), operations: Vec<Operation>, meter: &mut Meter| {
-        let mut client = Client { runtime: &runtime, api, model: Model::default(), walk: None };
+        let mut client = Client {
+            runtime: &runtime,
+            api,
+            model: Model::default(),
+            walk: None,
+        };
         client.perform(&Operation::DeleteAll(""))?;
         for operation in &operations {
             client.perform(operation)?;
@@ -330,7 +384,12 @@ fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
         }
         for emails in [Vec::new(), vec!["a@b".to_owned()]] {
             let limit = Some((1 + operations.len() % 4).to_string());
-            let query = Query { emails, limit, cursor: Cursor::None, has_unknown: false };
+            let query = Query {
+                emails,
+                limit,
+                cursor: Cursor::None,
+                has_unknown: false,
+            };
             client.walk = None;
             client.perform(&Operation::List(query))?;
             while client.walk.is_some() {
@@ -341,7 +400,13 @@ fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
         prop_assert_eq!(&stored, &client.model.0);
         Ok(())
     };
-    fuzz("operations", cases(20) / LENGTH, workers.collect(), strategy, test);
+    fuzz(
+        "operations",
+        cases(20) / LENGTH,
+        workers.collect(),
+        strategy,
+        test,
+    );
     for (_, api) in &services {
         assert_first_processes(api, operations().len());
     }

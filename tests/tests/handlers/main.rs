@@ -12,13 +12,19 @@ use users_core::handlers;
 async fn list(table: &Table, query: &[(&str, &str)]) -> Reply {
     let event = query
         .iter()
-        .fold(Event::new("GET", "/users"), |event, (name, value)| event.query(name, value));
+        .fold(Event::new("GET", "/users"), |event, (name, value)| {
+            event.query(name, value)
+        });
     Reply::of(handlers::get_all(table.store(), event.request()).await)
 }
 
 async fn post(table: &Table, body: &str) -> Reply {
     Reply::of(
-        handlers::post(table.store(), Event::new("POST", "/users").body(body).request()).await,
+        handlers::post(
+            table.store(),
+            Event::new("POST", "/users").body(body).request(),
+        )
+        .await,
     )
 }
 
@@ -28,19 +34,32 @@ async fn delete_all(table: &Table) -> Reply {
 
 /// Requests the user with this id, which is percent-encoded as in a URL.
 async fn get(table: &Table, id: &str) -> Reply {
-    Reply::of(handlers::get(table.store(), Event::new("GET", "/users/{id}").id(id).request()).await)
+    Reply::of(
+        handlers::get(
+            table.store(),
+            Event::new("GET", "/users/{id}").id(id).request(),
+        )
+        .await,
+    )
 }
 
 async fn put(table: &Table, id: &str, body: &str) -> Reply {
     Reply::of(
-        handlers::put(table.store(), Event::new("PUT", "/users/{id}").id(id).body(body).request())
-            .await,
+        handlers::put(
+            table.store(),
+            Event::new("PUT", "/users/{id}").id(id).body(body).request(),
+        )
+        .await,
     )
 }
 
 async fn delete(table: &Table, id: &str) -> Reply {
     Reply::of(
-        handlers::delete(table.store(), Event::new("DELETE", "/users/{id}").id(id).request()).await,
+        handlers::delete(
+            table.store(),
+            Event::new("DELETE", "/users/{id}").id(id).request(),
+        )
+        .await,
     )
 }
 

@@ -15,14 +15,19 @@ use crate::{ada, delete, delete_all, get, ids, list, post, put};
 #[tokio::test]
 async fn a_new_user_without_an_id_gets_a_random_uuid() {
     let table = Table::new().await;
-    let (first, second) =
-        (post(&table, r#"{"name": "Ada"}"#).await, post(&table, r#"{"name": "Ada"}"#).await);
+    let (first, second) = (
+        post(&table, r#"{"name": "Ada"}"#).await,
+        post(&table, r#"{"name": "Ada"}"#).await,
+    );
     for reply in [&first, &second] {
         assert_eq!(reply.status, 200);
         let user = reply.json();
         let id = user["id"].as_str().expect("an id");
         let uuid = uuid::Uuid::parse_str(id).expect("a UUID");
-        assert_eq!((uuid.get_version_num(), uuid.hyphenated().to_string()), (4, id.to_owned()));
+        assert_eq!(
+            (uuid.get_version_num(), uuid.hyphenated().to_string()),
+            (4, id.to_owned())
+        );
         assert_eq!(user, json!({"id": id, "name": "Ada"}));
         assert_eq!(table.stored(id).await, Some(user));
     }
@@ -33,8 +38,12 @@ async fn a_new_user_without_an_id_gets_a_random_uuid() {
 async fn a_new_user_whose_id_exists_is_rejected_and_the_stored_user_is_unchanged() {
     let table = Table::new().await;
     table.put(&ada()).await;
-    post(&table, r#"{"id": "1", "name": "Eve"}"#).await.assert_error(400, "UserAlreadyExists");
-    post(&table, &ada().to_string()).await.assert_error(400, "UserAlreadyExists");
+    post(&table, r#"{"id": "1", "name": "Eve"}"#)
+        .await
+        .assert_error(400, "UserAlreadyExists");
+    post(&table, &ada().to_string())
+        .await
+        .assert_error(400, "UserAlreadyExists");
     assert_eq!(table.stored("1").await, Some(ada()));
 }
 
@@ -57,11 +66,16 @@ async fn a_body_that_is_not_a_json_object_is_rejected() {
         "{\"a\": NaN}",
     ] {
         post(&table, body).await.assert_error(400, "InvalidRequest");
-        put(&table, "1", body).await.assert_error(400, "InvalidRequest");
+        put(&table, "1", body)
+            .await
+            .assert_error(400, "InvalidRequest");
     }
-    for body in
-        [r#"{"a": "\ud800"}"#, r#"{"\udc00": 1}"#, r#"{"a": ["\ud800x"]}"#, "{\"a\": \"\u{1}\"}"]
-    {
+    for body in [
+        r#"{"a": "\ud800"}"#,
+        r#"{"\udc00": 1}"#,
+        r#"{"a": ["\ud800x"]}"#,
+        "{\"a\": \"\u{1}\"}",
+    ] {
         post(&table, body).await.assert_error(400, "InvalidRequest");
     }
     let missing = Event::new("POST", "/users").request();
@@ -104,15 +118,25 @@ async fn a_user_that_breaks_a_rule_is_rejected_with_the_name_of_the_attribute() 
     ] {
         let reply = post(&table, &format!(r#"{{"{attribute}": {value}}}"#)).await;
         reply.assert_error(400, "InvalidUser");
-        assert!(reply.message().contains(&format!("'{attribute}")), "{}", reply.message());
+        assert!(
+            reply.message().contains(&format!("'{attribute}")),
+            "{}",
+            reply.message()
+        );
     }
     let nested = post(&table, r#"{"a": {"b": [1, {"c": 1e200}]}}"#).await;
     nested.assert_error(400, "InvalidUser");
-    assert!(nested.message().contains("'a.b[1].c'"), "{}", nested.message());
+    assert!(
+        nested.message().contains("'a.b[1].c'"),
+        "{}",
+        nested.message()
+    );
     for body in [r#"{"": 1}"#, r#"{"a": {"": 1}}"#] {
         post(&table, body).await.assert_error(400, "InvalidUser");
     }
-    put(&table, "1", r#"{"email": ""}"#).await.assert_error(400, "InvalidUser");
+    put(&table, "1", r#"{"email": ""}"#)
+        .await
+        .assert_error(400, "InvalidUser");
     list(&table, &[]).await.assert_is(200, &json!([]));
 }
 
@@ -123,8 +147,12 @@ async fn a_user_may_be_as_large_as_an_item_and_not_a_byte_larger() {
     let user = |bytes: usize| json!({"id": "x", "about": "a".repeat(bytes - 8)}).to_string();
     assert_eq!(post(&table, &user(400 * 1024)).await.status, 200);
     delete(&table, "x").await;
-    post(&table, &user(400 * 1024 + 1)).await.assert_error(400, "InvalidUser");
-    post(&table, &user(5_000_000)).await.assert_error(400, "InvalidUser");
+    post(&table, &user(400 * 1024 + 1))
+        .await
+        .assert_error(400, "InvalidUser");
+    post(&table, &user(5_000_000))
+        .await
+        .assert_error(400, "InvalidUser");
     assert_eq!(table.stored("x").await, None);
 }
 
@@ -160,7 +188,11 @@ async fn values_come_back_equal() {
     ] {
         assert_eq!((reply.status, reply.text.as_str()), (200, user));
     }
-    post(&table, r#"{"id": "v", "same": [1.0, 1e2, 1E+20, -0, 0.10e-1]}"#).await;
+    post(
+        &table,
+        r#"{"id": "v", "same": [1.0, 1e2, 1E+20, -0, 0.10e-1]}"#,
+    )
+    .await;
     assert_eq!(
         get(&table, "v").await.text,
         r#"{"id":"v","same":[1,100,100000000000000000000,0,0.01]}"#
@@ -171,12 +203,20 @@ async fn values_come_back_equal() {
 async fn a_user_of_numbers_with_many_zeros_fits_in_a_response() {
     let table = Table::new().await;
     let user = format!(r#"{{"id":"1","n":[{}]}}"#, vec!["1e125"; 30_000].join(","));
-    post(&table, &user).await.assert_is(200, &serde_json::from_str(&user).expect("JSON"));
-    for reply in
-        [list(&table, &[("limit", "1")]).await, get(&table, "1").await, delete(&table, "1").await]
-    {
+    post(&table, &user)
+        .await
+        .assert_is(200, &serde_json::from_str(&user).expect("JSON"));
+    for reply in [
+        list(&table, &[("limit", "1")]).await,
+        get(&table, "1").await,
+        delete(&table, "1").await,
+    ] {
         assert_eq!(reply.status, 200, "{}", reply.text);
-        assert!(reply.bytes_on_lambda() < 1_000_000, "{}", reply.bytes_on_lambda());
+        assert!(
+            reply.bytes_on_lambda() < 1_000_000,
+            "{}",
+            reply.bytes_on_lambda()
+        );
     }
 }
 
@@ -185,14 +225,27 @@ async fn a_user_of_numbers_with_many_zeros_fits_in_a_response() {
 #[tokio::test]
 async fn types_that_only_other_writers_use_are_shown_as_json() {
     let table = Table::new().await;
-    let strings =
-        |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
+    let strings = |values: &[&str]| {
+        values
+            .iter()
+            .map(|&value| value.to_owned())
+            .collect::<Vec<_>>()
+    };
     table
         .put_item(HashMap::from([
             ("id".to_owned(), AttributeValue::S("1".to_owned())),
-            ("binary".to_owned(), AttributeValue::B(Blob::new(b"\x00\xff"))),
-            ("binaries".to_owned(), AttributeValue::Bs(vec![Blob::new(b"\xff")])),
-            ("numbers".to_owned(), AttributeValue::Ns(strings(&["12345678901234567890.5"]))),
+            (
+                "binary".to_owned(),
+                AttributeValue::B(Blob::new(b"\x00\xff")),
+            ),
+            (
+                "binaries".to_owned(),
+                AttributeValue::Bs(vec![Blob::new(b"\xff")]),
+            ),
+            (
+                "numbers".to_owned(),
+                AttributeValue::Ns(strings(&["12345678901234567890.5"])),
+            ),
             ("strings".to_owned(), AttributeValue::Ss(strings(&["a"]))),
         ]))
         .await;
@@ -209,8 +262,11 @@ async fn types_that_only_other_writers_use_are_shown_as_json() {
 async fn a_user_that_does_not_exist_is_not_found_by_any_operation() {
     let table = Table::new().await;
     for id in ["1", &"x".repeat(2049)] {
-        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
-        {
+        for reply in [
+            get(&table, id).await,
+            put(&table, id, "{}").await,
+            delete(&table, id).await,
+        ] {
             reply.assert_error(400, "UserNotFound");
         }
     }
@@ -240,8 +296,12 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
         let user = json!({"id": id});
         post(&table, &user.to_string()).await.assert_is(200, &user);
         get(&table, encoded).await.assert_is(200, &user);
-        put(&table, encoded, r#"{"a": 1}"#).await.assert_is(200, &json!({"id": id, "a": 1}));
-        delete(&table, encoded).await.assert_is(200, &json!({"id": id, "a": 1}));
+        put(&table, encoded, r#"{"a": 1}"#)
+            .await
+            .assert_is(200, &json!({"id": id, "a": 1}));
+        delete(&table, encoded)
+            .await
+            .assert_is(200, &json!({"id": id, "a": 1}));
         assert_eq!(table.stored(id).await, None, "{id}");
     }
 }
@@ -250,8 +310,11 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
 async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_rejected() {
     let table = Table::new().await;
     for id in ["%FF", "%C3", "%", "100%", "%zz", "%2", "%%41", "a%2x"] {
-        for reply in [get(&table, id).await, put(&table, id, "{}").await, delete(&table, id).await]
-        {
+        for reply in [
+            get(&table, id).await,
+            put(&table, id, "{}").await,
+            delete(&table, id).await,
+        ] {
             reply.assert_error(400, "InvalidRequest");
         }
     }
@@ -261,9 +324,16 @@ async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_rejected() {
 async fn a_user_is_replaced_as_a_whole() {
     let table = Table::new().await;
     table.put(&ada()).await;
-    put(&table, "1", r#"{"nick": "A"}"#).await.assert_is(200, &json!({"id": "1", "nick": "A"}));
-    assert_eq!(table.stored("1").await, Some(json!({"id": "1", "nick": "A"})));
-    list(&table, &[("email", "ada@example.com")]).await.assert_is(200, &json!([]));
+    put(&table, "1", r#"{"nick": "A"}"#)
+        .await
+        .assert_is(200, &json!({"id": "1", "nick": "A"}));
+    assert_eq!(
+        table.stored("1").await,
+        Some(json!({"id": "1", "nick": "A"}))
+    );
+    list(&table, &[("email", "ada@example.com")])
+        .await
+        .assert_is(200, &json!([]));
 }
 
 #[tokio::test]
@@ -275,7 +345,10 @@ async fn the_id_in_the_path_counts_when_a_user_is_replaced() {
             .await
             .assert_is(200, &json!({"id": "1", "a": 1}));
     }
-    assert_eq!(ids(&list(&table, &[]).await.json()), BTreeSet::from(["1".to_owned()]));
+    assert_eq!(
+        ids(&list(&table, &[]).await.json()),
+        BTreeSet::from(["1".to_owned()])
+    );
 }
 
 // DELETE /users
@@ -284,8 +357,9 @@ async fn the_id_in_the_path_counts_when_a_user_is_replaced() {
 async fn all_users_are_deleted_however_many() {
     let table = Table::new().await;
     delete_all(&table).await.assert_is(200, &Value::Null);
-    let users: Vec<_> =
-        (0..130).map(|i| json!({"id": format!("ü{i}"), "about": "x".repeat(20_000)})).collect();
+    let users: Vec<_> = (0..130)
+        .map(|i| json!({"id": format!("ü{i}"), "about": "x".repeat(20_000)}))
+        .collect();
     table.put_all(&users).await;
     delete_all(&table).await.assert_is(200, &Value::Null);
     list(&table, &[]).await.assert_is(200, &json!([]));

@@ -66,7 +66,10 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
     }
 
     let mut exceeded = false;
-    println!("{:10}  {:>25}  {:>25}  {:>25}", "", "zip, bytes", "start, instructions", "warm");
+    println!(
+        "{:10}  {:>25}  {:>25}  {:>25}",
+        "", "zip, bytes", "start, instructions", "warm"
+    );
     for (name, found) in &costs {
         let allowed = budget
             .functions
@@ -78,7 +81,10 @@ pub(crate) async fn budget(update: bool) -> Result<(), Box<dyn Error>> {
             (found.start, allowed.start, budget.instructions_margin),
             (found.warm, allowed.warm, budget.instructions_margin),
         ] {
-            print!("  {found:>9} of {allowed:>9} {:>+4}", per_mille(found, allowed));
+            print!(
+                "  {found:>9} of {allowed:>9} {:>+4}",
+                per_mille(found, allowed)
+            );
             exceeded |= found * 100 > allowed * (100 + margin);
         }
         println!(" ‰");
@@ -105,7 +111,11 @@ async fn measure(name: &str, event: &Value, proxy: &TlsProxy) -> Result<Costs, B
     let of_many = count(name, event, proxy, many).await?;
     let warm = of_many.saturating_sub(of_few) / (many - few);
     let start = of_few.saturating_sub(few * warm);
-    Ok(Costs { zip: zip_size(&executable(name)?)?, start, warm })
+    Ok(Costs {
+        zip: zip_size(&executable(name)?)?,
+        start,
+        warm,
+    })
 }
 
 /// Counts the instructions of a process from start to exit. The process serves `invocations` on one
@@ -153,7 +163,10 @@ fn with_costs(text: &str, costs: &BTreeMap<String, Costs>) -> String {
     let mut text = format!("{head}{TABLE}");
     for (name, Costs { zip, start, warm }) in costs {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name} = {{ zip = {zip}, start = {start}, warm = {warm} }}");
+        let _ = writeln!(
+            text,
+            "{name} = {{ zip = {zip}, start = {start}, warm = {warm} }}"
+        );
     }
     text
 }

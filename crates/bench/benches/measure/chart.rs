@@ -41,8 +41,12 @@ pub(crate) fn chart(label: &str, panels: &[Panel]) -> String {
     let mut y = 0;
     // Writing to a `String` cannot fail.
     for panel in panels {
-        let _ =
-            writeln!(body, r#"<text class="title" x="8" y="{}">{}</text>"#, y + 24, panel.title);
+        let _ = writeln!(
+            body,
+            r#"<text class="title" x="8" y="{}">{}</text>"#,
+            y + 24,
+            panel.title
+        );
         y += 32;
         let mut x = 8;
         for (number, part) in panel.parts.iter().enumerate() {
@@ -65,7 +69,10 @@ pub(crate) fn chart(label: &str, panels: &[Panel]) -> String {
         for bar in &panel.bars {
             let text_y = y + 14;
             let name = &bar.name;
-            let _ = writeln!(body, r#"<text class="name" x="142" y="{text_y}">{name}</text>"#);
+            let _ = writeln!(
+                body,
+                r#"<text class="name" x="142" y="{text_y}">{name}</text>"#
+            );
             let mut x = f64::from(u32::try_from(LEFT).unwrap_or_default());
             for (number, part) in bar.parts.iter().enumerate() {
                 let width = LENGTH * part / longest;
@@ -75,7 +82,12 @@ pub(crate) fn chart(label: &str, panels: &[Panel]) -> String {
                 );
                 x += width;
             }
-            let _ = writeln!(body, r#"<text x="{:.1}" y="{text_y}">{}</text>"#, x + 8.0, bar.label);
+            let _ = writeln!(
+                body,
+                r#"<text x="{:.1}" y="{text_y}">{}</text>"#,
+                x + 8.0,
+                bar.label
+            );
             y += 26;
         }
         y += 10;

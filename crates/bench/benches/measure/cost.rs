@@ -81,7 +81,12 @@ pub(crate) struct Report {
 ///
 /// If there is no control group, or a function is not built or fails.
 pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
-    let memory = template().functions.values().next().ok_or("no function")?.memory_size;
+    let memory = template()
+        .functions
+        .values()
+        .next()
+        .ok_or("no function")?
+        .memory_size;
     let item = item_size(&user(1));
     let conditions = format!(
         "{}. The user has {item} bytes as an item and {} as JSON. DynamoDB responds after {} ms.",
@@ -95,9 +100,19 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
         eprintln!("{}", operation.name);
         let times = times(&operation).await?;
         let usage = usage(&operation).await?;
-        costs.push(Costs { name: operation.name, users: operation.users, times, usage });
+        costs.push(Costs {
+            name: operation.name,
+            users: operation.users,
+            times,
+            usage,
+        });
     }
-    Ok(Report { conditions, memory, costs, units })
+    Ok(Report {
+        conditions,
+        memory,
+        costs,
+        units,
+    })
 }
 
 /// Returns the operations to measure.
@@ -106,10 +121,19 @@ fn operations() -> Result<Vec<Operation>, Box<dyn Error>> {
     let in_response = serde_json::to_string(&user(1).to_string())?.len() - 2 + ",".len();
     let operation = |name: &str, executable, users| {
         let event = event_of(name, executable);
-        Operation { name: name.to_owned(), executable, event, users }
+        Operation {
+            name: name.to_owned(),
+            executable,
+            event,
+            users,
+        }
     };
     let all = |name, executable, users| {
-        operation(&format!("{name} of {}", thousands(number(users))), executable, users)
+        operation(
+            &format!("{name} of {}", thousands(number(users))),
+            executable,
+            users,
+        )
     };
     Ok(vec![
         operation("POST /users", "post", 0),
@@ -163,14 +187,21 @@ fn billed(time: Duration) -> f64 {
 /// Sends the request to the function once, with a real engine, and returns its usage.
 async fn usage(operation: &Operation) -> Result<Usage, Box<dyn Error>> {
     let table = Table::new().await;
-    table.put_all(&(0..operation.users).map(user).collect::<Vec<_>>()).await;
+    table
+        .put_all(&(0..operation.users).map(user).collect::<Vec<_>>())
+        .await;
     let proxy = TlsProxy::start(engine()).await;
     let mut command = command(executable(operation.executable)?, &proxy, table.name());
     let mut function = Function::start(&mut command, None).await?;
     function.invoke(&operation.event).await?;
     let (line, read_units, write_units) = logged(&function)?;
     let (line_bytes, body_bytes) = (number(line.len()), number(function.response_bytes()));
-    Ok(Usage { read_units, write_units, line_bytes, body_bytes })
+    Ok(Usage {
+        read_units,
+        write_units,
+        line_bytes,
+        body_bytes,
+    })
 }
 
 /// Returns the last line of a function's log, and its read and write units.
@@ -207,7 +238,9 @@ async fn units_by_size() -> Result<String, Box<dyn Error>> {
         let _ = write!(text, "\n| {} B |", thousands(number(bytes)));
         let mut user = user(1);
         user["about"] = json!("");
-        let rest = bytes.checked_sub(item_size(&user)).ok_or("the user is too large")?;
+        let rest = bytes
+            .checked_sub(item_size(&user))
+            .ok_or("the user is too large")?;
         for (number, (name, executable, note)) in STEPS.iter().enumerate() {
             // Each write changes the user.
             user["about"] = json!(number.to_string().repeat(rest));
@@ -266,7 +299,13 @@ impl Report {
         text += "\n### Units by the size of an item\n\n";
         text += &self.units;
         text += "\n### Units and bytes of a request\n\n";
-        let columns = ["read units", "write units", "the function's line", "all logs", "response"];
+        let columns = [
+            "read units",
+            "write units",
+            "the function's line",
+            "all logs",
+            "response",
+        ];
         head(&mut text, &columns.map(str::to_owned));
         for Costs { name, usage, .. } in &self.costs {
             let bytes = |bytes: f64| format!("{} B", thousands(bytes));
@@ -275,7 +314,11 @@ impl Report {
             row(&mut text, &code(name), &[units.as_slice(), &logs].concat());
         }
 
-        let _ = writeln!(text, "\n### A million requests, in dollars, at {} MB\n", self.memory);
+        let _ = writeln!(
+            text,
+            "\n### A million requests, in dollars, at {} MB\n",
+            self.memory
+        );
         let mut columns: Vec<_> = PARTS.iter().map(|part| (*part).to_owned()).collect();
         columns.push("together".to_owned());
         head(&mut text, &columns);
@@ -292,13 +335,25 @@ impl Report {
         for costs in &self.costs {
             let sums = MEMORY.map(|memory| costs.prices(memory).iter().sum::<f64>());
             let cheapest = sums.iter().copied().fold(f64::INFINITY, f64::min);
-            let fastest = costs.times.iter().map(Times::average).fold(f64::INFINITY, f64::min);
+            let fastest = costs
+                .times
+                .iter()
+                .map(Times::average)
+                .fold(f64::INFINITY, f64::min);
             // The smallest size within 1 % of the lowest price or 5 % of the shortest time, because
             // smaller differences may be chance.
             let cheapest = sums.iter().position(|sum| *sum <= cheapest * 1.01);
-            let fastest = costs.times.iter().position(|times| times.average() <= fastest * 1.05);
+            let fastest = costs
+                .times
+                .iter()
+                .position(|times| times.average() <= fastest * 1.05);
             let mut cells: Vec<_> = sums.into_iter().map(dollars).collect();
-            cells.extend([cheapest, fastest].into_iter().flatten().map(|at| memory[at].clone()));
+            cells.extend(
+                [cheapest, fastest]
+                    .into_iter()
+                    .flatten()
+                    .map(|at| memory[at].clone()),
+            );
             row(&mut text, &code(&costs.name), &cells);
         }
         text + "\n"
@@ -310,15 +365,30 @@ impl Report {
         let bar = |costs: &Costs| {
             let parts = costs.prices(self.memory);
             let label = format!("${}", dollars(parts.iter().sum()));
-            Bar { name: costs.name.clone(), parts, label }
+            Bar {
+                name: costs.name.clone(),
+                parts,
+                label,
+            }
         };
         let million = Panel {
-            title: format!("A million requests for one user, in dollars, at {} MB", self.memory),
+            title: format!(
+                "A million requests for one user, in dollars, at {} MB",
+                self.memory
+            ),
             parts: PARTS,
-            bars: self.costs.iter().filter(|costs| costs.users < 1000).map(bar).collect(),
+            bars: self
+                .costs
+                .iter()
+                .filter(|costs| costs.users < 1000)
+                .map(bar)
+                .collect(),
         };
         let mut panels = vec![million];
-        let largest = self.costs.iter().filter(|costs| costs.name.starts_with("GET"));
+        let largest = self
+            .costs
+            .iter()
+            .filter(|costs| costs.name.starts_with("GET"));
         if let Some(costs) = largest.max_by_key(|costs| costs.users) {
             let bar = |(memory, times): (&u32, &Times)| {
                 let duration = costs.prices(*memory)[2];
@@ -341,8 +411,12 @@ impl Report {
 impl Costs {
     /// Returns the price of a million requests in dollars, split into [`PARTS`].
     fn prices(&self, memory: u32) -> Vec<f64> {
-        let at = MEMORY.iter().position(|other| *other == memory).unwrap_or_default();
-        self.usage.price_of_a_million(self.times[at].average(), memory)
+        let at = MEMORY
+            .iter()
+            .position(|other| *other == memory)
+            .unwrap_or_default();
+        self.usage
+            .price_of_a_million(self.times[at].average(), memory)
     }
 }
 
@@ -356,5 +430,9 @@ fn code(name: &str) -> String {
 
 /// Formats milliseconds without insignificant decimals.
 fn short(milliseconds: f64) -> String {
-    if milliseconds < 99.95 { format!("{milliseconds:.1}") } else { thousands(milliseconds) }
+    if milliseconds < 99.95 {
+        format!("{milliseconds:.1}")
+    } else {
+        thousands(milliseconds)
+    }
 }

@@ -28,17 +28,28 @@ impl CpuShare {
     pub(crate) fn new(memory: u32) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let quota = PERIOD * memory / ONE_CPU;
-        let name = format!("users-bench-{}-{}", process::id(), NUMBER.fetch_add(1, Relaxed));
+        let name = format!(
+            "users-bench-{}-{}",
+            process::id(),
+            NUMBER.fetch_add(1, Relaxed)
+        );
         let (version_1, version_2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
         if version_1.is_dir() {
-            let share = Self { directory: version_1.join(name) };
+            let share = Self {
+                directory: version_1.join(name),
+            };
             fs::create_dir(&share.directory)?;
-            fs::write(share.directory.join("cpu.cfs_period_us"), PERIOD.to_string())?;
+            fs::write(
+                share.directory.join("cpu.cfs_period_us"),
+                PERIOD.to_string(),
+            )?;
             fs::write(share.directory.join("cpu.cfs_quota_us"), quota.to_string())?;
             return Ok(share);
         }
         fs::write(version_2.join("cgroup.subtree_control"), "+cpu")?;
-        let share = Self { directory: version_2.join(name) };
+        let share = Self {
+            directory: version_2.join(name),
+        };
         fs::create_dir(&share.directory)?;
         fs::write(share.directory.join("cpu.max"), format!("{quota} {PERIOD}"))?;
         Ok(share)

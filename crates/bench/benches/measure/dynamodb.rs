@@ -29,7 +29,11 @@ pub(crate) fn users(
         let page = |(page, numbers): (usize, &[usize])| {
             let item = |number: &usize| {
                 let user = user(*number);
-                let item = if is_ids { json!({"id": user["id"]}) } else { user };
+                let item = if is_ids {
+                    json!({"id": user["id"]})
+                } else {
+                    user
+                };
                 attribute(&item)["M"].take()
             };
             let items: Vec<_> = numbers.iter().map(item).collect();
@@ -49,7 +53,11 @@ pub(crate) fn users(
             let body = one_item(operation, &user).to_string().into_bytes();
             return ScriptedResponse::Late(latency, body);
         }
-        let pages = if request["ProjectionExpression"].is_null() { &whole } else { &ids };
+        let pages = if request["ProjectionExpression"].is_null() {
+            &whole
+        } else {
+            &ids
+        };
         let page = request["ExclusiveStartKey"]["id"]["S"].as_str();
         let page = page.map_or(0, |page| page.parse().expect("a page number"));
         ScriptedResponse::Late(latency, pages[page].clone())
@@ -67,7 +75,9 @@ fn attribute(value: &Value) -> Value {
             json!({"L": elements.iter().map(attribute).collect::<Vec<_>>()})
         }
         Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| (name.clone(), attribute(value)));
+            let members = members
+                .iter()
+                .map(|(name, value)| (name.clone(), attribute(value)));
             json!({"M": members.collect::<serde_json::Map<_, _>>()})
         }
     }
@@ -83,7 +93,10 @@ pub(crate) fn item_size(user: &Value) -> usize {
             Value::String(text) => text.len(),
             Value::Array(elements) => 3 + elements.iter().map(|e| 1 + size(e)).sum::<usize>(),
             Value::Object(members) => {
-                3 + members.iter().map(|(k, v)| 1 + k.len() + size(v)).sum::<usize>()
+                3 + members
+                    .iter()
+                    .map(|(k, v)| 1 + k.len() + size(v))
+                    .sum::<usize>()
             }
         }
     }

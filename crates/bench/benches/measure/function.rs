@@ -56,7 +56,14 @@ impl Function {
         if let Some(share) = &share {
             share.throttle(process.0.id())?;
         }
-        Ok(Self { api, process, init, response_bytes: 0, log, _share: share })
+        Ok(Self {
+            api,
+            process,
+            init,
+            response_bytes: 0,
+            log,
+            _share: share,
+        })
     }
 
     /// Returns the time from the start of the process until it asked for its first invocation.
@@ -99,7 +106,11 @@ impl Function {
     /// If the log is empty.
     pub(crate) fn last_log_line(&self) -> Result<String, Box<dyn Error>> {
         let log = fs::read_to_string(&self.log)?;
-        Ok(log.lines().next_back().ok_or("the function has logged nothing")?.to_owned())
+        Ok(log
+            .lines()
+            .next_back()
+            .ok_or("the function has logged nothing")?
+            .to_owned())
     }
 
     /// Returns the peak resident memory of the process, in bytes.
@@ -110,7 +121,11 @@ impl Function {
     pub(crate) fn peak_memory(&self) -> Result<u64, Box<dyn Error>> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes: u64 = peak.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
+        let kibibytes: u64 = peak
+            .ok_or("no VmHWM")?
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()?;
         Ok(kibibytes * 1024)
     }
 
@@ -120,7 +135,9 @@ impl Function {
     ///
     /// If the process does not exit within two minutes.
     pub(crate) async fn end(self) -> Result<(), Box<dyn Error>> {
-        let Self { api, mut process, .. } = self;
+        let Self {
+            api, mut process, ..
+        } = self;
         drop(api);
         let end = Instant::now() + PATIENCE;
         while process.0.try_wait()?.is_none() {

@@ -43,28 +43,45 @@ pub(crate) async fn measure() -> Result<Report, Box<dyn Error>> {
         Err(error) => format!("Functions have a whole CPU: no control group ({error})."),
     };
     let python = python();
-    let versions = python.as_ref().map_or("Without Python: no python3 has boto3", |(_, text)| text);
+    let versions = python
+        .as_ref()
+        .map_or("Without Python: no python3 has boto3", |(_, text)| text);
     let conditions = format!("{}. {versions}. {cpu}", machine()?);
 
     let server = ScriptedServer::start(one_user).await;
     let proxy = TlsProxy::start(server.endpoint()).await;
     let mut subjects = Vec::new();
-    let names =
-        operations().iter().map(|operation| (&*operation.executable, &*operation.executable));
+    let names = operations()
+        .iter()
+        .map(|operation| (&*operation.executable, &*operation.executable));
     for (name, function) in [("floor", "get")].into_iter().chain(names) {
         let executable = executable(name)?;
         let command = command(&executable, &proxy, "user-profiles");
         let zip = Some(zip_size(&executable)?);
-        subjects.push(Subject { name: name.to_owned(), command, event: event(function), zip });
+        subjects.push(Subject {
+            name: name.to_owned(),
+            command,
+            event: event(function),
+            zip,
+        });
     }
     if let Some((python, _)) = &python {
         let command = python_command(python, "get", &proxy, "user-profiles");
         let name = "python".to_owned();
-        subjects.push(Subject { name, command, event: event("get"), zip: None });
+        subjects.push(Subject {
+            name,
+            command,
+            event: event("get"),
+            zip: None,
+        });
     }
     let rows = rows(&mut subjects, &proxy, share.ok().map(|()| MEMORY)).await?;
     let delete_all = delete_all(python.as_ref().map(|(python, _)| &**python)).await?;
-    Ok(Report { conditions, rows, delete_all })
+    Ok(Report {
+        conditions,
+        rows,
+        delete_all,
+    })
 }
 
 /// A function to measure, which becomes a row of the table.
@@ -145,17 +162,24 @@ async fn delete_all(python: Option<&str>) -> Result<String, Box<dyn Error>> {
          {connections} connections, {memory}.",
         time(took)
     );
-    let Some(python) = python else { return Ok(text) };
+    let Some(python) = python else {
+        return Ok(text);
+    };
     let command = python_command(python, "delete_all", &proxy, table.name());
     let (took, memory, _) = delete(command).await?;
     let took = time(took);
-    Ok(format!("{text} In Python, one `DeleteItem` after another: {took}, {memory}."))
+    Ok(format!(
+        "{text} In Python, one `DeleteItem` after another: {took}, {memory}."
+    ))
 }
 
 /// Returns the command that runs a module in `crates/bench/python` as a function.
 fn python_command(python: &str, module: &str, proxy: &TlsProxy, table: &str) -> Command {
     let mut command = command(python, proxy, table);
-    command.args([concat!(env!("CARGO_MANIFEST_DIR"), "/python/bootstrap.py"), module]);
+    command.args([
+        concat!(env!("CARGO_MANIFEST_DIR"), "/python/bootstrap.py"),
+        module,
+    ]);
     command
 }
 
@@ -165,7 +189,9 @@ fn python() -> Option<(String, String)> {
     let script = "import sys, platform as p, boto3; print(sys.executable); \
                   print('Python ' + p.python_version() + ', boto3 ' + boto3.__version__)";
     let in_venv = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.venv/bin/python3");
-    let text = [in_venv, "python3"].iter().find_map(|python| output(python, &["-c", script]))?;
+    let text = [in_venv, "python3"]
+        .iter()
+        .find_map(|python| output(python, &["-c", script]))?;
     let (interpreter, versions) = text.split_once('\n')?;
     Some((interpreter.to_owned(), versions.to_owned()))
 }

@@ -63,7 +63,9 @@ fn save(page: &str, report: &str, chart: &str) -> Result<(), Box<dyn Error>> {
     const END: &str = "<!-- to here -->";
     let page = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs")).join(page);
     let text = fs::read_to_string(&page)?;
-    let (before, rest) = text.split_once(START).ok_or("the page has no start marker")?;
+    let (before, rest) = text
+        .split_once(START)
+        .ok_or("the page has no start marker")?;
     let (_, after) = rest.split_once(END).ok_or("the page has no end marker")?;
     fs::write(&page, [before, START, report, END, after].concat())?;
     Ok(fs::write(page.with_extension("svg"), chart)?)
@@ -77,5 +79,8 @@ fn machine() -> Result<String, Box<dyn Error>> {
 /// Returns the output of a program, or `None` if the program fails.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -128,11 +128,20 @@ impl Usage {
 /// Returns the prices as a Markdown table.
 pub(crate) fn table() -> String {
     let mut text = "| what | price | for each |\n| --- | --: | --- |\n".to_owned();
-    for Price { what, usd, per, page } in
-        [API, REQUEST, GB_SECOND, READ_UNIT, WRITE_UNIT, LOG, TRACE, TRANSFER]
-    {
+    for Price {
+        what,
+        usd,
+        per,
+        page,
+    } in [
+        API, REQUEST, GB_SECOND, READ_UNIT, WRITE_UNIT, LOG, TRACE, TRANSFER,
+    ] {
         // Writing to a `String` cannot fail.
-        let usd = if usd < 0.01 { usd.to_string() } else { dollars(usd) };
+        let usd = if usd < 0.01 {
+            usd.to_string()
+        } else {
+            dollars(usd)
+        };
         let _ = writeln!(text, "| [{what}]({page}) | ${usd} | {per} |");
     }
     text

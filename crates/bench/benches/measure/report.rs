@@ -49,7 +49,12 @@ impl Report {
              | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n",
             self.conditions
         );
-        let floor = self.rows.first().map(Row::cold).unwrap_or_default().as_secs_f64();
+        let floor = self
+            .rows
+            .first()
+            .map(Row::cold)
+            .unwrap_or_default()
+            .as_secs_f64();
         for row in &self.rows {
             // Writing to a `String` cannot fail.
             let _ = writeln!(
@@ -78,8 +83,16 @@ impl Report {
             label: time(row.cold()),
         };
         let title = "Cold start at 128 MB: what the first caller waits for".to_owned();
-        let parts = &["init: until the process asks for its first invocation", "first invocation"];
-        let bars = self.rows.iter().filter(|row| row.zip.is_some()).map(bar).collect();
+        let parts = &[
+            "init: until the process asks for its first invocation",
+            "first invocation",
+        ];
+        let bars = self
+            .rows
+            .iter()
+            .filter(|row| row.zip.is_some())
+            .map(bar)
+            .collect();
         chart("Cold starts", &[Panel { title, parts, bars }])
     }
 }

@@ -24,7 +24,10 @@ const ZIP_OVERHEAD: usize = (30 + "bootstrap".len()) + (46 + "bootstrap".len()) 
 pub(crate) fn executable(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     // This program runs as `target/PROFILE/deps/NAME-HASH`.
     let program = env::current_exe()?;
-    let target = program.ancestors().nth(3).ok_or("this program is not in the target directory")?;
+    let target = program
+        .ancestors()
+        .nth(3)
+        .ok_or("this program is not in the target directory")?;
     let executable = target.join("release").join(name);
     if !executable.is_file() {
         let path = executable.display();
@@ -80,8 +83,15 @@ pub(crate) fn user(number: usize) -> Value {
 ///
 /// If `template.yaml` has no such function.
 pub(crate) fn event(executable: &str) -> Value {
-    let operation = operations().iter().find(|operation| operation.executable == executable);
-    let Operation { method, path, has_body, .. } = operation.expect("a function of template.yaml");
+    let operation = operations()
+        .iter()
+        .find(|operation| operation.executable == executable);
+    let Operation {
+        method,
+        path,
+        has_body,
+        ..
+    } = operation.expect("a function of template.yaml");
     let mut event = Event::new(method, path);
     if path.contains("{id}") {
         event = event.id("5f2c8a1e-7b3d-4c9f-8e6a-000000000001");
@@ -99,7 +109,10 @@ pub(crate) fn event(executable: &str) -> Value {
         ("Content-Type", "application/json"),
         ("Host", "0123456789.execute-api.us-east-1.amazonaws.com"),
         ("User-Agent", "curl/8.5.0"),
-        ("X-Amzn-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700"),
+        (
+            "X-Amzn-Trace-Id",
+            "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
+        ),
         ("X-Forwarded-For", "192.0.2.1"),
         ("X-Forwarded-Port", "443"),
     ] {

@@ -33,8 +33,9 @@ impl Document {
 
     pub(super) fn resource(&self, logical_id: &str) -> Result<Resource<'_>, Error> {
         let place = format!("/Resources/{logical_id}");
-        let node =
-            self.get(&place).ok_or_else(|| Error::Template(format!("{place} is missing")))?;
+        let node = self
+            .get(&place)
+            .ok_or_else(|| Error::Template(format!("{place} is missing")))?;
         Ok(Resource { place, node })
     }
 
@@ -59,7 +60,9 @@ pub(super) struct Resource<'a> {
 
 impl<'a> Resource<'a> {
     pub(super) fn get(&self, pointer: &str) -> Result<&'a Value, Error> {
-        self.node.pointer(pointer).ok_or_else(|| self.problem(pointer, "is missing"))
+        self.node
+            .pointer(pointer)
+            .ok_or_else(|| self.problem(pointer, "is missing"))
     }
 
     pub(super) fn text(&self, pointer: &str) -> Result<String, Error> {
@@ -72,10 +75,15 @@ impl<'a> Resource<'a> {
         pointer: &str,
         item: impl Fn(&Self) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
-        let list =
-            self.get(pointer)?.as_array().ok_or_else(|| self.problem(pointer, "is not a list"))?;
+        let list = self
+            .get(pointer)?
+            .as_array()
+            .ok_or_else(|| self.problem(pointer, "is not a list"))?;
         let items = list.iter().enumerate().map(|(position, node)| {
-            item(&Self { place: format!("{}{pointer}/{position}", self.place), node })
+            item(&Self {
+                place: format!("{}{pointer}/{position}", self.place),
+                node,
+            })
         });
         items.collect()
     }
@@ -117,16 +125,21 @@ impl Source {
                     entries.filter_map(|(name, node)| Some((name.clone(), self.evaluate(node)?)));
                 Some(Value::Object(entries.collect()))
             }
-            Value::Array(items) => {
-                Some(items.iter().filter_map(|item| self.evaluate(item)).collect())
-            }
+            Value::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|item| self.evaluate(item))
+                    .collect(),
+            ),
             scalar => Some(scalar.clone()),
         }
     }
 
     /// Returns the text of a node, if it depends only on parameters.
     fn text(&self, node: &Value) -> Option<String> {
-        let Value::Object(object) = node else { return text(node) };
+        let Value::Object(object) = node else {
+            return text(node);
+        };
         match single(object)? {
             ("Ref", Value::String(name)) => self.parameters.get(name).cloned(),
             ("Fn::Sub", Value::String(text)) => self.substitute(text),
@@ -166,5 +179,8 @@ impl Source {
 fn single(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let mut entries = object.iter();
     let (name, argument) = entries.next()?;
-    entries.next().is_none().then_some((name.as_str(), argument))
+    entries
+        .next()
+        .is_none()
+        .then_some((name.as_str(), argument))
 }

@@ -142,7 +142,10 @@ impl Template {
             throttle: stage_throttle(api.node.pointer("/Properties/MethodSettings")),
             key_throttle: usage_plan.and_then(|plan| {
                 let throttle = plan.node.pointer("/Properties/Throttle")?;
-                Throttle::new(number(throttle, "RateLimit")?, number(throttle, "BurstLimit")?)
+                Throttle::new(
+                    number(throttle, "RateLimit")?,
+                    number(throttle, "BurstLimit")?,
+                )
             }),
             gateway_responses: GatewayResponses::new(
                 definition.get("x-amazon-apigateway-gateway-responses"),
@@ -158,10 +161,15 @@ impl Template {
 /// Returns the throttle that applies to every method of a stage.
 fn stage_throttle(settings: Option<&Value>) -> Option<Throttle> {
     let all = settings?.as_array()?.iter().find(|setting| {
-        setting.get("HttpMethod").is_some_and(|method| method == "*")
+        setting
+            .get("HttpMethod")
+            .is_some_and(|method| method == "*")
             && setting.get("ResourcePath").is_some_and(|path| path == "/*")
     })?;
-    Throttle::new(number(all, "ThrottlingRateLimit")?, number(all, "ThrottlingBurstLimit")?)
+    Throttle::new(
+        number(all, "ThrottlingRateLimit")?,
+        number(all, "ThrottlingBurstLimit")?,
+    )
 }
 
 fn number(node: &Value, name: &str) -> Option<f64> {
@@ -187,7 +195,12 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
             } else if let Some((status, parameters)) = mock_response(operation) {
                 let headers = literal_headers(entries(parameters), "method.response.header.")
                     .map_err(|problem| Error::Template(format!("{method} {path}: {problem}")))?;
-                mocks.push(Mock { method, path: path.clone(), status, headers });
+                mocks.push(Mock {
+                    method,
+                    path: path.clone(),
+                    status,
+                    headers,
+                });
             }
         }
     }
@@ -201,11 +214,18 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
 fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     let schemes = definition.pointer("/components/securitySchemes");
     let mut needs_key = false;
-    for requirement in operation.get("security").and_then(Value::as_array).into_iter().flatten() {
+    for requirement in operation
+        .get("security")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         for (name, _) in entries(Some(requirement)) {
             let scheme = schemes.and_then(|schemes| schemes.get(name));
             let has = |key: &str, value: &str| {
-                scheme.and_then(|scheme| scheme.get(key)).is_some_and(|found| found == value)
+                scheme
+                    .and_then(|scheme| scheme.get(key))
+                    .is_some_and(|found| found == value)
             };
             if has("x-amazon-apigateway-authtype", "awsSigv4") {
                 return Err(Error::Parameter(
@@ -228,7 +248,10 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
 /// Returns the status and the parameters of an operation's mock integration.
 fn mock_response(operation: &Value) -> Option<(StatusCode, Option<&Value>)> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
-    integration.get("type")?.as_str().filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
+    integration
+        .get("type")?
+        .as_str()
+        .filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
     let response = integration.pointer("/responses/default")?;
     let status = text(response.get("statusCode")?)?.parse().ok()?;
     Some((status, response.get("responseParameters")))
@@ -251,8 +274,10 @@ fn function(document: &Document, resource: &Resource) -> Result<Function, Error>
     let globals = document.get("/Globals/Function");
     let own = resource.node.get("Properties");
     let number = |property: &str, default: u32| {
-        let Some(value) =
-            [own, globals].into_iter().flatten().find_map(|properties| properties.get(property))
+        let Some(value) = [own, globals]
+            .into_iter()
+            .flatten()
+            .find_map(|properties| properties.get(property))
         else {
             return Ok(default);
         };
@@ -299,7 +324,9 @@ fn table(resource: &Resource) -> Result<Table, Error> {
 fn attribute_definition(node: &Resource) -> Result<AttributeDefinition, Error> {
     let definition = AttributeDefinition::builder()
         .attribute_name(node.text("/AttributeName")?)
-        .attribute_type(ScalarAttributeType::from(node.text("/AttributeType")?.as_str()))
+        .attribute_type(ScalarAttributeType::from(
+            node.text("/AttributeType")?.as_str(),
+        ))
         .build();
     definition.map_err(|error| node.problem("", error))
 }
@@ -431,9 +458,17 @@ Outputs:
         };
         assert_eq!(template.stage, "test");
         assert_eq!(template.routes, [route("GET", "Get"), route("PUT", "Put")]);
-        let [mock] = template.mocks.as_slice() else { panic!("{:?}", template.mocks) };
-        assert_eq!((mock.method.as_str(), mock.path.as_str()), ("OPTIONS", "/users/{id}"));
-        assert_eq!((mock.status, mock.headers.len()), (StatusCode::NO_CONTENT, 1));
+        let [mock] = template.mocks.as_slice() else {
+            panic!("{:?}", template.mocks)
+        };
+        assert_eq!(
+            (mock.method.as_str(), mock.path.as_str()),
+            ("OPTIONS", "/users/{id}")
+        );
+        assert_eq!(
+            (mock.status, mock.headers.len()),
+            (StatusCode::NO_CONTENT, 1)
+        );
         assert_eq!(mock.headers["x"], "x");
     }
 
@@ -461,25 +496,35 @@ Outputs:
             log_level: None,
             variables: variables("INFO"),
         };
-        assert_eq!(template.functions, [("Get".to_owned(), get), ("Put".to_owned(), put)].into());
+        assert_eq!(
+            template.functions,
+            [("Get".to_owned(), get), ("Put".to_owned(), put)].into()
+        );
     }
 
     #[test]
     fn a_template_gives_the_schema_of_the_table() {
         let table = parse(TEMPLATE).expect("the template is complete").table;
         assert_eq!(table.name, "users-x");
-        let attributes = table
-            .attribute_definitions
-            .iter()
-            .map(|attribute| (attribute.attribute_name(), attribute.attribute_type().as_str()));
-        assert_eq!(attributes.collect::<Vec<_>>(), [("id", "S"), ("email", "S")]);
+        let attributes = table.attribute_definitions.iter().map(|attribute| {
+            (
+                attribute.attribute_name(),
+                attribute.attribute_type().as_str(),
+            )
+        });
+        assert_eq!(
+            attributes.collect::<Vec<_>>(),
+            [("id", "S"), ("email", "S")]
+        );
         let keys = |keys: &[KeySchemaElement]| {
             keys.iter()
                 .map(|key| format!("{} {}", key.attribute_name(), key.key_type().as_str()))
                 .collect::<Vec<_>>()
         };
         assert_eq!(keys(&table.key_schema), ["id HASH"]);
-        let [index] = table.global_secondary_indexes.as_slice() else { panic!("{table:?}") };
+        let [index] = table.global_secondary_indexes.as_slice() else {
+            panic!("{table:?}")
+        };
         assert_eq!(index.index_name(), "email-index");
         assert_eq!(keys(index.key_schema()), ["email HASH"]);
         let projection = index.projection().and_then(Projection::projection_type);
@@ -497,17 +542,25 @@ Outputs:
             patch:";
         let schemes = "components: { securitySchemes: { key: { type: apiKey, in: header } } }
         paths:";
-        let text = TEMPLATE.replace("patch:", method).replace("paths:", schemes);
+        let text = TEMPLATE
+            .replace("patch:", method)
+            .replace("paths:", schemes);
         let keys = |stage: &str| {
             let given = [("StageName".to_owned(), stage.to_owned())].into();
             let template = Template::parse(&text, &given).expect("the template is complete");
             let routes = template.routes.into_iter();
-            routes.map(|route| (route.method, route.needs_key)).collect::<BTreeMap<_, _>>()
+            routes
+                .map(|route| (route.method, route.needs_key))
+                .collect::<BTreeMap<_, _>>()
         };
         for stage in ["test", "production"] {
             let keys = keys(stage);
             for method in ["POST", "HEAD"] {
-                assert_eq!(keys.get(method), Some(&(stage == "production")), "{stage} {method}");
+                assert_eq!(
+                    keys.get(method),
+                    Some(&(stage == "production")),
+                    "{stage} {method}"
+                );
             }
         }
     }
@@ -515,10 +568,22 @@ Outputs:
     #[test]
     fn an_error_names_what_is_missing() {
         for (removed, message) in [
-            ("Type: AWS::DynamoDB::Table", "no resource is an AWS::DynamoDB::Table"),
-            ("StageName: !Ref StageName", "/Resources/Api/Properties/StageName is missing"),
-            (", Default: 7", "/Resources/Get/Properties/Timeout is not a number"),
-            ("'", "OPTIONS /users/{id}: method.response.header.X is not a header with a literal"),
+            (
+                "Type: AWS::DynamoDB::Table",
+                "no resource is an AWS::DynamoDB::Table",
+            ),
+            (
+                "StageName: !Ref StageName",
+                "/Resources/Api/Properties/StageName is missing",
+            ),
+            (
+                ", Default: 7",
+                "/Resources/Get/Properties/Timeout is not a number",
+            ),
+            (
+                "'",
+                "OPTIONS /users/{id}: method.response.header.X is not a header with a literal",
+            ),
             (
                 "AttributeName: email, AttributeType: S",
                 "AttributeDefinitions/1/AttributeName is missing",
@@ -528,7 +593,9 @@ Outputs:
                 "/Resources/Put/Metadata/BuildProperties/Binary is missing",
             ),
         ] {
-            let error = parse(&TEMPLATE.replace(removed, "")).expect_err(message).to_string();
+            let error = parse(&TEMPLATE.replace(removed, ""))
+                .expect_err(message)
+                .to_string();
             assert!(error.contains(message), "{error}");
         }
         let error = Template::read(Path::new("missing.yaml"), &BTreeMap::new())

@@ -16,15 +16,17 @@ use crate::Error;
 /// # Errors
 /// [`Error::Parameter`] if a word does not have this form.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, Error> {
-    let values = text.split_whitespace().map(|word| match word.split_once('=') {
-        _ if word.contains(['\'', '"']) => {
-            Err(Error::Parameter(format!("a parameter cannot contain quotes: {word}")))
-        }
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(Error::Parameter(format!(
-            "'{word}' is not a parameter: write PARAMS='Name=Value Name=Value'"
-        ))),
-    });
+    let values = text
+        .split_whitespace()
+        .map(|word| match word.split_once('=') {
+            _ if word.contains(['\'', '"']) => Err(Error::Parameter(format!(
+                "a parameter cannot contain quotes: {word}"
+            ))),
+            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+            _ => Err(Error::Parameter(format!(
+                "'{word}' is not a parameter: write PARAMS='Name=Value Name=Value'"
+            ))),
+        });
     values.collect()
 }
 
@@ -45,7 +47,9 @@ pub(super) fn values(
             )));
         };
         if let Some(problem) = problem(parameter, value) {
-            return Err(Error::Parameter(format!("{name} cannot be '{value}': {problem}")));
+            return Err(Error::Parameter(format!(
+                "{name} cannot be '{value}': {problem}"
+            )));
         }
         values.insert(name.clone(), value.clone());
     }
@@ -57,7 +61,9 @@ fn problem(parameter: &Value, value: &str) -> Option<String> {
     let property = |name: &str| text(parameter.get(name)?);
     let limit = |name: &str| property(name)?.parse::<f64>().ok();
     if property("Type").as_deref() == Some("Number") {
-        let Ok(number) = value.parse::<f64>() else { return Some("it must be a number".into()) };
+        let Ok(number) = value.parse::<f64>() else {
+            return Some("it must be a number".into());
+        };
         if let Some(least) = limit("MinValue").filter(|least| number < *least) {
             return Some(format!("it must be at least {least}"));
         }
@@ -72,7 +78,10 @@ fn problem(parameter: &Value, value: &str) -> Option<String> {
         }
     }
     let length = value.chars().count();
-    #[expect(clippy::cast_precision_loss, reason = "a command line is shorter than 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a command line is shorter than 2^52"
+    )]
     let length = length as f64;
     if let Some(most) = limit("MaxLength").filter(|most| length > *most) {
         return Some(format!("it must have at most {most} characters"));
@@ -92,7 +101,12 @@ mod tests {
     fn parameters_are_pairs_of_name_and_value_and_the_last_counts() {
         let values = parse(" A=1  B=x=y C= A=2 ").expect("the values are well-formed");
         let expected = [("A", "2"), ("B", "x=y"), ("C", "")];
-        assert_eq!(values, expected.map(|(name, value)| (name.into(), value.into())).into());
+        assert_eq!(
+            values,
+            expected
+                .map(|(name, value)| (name.into(), value.into()))
+                .into()
+        );
         for text in ["A", "=1", "A='1'", "A=\"1\""] {
             parse(text).expect_err(text);
         }
@@ -106,7 +120,10 @@ mod tests {
             "Rate": {"Type": "Number", "MinValue": 1, "MaxValue": 10, "Default": 5},
         });
         let values = |name: &str, value: &str| {
-            values(Some(&parameters), &[(name.to_owned(), value.to_owned())].into())
+            values(
+                Some(&parameters),
+                &[(name.to_owned(), value.to_owned())].into(),
+            )
         };
         for (name, value) in [
             ("Kind", "B"),

@@ -35,11 +35,13 @@ struct Node(Value);
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Tagged(Untagged(value), tag) = Tagged::deserialize(deserializer)?;
-        Ok(Self(match tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
-            None => value,
-            Some(name @ ("Ref" | "Condition")) => json!({ name: value }),
-            Some(name) => json!({ format!("Fn::{name}"): value }),
-        }))
+        Ok(Self(
+            match tag.as_deref().and_then(|tag| tag.strip_prefix('!')) {
+                None => value,
+                Some(name @ ("Ref" | "Condition")) => json!({ name: value }),
+                Some(name) => json!({ format!("Fn::{name}"): value }),
+            },
+        ))
     }
 }
 

@@ -75,7 +75,10 @@ impl Connections {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        Self { connector: HttpsConnector::from((tcp, tls)), idle: Arc::default() }
+        Self {
+            connector: HttpsConnector::from((tcp, tls)),
+            idle: Arc::default(),
+        }
     }
 
     /// Opens a connection to the server in this URL, and adds it to the pool.
@@ -107,7 +110,10 @@ impl Connections {
                 .map_err(|error| ConnectorError::user(error.into()))?;
             request.headers_mut().insert(HOST, host);
         }
-        *request.uri_mut() = url.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
+        *request.uri_mut() = url
+            .path_and_query()
+            .cloned()
+            .map_or_else(Uri::default, Uri::from);
         loop {
             let Some(mut connection) = self.take_idle() else {
                 let mut connection = self.connect(&url, connect_timeout).await?;
@@ -158,18 +164,22 @@ impl Connections {
         let now = SystemTime::now();
         idle.retain(|connection| {
             // If the clock was set back, the age is unknown.
-            let is_young =
-                now.duration_since(connection.idle_since).is_ok_and(|age| age < MAX_IDLE);
+            let is_young = now
+                .duration_since(connection.idle_since)
+                .is_ok_and(|age| age < MAX_IDLE);
             is_young && !connection.sender.is_closed() && !connection.poisoned.load(Relaxed)
         });
-        let ready = idle.iter().rposition(|connection| connection.sender.is_ready())?;
+        let ready = idle
+            .iter()
+            .rposition(|connection| connection.sender.is_ready())?;
         Some(idle.remove(ready))
     }
 
     /// Closes every connection that has been idle since this time or longer. Whatever broke the
     /// connection that was idle since then has most likely broken these too.
     fn discard_idle_since(&self, time: SystemTime) {
-        self.lock().retain(|connection| connection.idle_since > time);
+        self.lock()
+            .retain(|connection| connection.idle_since > time);
     }
 
     async fn connect(&self, url: &Uri, limit: Duration) -> Result<Connection, ConnectorError> {
@@ -181,11 +191,19 @@ impl Connections {
             let timed_out = source.is::<Elapsed>();
             let authority = url.authority().map(ToString::to_string).unwrap_or_default();
             let error = Box::new(ConnectError { authority, source });
-            if timed_out { ConnectorError::timeout(error) } else { ConnectorError::io(error) }
+            if timed_out {
+                ConnectorError::timeout(error)
+            } else {
+                ConnectorError::io(error)
+            }
         })?;
         // The sender reports the errors of the connection.
         tokio::spawn(async { connection.await.unwrap_or_default() });
-        Ok(Connection { sender, poisoned: Arc::default(), idle_since: SystemTime::now() })
+        Ok(Connection {
+            sender,
+            poisoned: Arc::default(),
+            idle_since: SystemTime::now(),
+        })
     }
 }
 
@@ -196,7 +214,12 @@ fn captured(connection: &Connection, request: &Request<SdkBody>) {
         capture.set_connection_retriever(move || {
             let poisoned = Arc::clone(&poisoned);
             let poison = move || poisoned.store(true, Relaxed);
-            Some(ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
+            Some(
+                ConnectionMetadata::builder()
+                    .proxied(false)
+                    .poison_fn(poison)
+                    .build(),
+            )
         });
     }
 }
@@ -209,7 +232,9 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
     }
     let mut bytes = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(connection_error)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(connection_error)?.into_data() else {
+            continue;
+        };
         if bytes.len() + data.len() > MAX_RESPONSE_BYTES {
             return Err(ConnectorError::other(ResponseTooLarge.into(), None));
         }

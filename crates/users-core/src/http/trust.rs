@@ -43,7 +43,9 @@ pub(crate) fn trusted_roots() -> Result<RootCertStore, TrustError> {
     let path = env::var_os(CERTIFICATES_VARIABLE);
     match path.filter(|path| !path.to_string_lossy().trim().is_empty()) {
         Some(path) => read_roots(Path::new(&path)),
-        None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
+        None => Ok(RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        }),
     }
 }
 
@@ -59,7 +61,9 @@ fn read_roots(path: &Path) -> Result<RootCertStore, TrustError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates);
     if roots.is_empty() {
-        return Err(TrustError::Empty { path: path.display().to_string() });
+        return Err(TrustError::Empty {
+            path: path.display().to_string(),
+        });
     }
     Ok(roots)
 }
@@ -96,6 +100,8 @@ impl KeyProvider for NoKeys {
         &self,
         _: PrivateKeyDer<'static>,
     ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("a client without a certificate has no key".to_owned()))
+        Err(rustls::Error::General(
+            "a client without a certificate has no key".to_owned(),
+        ))
     }
 }
