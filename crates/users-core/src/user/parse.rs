@@ -7,9 +7,9 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 
+use super::item::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
+use super::number;
 use crate::error::{Error, shortened};
-use crate::key::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
-use crate::number;
 
 /// The maximum size of an item, in bytes as DynamoDB counts them
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>).
