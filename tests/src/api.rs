@@ -13,7 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
-use lambda_http::http::{Method, Request, Uri};
+use lambda_http::http::{Method, Request};
 use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
