@@ -5,12 +5,12 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
-use tests::{ScriptedResponse, ScriptedServer, empty_table, executables, operations};
+use tests::{Process, ScriptedResponse, ScriptedServer, empty_table, executables, operations};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The headers of an invocation, and its event.
-type Invocation = (StatusCode, HeaderMap, Value);
+type Invocation = (StatusCode, HeaderMap, String);
 
 /// A Runtime API for one process.
 struct RuntimeApi {
@@ -83,6 +83,15 @@ impl RuntimeApi {
         event: &Value,
         headers: &[(&str, Option<&[u8]>)],
     ) -> (String, Value) {
+        self.invoke_with(event.to_string(), headers).await
+    }
+
+    /// Invokes the function as [`RuntimeApi::invoke`] does, with an event in any form.
+    async fn invoke_with(
+        &mut self,
+        event: String,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> (String, Value) {
         let deadline = SystemTime::now() + PATIENCE;
         let deadline = deadline.duration_since(UNIX_EPOCH).expect("after 1970");
         let mut all = HeaderMap::new();
@@ -100,17 +109,17 @@ impl RuntimeApi {
                 all.insert(name, HeaderValue::from_bytes(value).expect("a value"));
             }
         }
-        let invocation = (StatusCode::OK, all, event.clone());
+        let invocation = (StatusCode::OK, all, event);
         self.invocations.send(invocation).expect("the API runs");
         let outcome = timeout(PATIENCE, self.outcomes.recv()).await;
         outcome.expect("an outcome in time").expect("the API runs")
     }
 }
 
-async fn next(State(shared): State<Shared>) -> (StatusCode, HeaderMap, Json<Value>) {
+async fn next(State(shared): State<Shared>) -> (StatusCode, HeaderMap, String) {
     let invocation = shared.invocations.lock().await.recv().await;
     let (status, headers, event) = invocation.expect("the test has not ended");
-    (status, headers, Json(event))
+    (status, headers, event)
 }
 
 async fn end(
@@ -170,6 +179,66 @@ async fn no_header_of_an_invocation_ends_a_process() {
     }
 }
 
+/// Returns JSON of some 5.9 MB: this text, repeated with commas.
+fn filled(element: &str) -> String {
+    vec![element; 5_900_000 / (element.len() + 1)].join(",")
+}
+
+/// Returns an object of some 5.9 MB with many members.
+fn many_members() -> String {
+    let members: Vec<_> = (0..430_000).map(|i| format!("\"{i:06x}\":[0]")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+#[tokio::test]
+async fn an_event_of_any_kind_takes_little_memory() {
+    let dynamodb = ScriptedServer::start(empty_table).await;
+    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint())];
+    let objects = [
+        many_members(),
+        format!(r#"{{"email":[{}]}}"#, filled(r#""x""#)),
+        format!(r#"{{"origin":"{}"}}"#, "x".repeat(5_900_000)),
+        format!(
+            r#"{{"x":{}{}}}"#,
+            "[".repeat(2_900_000),
+            "]".repeat(2_900_000)
+        ),
+    ];
+    let read_most = ["get-all", "put", "delete-all"];
+    let operations = operations().iter();
+    for operation in operations.filter(|own| read_most.contains(&own.executable.as_str())) {
+        let mut api = RuntimeApi::start().await;
+        let process = api.spawn(&operation.executable, &variables);
+        let process = Process::of(process.id().expect("it runs"));
+        for member in [
+            "queryStringParameters",
+            "multiValueQueryStringParameters",
+            "pathParameters",
+            "requestContext",
+            "headers",
+            "body",
+            "unknown",
+        ] {
+            for object in &objects {
+                let event = format!(
+                    r#"{{"httpMethod":"{}","{member}":{object}}}"#,
+                    operation.method
+                );
+                let (kind, response) = api.invoke_with(event, &[]).await;
+                let status = response["statusCode"].as_u64().expect("a status");
+                assert!(kind == "response" && status <= 400, "{member}: {response}");
+            }
+        }
+        let (peak, file) = (process.peak_memory(), process.file_memory());
+        let own = peak.unwrap_or_default() - file.unwrap_or_default();
+        assert!(
+            own <= 64 * 1024 * 1024,
+            "{}: {own} bytes",
+            operation.executable
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_block_a_function() {
     let dynamodb = ScriptedServer::start(empty_table).await;
@@ -193,7 +262,7 @@ async fn a_runtime_api_that_fails_is_named() {
     let failure = (
         StatusCode::INTERNAL_SERVER_ERROR,
         HeaderMap::new(),
-        json!({}),
+        String::new(),
     );
     api.invocations.send(failure).expect("the API runs");
     let output = output(process).await;
