@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tests::{Process, ScriptedResponse, ScriptedServer, empty_table, executables, operations};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -177,6 +178,52 @@ async fn no_header_of_an_invocation_ends_a_process() {
         }
         assert!(process.try_wait().expect("a status").is_none(), "{name}");
     }
+}
+
+/// Reads the head of a request, and as much of its body as comes with it.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.expect("a request") > 0);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+#[tokio::test]
+async fn nothing_more_is_sent_of_a_request_that_was_abandoned() {
+    // What the server does not read stays in the function's own buffers.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
+    let dynamodb = socket.listen(8).expect("a listener");
+    let endpoint = format!("http://{}", dynamodb.local_addr().expect("an address"));
+
+    let mut api = RuntimeApi::start().await;
+    let _process = api.spawn("put", &[("DYNAMO_ENDPOINT", &endpoint)]);
+    let (mut first, _) = dynamodb.accept().await.expect("the first connection");
+    let user = json!({"text": "x".repeat(380_000)}).to_string();
+    let event = json!({"httpMethod": "PUT", "pathParameters": {"id": "1"}, "body": user});
+    let serve = async {
+        let head = read_head(&mut first).await;
+        assert!(head.contains("PutItem"), "{head}");
+        // The first attempt gets no response, so the function makes another.
+        let (mut second, _) = dynamodb.accept().await.expect("a second connection");
+        tokio::spawn(async move {
+            read_head(&mut second).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            second.write_all(head).await.expect("a response is sent");
+            tokio::io::copy(&mut second, &mut tokio::io::sink()).await
+        });
+        let mut rest = Vec::new();
+        let read = first.read_to_end(&mut rest).await;
+        let error = read.expect_err("the first connection was closed in the usual way");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(rest.len() < 100_000, "{} bytes were sent", rest.len());
+    };
+    let ((_, response), ()) = tokio::join!(api.invoke(&event, &[]), serve);
+    assert_eq!(response["statusCode"], json!(200), "{response}");
 }
 
 /// Returns JSON of some 5.9 MB: this text, repeated with commas.
