@@ -1,7 +1,7 @@
 //! How much of the table a list reads, how much memory that takes, and how large a page may be.
 
 use serde_json::{Value, json};
-use tests::{LoggedApi, Process, Table, engine};
+use tests::{Api, Process, Table, engine};
 
 /// The maximum memory that a function may take, in bytes.
 const MEMORY: u64 = 64 * 1024 * 1024;
@@ -11,7 +11,7 @@ const RESPONSE: usize = 6_291_556;
 
 /// An API on a table of its own.
 struct Fixture {
-    logged: LoggedApi,
+    api: Api,
     table: Table,
 }
 
@@ -25,7 +25,7 @@ impl Fixture {
         ];
         all.extend(variables);
         Self {
-            logged: LoggedApi::with(&all).await,
+            api: Api::with_variables(&all).await,
             table,
         }
     }
@@ -58,11 +58,11 @@ async fn assert_read_once(users: Vec<Value>) {
     let fixture = Fixture::start(&[]).await;
     fixture.table.put_all(&users).await;
 
-    let list = fixture.logged.api.get("/users").await;
+    let list = fixture.api.get("/users").await;
     assert_eq!(list.status, 200, "{}", list.text);
     assert_eq!(list.json().as_array().map(Vec::len), Some(users.len()));
     fixture.assert_small("get-all", "small users");
-    let lines = fixture.logged.into_request_lines().await;
+    let lines = fixture.api.into_request_lines().await;
     let calls = lines[0]["dynamodb_calls"].as_u64().expect("a number");
     let units = lines[0]["read_units"].as_f64().expect("a number");
     assert!(
@@ -99,7 +99,7 @@ async fn every_user_that_can_be_stored_can_be_read() {
         ("1e125", 136_500),
     ] {
         let fixture = Fixture::start(&[]).await;
-        let api = &fixture.logged.api;
+        let api = &fixture.api;
         let body = |id| format!(r#"{{"id":"{id}","v":{}}}"#, repeated(element, count));
         for (executable, reply) in [
             ("post", api.post("/users", &body("1")).await),
@@ -123,7 +123,7 @@ async fn a_page_fills_a_response_but_never_exceeds_it() {
     let user = |i| json!({"id": id(i), "text": "\"".repeat(1024)});
     let users: Vec<_> = (0..700).map(user).collect();
     fixture.table.put_all(&users).await;
-    let api = &fixture.logged.api;
+    let api = &fixture.api;
     let page = api.get("/users?limit=1000").await;
     let bytes = page.bytes_on_lambda();
     let one = json!(user(0).to_string()).to_string().len();
