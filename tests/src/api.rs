@@ -13,7 +13,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
-use lambda_http::http::{Method, Request, Uri};
+use lambda_http::http::{Method, Request};
 use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -257,18 +257,6 @@ impl Api {
         }
     }
 
-    /// Returns the path, below the stage, of a URL from a link.
-    ///
-    /// # Panics
-    ///
-    /// If the URL is not one of this API.
-    #[must_use]
-    pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
-        let stage = self.url.parse::<Uri>().expect("a URL");
-        url.strip_prefix(stage.path().trim_end_matches('/'))
-            .unwrap_or_else(|| panic!("{url} is not below {stage}"))
-    }
-
     /// Sends a `GET`. The path is below the stage, percent-encoded, with its query.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, "").await
@@ -281,8 +269,10 @@ impl Api {
     /// If there is no response, or a link is not to a page of this API.
     pub async fn pages(&self, path: &str) -> Vec<Reply> {
         let mut pages = vec![self.get(path).await];
-        while let Some(url) = pages.last().and_then(Reply::next_url) {
-            pages.push(self.get(self.path_of(&url)).await);
+        // A link consists of the query alone.
+        let path = path.split('?').next().unwrap_or_default();
+        while let Some(query) = pages.last().and_then(Reply::next_url) {
+            pages.push(self.get(&format!("{path}{query}")).await);
         }
         pages
     }

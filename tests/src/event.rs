@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lambda_http::{Context, Request, RequestExt};
 use serde_json::{Value, json};
-use users_core::Route;
+use users_core::handlers::ROUTES;
 
 /// A request to the API, as the event that API Gateway builds from it.
 ///
@@ -122,10 +122,10 @@ impl Event<'static> {
             + Duration::from_secs(28);
         context.deadline =
             u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
-        let route = Route {
-            method: self.method,
-            resource: self.resource,
-        };
+        let route = ROUTES
+            .into_iter()
+            .find(|route| (route.method, route.resource) == (self.method, self.resource))
+            .expect("a route of the API");
         let request = users_core::request(&self.json().to_string(), route).expect("an event");
         request.with_lambda_context(context)
     }

@@ -40,14 +40,16 @@ impl Reply {
         reply
     }
 
-    /// Returns the reply for a handler's response.
+    /// Returns the reply for a handler's outcome.
     ///
     /// # Panics
     ///
     /// If the body is not JSON, or the content type is another.
     #[must_use]
-    pub fn of(response: Response<Body>) -> Self {
-        let (parts, body) = response.into_parts();
+    pub fn of(outcome: Result<Response<Body>, users_core::Error>) -> Self {
+        let (parts, body) = outcome
+            .unwrap_or_else(|error| error.to_response())
+            .into_parts();
         let Body::Text(text) = body else {
             panic!("the body is {body:?}")
         };

@@ -28,7 +28,14 @@ async fn a_blank_variable_counts_as_unset() {
     list.assert_is(200, &json!([]));
     assert_eq!(list.header("access-control-allow-origin"), None);
     assert_eq!(logged.api.post("/users", "{}").await.status, 200);
-    assert_logged(logged, &["GET /users 200", "POST /users 200"]).await;
+    assert_logged(
+        logged,
+        &[
+            r#"method="GET" route="/users" status=200"#,
+            r#"method="POST" route="/users" status=200"#,
+        ],
+    )
+    .await;
 
     // Mozilla's roots are then trusted, and the proxy's certificate has another.
     let proxy = TlsProxy::start(engine()).await;

@@ -67,6 +67,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         },
         "extra": {"deep": [[[[]]]]},
     });
+    // `DELETE /users` refuses what it does not understand.
     for Operation {
         function,
         method,
@@ -74,6 +75,8 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
         has_body,
         ..
     } in operations()
+        .iter()
+        .filter(|own| own.executable != "delete-all")
     {
         for (part, value) in odd.as_object().expect("an object") {
             for value in [
@@ -109,7 +112,7 @@ async fn parts_that_an_operation_does_not_need_can_be_anything() {
             }
         }
     }
-    assert_eq!(fixture.api.processes_started(), operations().len());
+    assert_eq!(fixture.api.processes_started(), operations().len() - 1);
 }
 
 #[tokio::test]
@@ -282,7 +285,7 @@ async fn a_body_that_is_not_valid_base64_is_rejected() {
     } in operations()
     {
         let event = Event::new(method, path).id("1").base64_body("*").json();
-        if *has_body {
+        if *has_body || function == "DeleteAllFunction" {
             fixture.rejects(function, &event).await;
         } else {
             fixture.serves(function, &event).await;
@@ -310,11 +313,14 @@ async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
 }
 
 #[tokio::test]
-async fn a_path_with_characters_that_no_url_can_have_still_yields_a_link() {
+async fn a_link_never_names_a_host() {
     let fixture = Fixture::start().await;
     fixture.table.put(&json!({"id": "2"})).await;
     let mut event = event("GET", "/users");
     event["queryStringParameters"] = json!({"limit": "1"});
-    event["requestContext"]["path"] = json!("/a\n<b> \u{7f}ü/users");
-    fixture.serves("GetAllFunction", &event).await;
+    event["requestContext"]["path"] = json!("//evil.example/a\n<b> \u{7f}ü/users");
+    fixture.table.put(&json!({"id": "1"})).await;
+    let reply = fixture.invoke("GetAllFunction", &event).await;
+    let url = reply.next_url().expect("a next page");
+    assert!(url.starts_with("?limit=1&cursor="), "{url}");
 }

@@ -200,6 +200,7 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         json!({
             "operation": "DeleteItem", "region": "eu-west-1", "table_name": table.name(),
             "request_id": subsegment["aws"]["request_id"], "retries": 0,
+            "consumed_capacity": 1.0,
         })
     );
     for (name, value) in [
@@ -272,10 +273,11 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let documents = received.join().expect("101 datagrams");
     assert_eq!(
         documents[100]["aws"]["operation"],
-        json!("21 more calls"),
+        json!("FurtherCalls"),
         "{}",
         documents[100]
     );
+    assert_eq!(documents[100]["metadata"], json!({"calls": 21}));
     assert_eq!(documents[100]["fault"], json!(false), "{}", documents[100]);
 }
 

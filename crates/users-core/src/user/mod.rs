@@ -1,15 +1,21 @@
 //! A user, and its exact mapping from DynamoDB's attribute values to JSON. `parse` maps the other
 //! way, and checks the rules for users. Neither does I/O.
 
+mod item;
+mod number;
+mod parse;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64_simd::STANDARD as BASE64;
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::RawValue;
 
 use crate::error::Error;
-use crate::key::{ID, Item, Key};
-use crate::number;
-use crate::parse::parse;
+
+pub use item::{EMAIL, ID, Key};
+pub(crate) use item::{Item, MAX_KEY_BYTES};
+use parse::parse;
+pub(crate) use parse::too_large;
 
 /// A user profile: an `id`, and any other attributes that the client stores with it.
 ///

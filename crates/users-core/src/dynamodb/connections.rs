@@ -1,5 +1,6 @@
 //! Connections that are kept between requests, and between invocations.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,15 +12,19 @@ use aws_smithy_types::retry::ErrorKind;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
 use lambda_http::http::header::{HOST, HeaderValue};
 use lambda_http::http::{Request, Response, Uri};
 use lambda_http::tower::Service;
-use memchr::{memchr_iter, memmem};
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+
+use super::memory::OversizedResponse;
 
 /// How long a connection is kept after its last response.
 const MAX_IDLE: Duration = Duration::from_secs(90);
@@ -29,27 +34,18 @@ const MAX_IDLE: Duration = Duration::from_secs(90);
 /// merely slow, the request is sent again on a new connection, with the full timeout of an attempt.
 const REUSED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The maximum size of a response that is read, in bytes. The largest response with one item has
-/// 400 KB of numbers such as 1E+125, each of which is 3 bytes in the item and 135 in JSON.
-const MAX_RESPONSE_BYTES: usize = 20 * 1024 * 1024;
-
-/// The maximum memory that a parsed response may take, in bytes. A function with 128 MB can hold
-/// this much, and every response with one item takes less.
-const MAX_PARSED_BYTES: usize = 46 * 1024 * 1024;
+/// The maximum size of a response that is read, in bytes. The largest page has 1 MB of numbers such
+/// as 1E-130, each of which is 3 bytes in an item and 141 in JSON.
+const MAX_RESPONSE_BYTES: usize = 50 * 1024 * 1024;
 
 /// The error for a connection that could not be opened. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {authority}")]
-pub(crate) struct ConnectError {
+pub(super) struct ConnectError {
     /// The host and port.
     authority: String,
     source: BoxError,
 }
-
-/// The error for a response that would take more memory than the function can spare.
-#[derive(Debug, thiserror::Error)]
-#[error("the response is too large to read")]
-pub(crate) struct ResponseTooLarge;
 
 /// A pool of connections. It grows to the largest number of concurrent requests.
 #[derive(Clone, Debug)]
@@ -59,7 +55,8 @@ pub(super) struct Connections {
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
-/// A connection that serves one request at a time.
+/// A connection that serves one request at a time. It is reset when it is dropped, so nothing more
+/// is sent of a request that was abandoned.
 #[derive(Debug)]
 struct Connection {
     sender: SendRequest<SdkBody>,
@@ -68,6 +65,8 @@ struct Connection {
     /// When the connection's last response ended, by the system clock: `Instant` may stand still
     /// while Lambda keeps the process frozen.
     idle_since: SystemTime,
+    /// Tells the task that drives the connection when this is dropped.
+    _dropped: oneshot::Sender<Infallible>,
 }
 
 impl Connections {
@@ -97,7 +96,7 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] if nothing was sent; [`ResponseTooLarge`]; else the error that ended the
+    /// [`ConnectError`] if nothing was sent; [`OversizedResponse`]; else the error that ended the
     /// connection, in which case the server may or may not have processed the request.
     pub(super) async fn send(
         &self,
@@ -187,7 +186,7 @@ impl Connections {
             let stream = timeout(limit, self.connector.clone().call(url.clone())).await??;
             Ok(http1::handshake(stream).await?)
         };
-        let (sender, connection) = opened.await.map_err(|source: BoxError| {
+        let (sender, mut connection) = opened.await.map_err(|source: BoxError| {
             let timed_out = source.is::<Elapsed>();
             let authority = url.authority().map(ToString::to_string).unwrap_or_default();
             let error = Box::new(ConnectError { authority, source });
@@ -197,14 +196,33 @@ impl Connections {
                 ConnectorError::io(error)
             }
         })?;
-        // The sender reports the errors of the connection.
-        tokio::spawn(async { connection.await.unwrap_or_default() });
+        let (on_drop, dropped) = oneshot::channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = dropped => reset(&connection.into_parts().io),
+                // The sender reports the errors of the connection.
+                _ = &mut connection => {}
+            }
+        });
         Ok(Connection {
             sender,
             poisoned: Arc::default(),
             idle_since: SystemTime::now(),
+            _dropped: on_drop,
         })
     }
+}
+
+/// Closes a connection at once. A connection that is closed in the usual way still sends what the
+/// kernel has buffered, and over TLS the rest of the request.
+fn reset(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) {
+    let tcp = match stream {
+        MaybeHttpsStream::Http(tcp) => tcp.inner(),
+        MaybeHttpsStream::Https(tls) => tls.inner().get_ref().0.inner().inner(),
+    };
+    // It fails only if the connection is closed already.
+    let _ = tcp.set_zero_linger();
 }
 
 /// Lets the SDK poison the connection on which this request is sent.
@@ -228,7 +246,7 @@ fn captured(connection: &Connection, request: &Request<SdkBody>) {
 async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > MAX_RESPONSE_BYTES {
-        return Err(ConnectorError::other(ResponseTooLarge.into(), None));
+        return Err(ConnectorError::other(OversizedResponse.into(), None));
     }
     let mut bytes = Vec::with_capacity(announced);
     while let Some(frame) = body.frame().await {
@@ -236,29 +254,11 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, ConnectorError> {
             continue;
         };
         if bytes.len() + data.len() > MAX_RESPONSE_BYTES {
-            return Err(ConnectorError::other(ResponseTooLarge.into(), None));
+            return Err(ConnectorError::other(OversizedResponse.into(), None));
         }
         bytes.extend_from_slice(&data);
     }
-    if bytes.len() > MAX_PARSED_BYTES / 66 && parsed_bytes(&bytes) > MAX_PARSED_BYTES {
-        return Err(ConnectorError::other(ResponseTooLarge.into(), None));
-    }
     Ok(bytes)
-}
-
-/// Estimates how much memory a response takes once the SDK has parsed it, in bytes: a copy of each
-/// text, a value for each object, a map entry for each member, and a string for each element of a
-/// set.
-fn parsed_bytes(json: &[u8]) -> usize {
-    const VALUE: usize = 64;
-    const MEMBER: usize = 256;
-    const ELEMENT: usize = 48;
-    let values = memchr_iter(b'{', json).count();
-    let members = memmem::find_iter(json, b"\":{").count();
-    // A value has two strings: its type and its text. The others are names or elements of sets.
-    let strings = memchr_iter(b'"', json).count() / 2;
-    let elements = strings.saturating_sub(2 * values + members);
-    2 * json.len() + VALUE * values + MEMBER * members + ELEMENT * elements
 }
 
 /// Converts an error of a connection for the SDK, which makes another attempt unless the request

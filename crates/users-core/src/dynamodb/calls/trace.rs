@@ -5,13 +5,12 @@
 //! to each function's zip.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::environment::{DAEMON_VARIABLE, variable};
+use super::{Outcome, lock};
 
 /// The header that precedes the document in each datagram
 /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon>).
@@ -29,10 +28,9 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Returns a tracer for calls that use this table, if the environment has a valid address to
-    /// send subsegments to.
-    pub(crate) fn from_env(table: &str) -> Option<Arc<Self>> {
-        let address: SocketAddr = variable(DAEMON_VARIABLE)?.trim().parse().ok()?;
+    /// Returns a tracer that sends to this address, for calls that use this table, if there is a
+    /// socket for it.
+    pub(crate) fn new(address: SocketAddr, region: Option<&str>, table: &str) -> Option<Arc<Self>> {
         let own = if address.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -41,10 +39,9 @@ impl Tracer {
         let socket = UdpSocket::bind(own).ok()?;
         socket.connect(address).ok()?;
         socket.set_nonblocking(true).ok()?;
-        let region = variable("AWS_REGION");
         Some(Arc::new(Self {
             socket,
-            region,
+            region: region.map(str::to_owned),
             table: table.to_owned(),
         }))
     }
@@ -68,25 +65,45 @@ pub(crate) struct Trace {
     id: String,
     /// The id of the function's segment, which Lambda sends.
     parent: String,
-    calls: AtomicU32,
-    /// Whether a call failed that has no subsegment.
-    failed: AtomicBool,
+    sent: Mutex<Sent>,
+}
+
+/// What has been sent of a trace.
+#[derive(Debug, Default)]
+struct Sent {
+    subsegments: u32,
+    /// The calls without a subsegment of their own.
+    rest: Option<Rest>,
+}
+
+/// The sums of calls without a subsegment.
+#[derive(Debug)]
+struct Rest {
     start: SystemTime,
+    calls: u32,
+    retries: u32,
+    throttles: u32,
+    units: f64,
+    outcome: Outcome,
 }
 
 /// A DynamoDB call that has ended.
 #[derive(Debug)]
-pub(crate) struct Subsegment<'a> {
-    pub(crate) operation: &'a str,
-    pub(crate) start: SystemTime,
-    pub(crate) end: SystemTime,
-    pub(crate) retries: u32,
+pub(super) struct Subsegment<'a> {
+    pub(super) operation: &'a str,
+    pub(super) index: Option<&'a str>,
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
+    pub(super) retries: u32,
+    /// How many attempts DynamoDB throttled.
+    pub(super) throttles: u32,
+    /// The capacity units that DynamoDB reported.
+    pub(super) units: f64,
     /// The status of the last response, if there was one.
-    pub(crate) status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// DynamoDB's request id.
-    pub(crate) request_id: Option<&'a str>,
-    pub(crate) failed: bool,
-    pub(crate) throttled: bool,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) outcome: Outcome,
 }
 
 impl Trace {
@@ -100,40 +117,55 @@ impl Trace {
             tracer: Arc::clone(tracer),
             id: trace_id(header)?.to_owned(),
             parent: part(header, "Parent=")?.to_owned(),
-            calls: AtomicU32::new(0),
-            failed: AtomicBool::new(false),
-            start: SystemTime::now(),
+            sent: Mutex::default(),
         })
     }
 
-    /// Sends the subsegment of a call. After [`MAX_SUBSEGMENTS`], only counts the call.
-    pub(crate) fn add(&self, call: &Subsegment<'_>) {
-        if self.calls.fetch_add(1, Relaxed) < MAX_SUBSEGMENTS {
-            self.send(call);
-        } else if call.failed {
-            self.failed.store(true, Relaxed);
+    /// Sends the subsegment of a call. After [`MAX_SUBSEGMENTS`], only adds up the calls.
+    pub(super) fn add(&self, call: &Subsegment<'_>) {
+        let mut sent = lock(&self.sent);
+        if sent.subsegments < MAX_SUBSEGMENTS {
+            sent.subsegments += 1;
+            return self.send(call, None);
         }
+        let rest = sent.rest.get_or_insert(Rest {
+            start: call.start,
+            calls: 0,
+            retries: 0,
+            throttles: 0,
+            units: 0.0,
+            outcome: Outcome::Answered,
+        });
+        rest.start = rest.start.min(call.start);
+        rest.calls += 1;
+        rest.retries += call.retries;
+        rest.throttles += call.throttles;
+        rest.units += call.units;
+        rest.outcome = rest.outcome.max(call.outcome);
     }
 
     /// Sends the subsegment that summarises the calls without one.
-    pub(crate) fn finish(&self) {
-        let count = self.calls.load(Relaxed).saturating_sub(MAX_SUBSEGMENTS);
-        if count > 0 {
-            self.send(&Subsegment {
-                operation: &format!("{count} more calls"),
-                start: self.start,
-                end: SystemTime::now(),
-                retries: 0,
-                status: None,
-                request_id: None,
-                failed: self.failed.load(Relaxed),
-                throttled: false,
-            });
-        }
+    pub(super) fn finish(&self) {
+        let Some(rest) = lock(&self.sent).rest.take() else {
+            return;
+        };
+        let summary = Subsegment {
+            operation: "FurtherCalls",
+            index: None,
+            start: rest.start,
+            end: SystemTime::now(),
+            retries: rest.retries,
+            throttles: rest.throttles,
+            units: rest.units,
+            status: None,
+            request_id: None,
+            outcome: rest.outcome,
+        };
+        self.send(&summary, Some(rest.calls));
     }
 
     /// Sends a subsegment, or drops it if it cannot be sent immediately.
-    fn send(&self, call: &Subsegment<'_>) {
+    fn send(&self, call: &Subsegment<'_>, calls: Option<u32>) {
         let seconds = |time: SystemTime| {
             time.duration_since(UNIX_EPOCH)
                 .unwrap_or_default()
@@ -143,6 +175,7 @@ impl Trace {
         let is_client_error = call
             .status
             .is_some_and(|status| (400..500).contains(&status));
+        let has_failed = call.outcome == Outcome::Failed;
         let document = Document {
             name: "DynamoDB",
             id: format!("{:016x}", fastrand::u64(1..)),
@@ -156,17 +189,20 @@ impl Trace {
                 operation: call.operation,
                 region: self.tracer.region.as_deref(),
                 table_name: &self.tracer.table,
+                index_name: call.index,
                 request_id: call.request_id,
                 retries: call.retries,
+                consumed_capacity: call.units,
             },
             http: Http {
                 response: HttpResponse {
                     status: call.status,
                 },
             },
-            error: call.failed && is_client_error,
-            throttle: call.throttled,
-            fault: call.failed && !is_client_error,
+            error: call.outcome == Outcome::Throttled || has_failed && is_client_error,
+            throttle: call.throttles > 0,
+            fault: has_failed && !is_client_error,
+            metadata: calls.map(|calls| Metadata { calls }),
         };
         let mut datagram = HEADER.as_bytes().to_vec();
         if serde_json::to_writer(&mut datagram, &document).is_ok() {
@@ -192,6 +228,8 @@ struct Document<'a> {
     error: bool,
     throttle: bool,
     fault: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Metadata>,
 }
 
 #[derive(Serialize)]
@@ -199,8 +237,17 @@ struct Aws<'a> {
     operation: &'a str,
     region: Option<&'a str>,
     table_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index_name: Option<&'a str>,
     request_id: Option<&'a str>,
     retries: u32,
+    consumed_capacity: f64,
+}
+
+/// What the summary of several calls says about them.
+#[derive(Serialize)]
+struct Metadata {
+    calls: u32,
 }
 
 #[derive(Serialize)]

@@ -1,11 +1,8 @@
 //! An HTTP client for the SDK, with only what DynamoDB needs: HTTP/1.1, over TLS by rustls and
-//! ring.
+//! ring. It passes on only responses that arrived intact, and what fits in memory.
 //!
 //! The SDK's own client also supports HTTP/2 and proxies, and adds a third of a megabyte to each
 //! function's zip.
-
-mod connections;
-mod trust;
 
 use std::time::Duration;
 
@@ -16,21 +13,21 @@ use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::ErrorKind;
 use lambda_http::http::Response;
 use rustls::RootCertStore;
 
-pub(crate) use connections::{ConnectError, ResponseTooLarge};
-pub use trust::TrustError;
-pub(crate) use trust::trusted_roots;
-
-use connections::Connections;
+use super::connections::Connections;
+use super::error::ImplausibleResponse;
+use super::memory::{KeyOf, bound};
+use super::tls;
 
 /// How long a connection may take to open if the SDK sets no limit. This is the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 /// A client that sends the SDK's requests over connections that it keeps.
 #[derive(Clone, Debug)]
-pub(crate) struct Http {
+pub(super) struct Http {
     connections: Connections,
     connect_timeout: Duration,
     /// Whether the client opens connections for requests, but sends none.
@@ -39,19 +36,18 @@ pub(crate) struct Http {
 
 impl Http {
     /// Returns a client that trusts servers with certificates from these roots.
-    pub(crate) fn new(roots: RootCertStore) -> Self {
-        let connections = Connections::new(trust::tls_config(roots));
+    pub(super) fn new(roots: RootCertStore) -> Self {
         Self {
-            connections,
+            connections: Connections::new(tls::config(roots)),
             connect_timeout: CONNECT_TIMEOUT,
             opens_only: false,
         }
     }
 
     /// Returns a client that opens a connection for each request, for this client to use, and does
-    /// not send the request. Each response is an empty JSON object. The SDK closes a connection on
-    /// which the server returned an error, but here the server returns nothing.
-    pub(crate) fn open_only(&self) -> Self {
+    /// not send the request. Each response is an empty JSON object: a success, because the SDK
+    /// would close the connection after an error.
+    pub(super) fn open_only(&self) -> Self {
         Self {
             opens_only: true,
             ..self.clone()
@@ -59,6 +55,10 @@ impl Http {
     }
 
     async fn exchange(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let key_of = match request.headers().get("x-amz-target") {
+            Some(target) if target.ends_with(".Query") => KeyOf::Index,
+            _ => KeyOf::Table,
+        };
         let request = request
             .try_into_http1x()
             .map_err(|error| ConnectorError::user(error.into()))?;
@@ -68,13 +68,30 @@ impl Http {
                 .await?;
             Response::new(SdkBody::from("{}"))
         } else {
-            self.connections
-                .send(request, self.connect_timeout)
-                .await?
-                .map(SdkBody::from)
+            let mut response = self.connections.send(request, self.connect_timeout).await?;
+            check_intact(&response)?;
+            bound(response.body_mut(), key_of)
+                .map_err(|error| ConnectorError::other(error.into(), None))?;
+            response.map(SdkBody::from)
         };
         HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
     }
+}
+
+/// Checks that a response is the one that DynamoDB sent. It sends a checksum with every response; a
+/// server that stands in for it may not.
+fn check_intact(response: &Response<Vec<u8>>) -> Result<(), ConnectorError> {
+    let Some(checksum) = response.headers().get("x-amz-crc32") else {
+        return Ok(());
+    };
+    let checksum = checksum.to_str().ok().and_then(|text| text.parse().ok());
+    if checksum == Some(crc32fast::hash(response.body())) {
+        return Ok(());
+    }
+    Err(ConnectorError::other(
+        ImplausibleResponse.into(),
+        Some(ErrorKind::TransientError),
+    ))
 }
 
 impl HttpClient for Http {
@@ -83,9 +100,8 @@ impl HttpClient for Http {
         settings: &HttpConnectorSettings,
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        let connect_timeout = settings.connect_timeout().unwrap_or(self.connect_timeout);
         SharedHttpConnector::new(Self {
-            connect_timeout,
+            connect_timeout: settings.connect_timeout().unwrap_or(self.connect_timeout),
             ..self.clone()
         })
     }

@@ -6,6 +6,9 @@ use thiserror::Error;
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-data-types-number>).
 const MAX_DIGITS: usize = 38;
 
+/// The maximum size of a number in an item, in bytes.
+const MAX_BYTES: usize = 21;
+
 /// The allowed powers of ten of a number's first significant digit (same page).
 const MAGNITUDES: std::ops::RangeInclusive<i64> = -130..=125;
 
@@ -112,7 +115,8 @@ pub(crate) fn canonical(json: &str) -> Result<String, NumberError> {
 }
 
 /// Returns the size of a [`canonical`] number in an item, in bytes: one for every two significant
-/// digits on either side of the decimal point, one more, and one for a minus sign.
+/// digits on either side of the decimal point, one more, and one for a minus sign, but at most 21
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html#HowItWorks.DataTypes.Number>).
 ///
 /// AWS documents this size as approximate
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
@@ -129,7 +133,8 @@ pub(crate) fn size(number: &str) -> usize {
     };
     let integer = usize::try_from(point).unwrap_or(0).min(digits.len());
     let fraction = digits.len() - integer;
-    integer.div_ceil(2) + fraction.div_ceil(2) + 1 + usize::from(negative && !digits.is_empty())
+    let sign = usize::from(negative && !digits.is_empty());
+    (integer.div_ceil(2) + fraction.div_ceil(2) + 1 + sign).min(MAX_BYTES)
 }
 
 #[cfg(test)]
@@ -225,6 +230,8 @@ mod tests {
             ("100.5", 4),
             ("1E125", 2),
             ("12345678901234567890123456789012345678", 20),
+            ("-12345678901234567890123456789012345678", 21),
+            ("-9.9999999999999999999999999999999999999", 21),
         ] {
             assert_eq!(size(number), bytes, "{number}");
         }

@@ -7,9 +7,9 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 
+use super::item::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
+use super::number;
 use crate::error::{Error, shortened};
-use crate::key::{EMAIL, ID, Item, Key, MAX_KEY_BYTES};
-use crate::number;
 
 /// The maximum size of an item, in bytes as DynamoDB counts them
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items>).
@@ -35,11 +35,17 @@ const ELEMENT_BYTES: usize = 1;
 /// [`Error::InvalidRequest`] if the text is not a JSON object, [`Error::InvalidUser`] if it breaks
 /// a rule for users.
 pub(crate) fn parse(json: &str, id: Option<Key>) -> Result<Item, Error> {
+    if json.starts_with('\u{feff}') {
+        return Err(not_json(
+            "it begins with a byte order mark (U+FEFF): send it without (RFC 8259, section 8.1)",
+        ));
+    }
     if !json.trim_ascii_start().starts_with('{') {
         let message = "the body must be a JSON object, such as {\"email\": \"ada@example.com\"}";
         return Err(Error::InvalidRequest(message.to_owned()));
     }
     let mut parser = Parser {
+        json,
         events: SliceJsonParser::new(json.as_bytes()),
         open: Vec::new(),
         bytes: 0,
@@ -62,6 +68,7 @@ pub(crate) fn too_large() -> Error {
 }
 
 struct Parser<'a> {
+    json: &'a str,
     events: SliceJsonParser<'a>,
     /// The lists and maps that are being read, the user itself first.
     open: Vec<Container>,
@@ -101,7 +108,7 @@ impl<'a> Parser<'a> {
                         return Ok(item);
                     }
                     Some(Container::Map(members, _)) => AttributeValue::M(members),
-                    None => return Err(not_json("it ends early")),
+                    None => return Err(not_json("unexpected end of input")),
                 },
                 JsonEvent::String(text) => AttributeValue::S(text.into_owned()),
                 JsonEvent::Number(text) => match number::canonical(&text) {
@@ -110,7 +117,7 @@ impl<'a> Parser<'a> {
                 },
                 JsonEvent::Boolean(value) => AttributeValue::Bool(value),
                 JsonEvent::Null => AttributeValue::Null(true),
-                JsonEvent::Eof => return Err(not_json("it ends early")),
+                JsonEvent::Eof => return Err(not_json("unexpected end of input")),
             };
             self.keep(value)?;
         }
@@ -119,7 +126,7 @@ impl<'a> Parser<'a> {
     fn next(&mut self) -> Result<JsonEvent<'a>, Error> {
         self.events
             .parse_next()
-            .map_err(|error| not_json(&position(&error)))
+            .map_err(|error| not_json(&self.problem(&error)))
     }
 
     /// Begins a list or map.
@@ -176,12 +183,8 @@ impl<'a> Parser<'a> {
                 self.add(ELEMENT_BYTES + bytes)
             }
             Some(Container::Map(members, name)) => {
-                let is_key = |text: &String| Key::new(text).is_some();
-                if is_top && [ID, EMAIL].contains(&name.as_str()) && !value.as_s().is_ok_and(is_key)
-                {
-                    return Err(Error::InvalidUser(format!(
-                        "'{name}' must be a string of 1 to {MAX_KEY_BYTES} bytes of UTF-8"
-                    )));
+                if is_top {
+                    check_key(name, &value)?;
                 }
                 members.insert(std::mem::take(name), value);
                 self.add(bytes)
@@ -197,7 +200,7 @@ impl<'a> Parser<'a> {
             match self.next()? {
                 JsonEvent::StartObject | JsonEvent::StartArray => levels += 1,
                 JsonEvent::EndObject | JsonEvent::EndArray => levels -= 1,
-                JsonEvent::Eof => return Err(not_json("it ends early")),
+                JsonEvent::Eof => return Err(not_json("unexpected end of input")),
                 _ => {}
             }
             if levels == 0 {
@@ -214,6 +217,22 @@ impl<'a> Parser<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// Says what is wrong with the JSON, and where.
+    fn problem(&self, error: &JsonSyntaxError) -> String {
+        let start = error.location().start;
+        let offset = usize::try_from(start.offset).unwrap_or(usize::MAX);
+        let rest = self.json.get(offset..).unwrap_or_default();
+        let problem = match unpaired_surrogate(rest) {
+            Some(escape) => format!("unpaired surrogate {escape}"),
+            None if error.message().contains("surrogate") => {
+                format!("unpaired surrogate: {}", error.message())
+            }
+            None => error.message().to_owned(),
+        };
+        let (line, column) = (start.line + 1, start.column + 1);
+        format!("{problem} at line {line} column {column}")
     }
 
     /// Returns the error for the value that is being read. Its text starts with the value's path,
@@ -239,6 +258,43 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// Checks an attribute that is a key of the table or its index.
+fn check_key(name: &str, value: &AttributeValue) -> Result<(), Error> {
+    let text = value.as_s().map(String::as_str).unwrap_or_default();
+    if [ID, EMAIL].contains(&name) && Key::new(text).is_none() {
+        return Err(Error::InvalidUser(format!(
+            "'{name}' must be a string of 1 to {MAX_KEY_BYTES} bytes of UTF-8"
+        )));
+    }
+    // Browsers resolve them as parts of a path (https://url.spec.whatwg.org/#double-dot-path-segment).
+    if name == ID && [".", ".."].contains(&text) {
+        return Err(Error::InvalidUser(
+            "'id' must not be '.' or '..', which browsers cannot request".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the escape of the first surrogate that is not one of a pair, in the JSON string with
+/// which the text begins.
+fn unpaired_surrogate(json: &str) -> Option<&str> {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?, 16).ok();
+    let mut rest = json.strip_prefix('"')?;
+    loop {
+        rest = &rest[rest.find(['"', '\\'])?..];
+        let first = rest.get(..6).and_then(unit);
+        let second = rest.get(6..12).and_then(unit);
+        let escaped = match (first, second) {
+            _ if rest.starts_with('"') => return None,
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
+            (Some(0xD800..=0xDFFF), _) => return rest.get(..6),
+            (Some(_), _) => 6,
+            (None, _) => 2,
+        };
+        rest = rest.get(escaped..)?;
+    }
+}
+
 /// Returns the size of a value in an item, in bytes.
 fn size(value: &AttributeValue) -> usize {
     match value {
@@ -258,16 +314,74 @@ fn size(value: &AttributeValue) -> usize {
     }
 }
 
-fn position(error: &JsonSyntaxError) -> String {
-    let start = error.location().start;
-    format!(
-        "{} at line {} column {}",
-        error.message(),
-        start.line + 1,
-        start.column + 1
-    )
-}
-
 fn not_json(problem: &str) -> Error {
     Error::InvalidRequest(format!("the body is not valid JSON: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> Error {
+        parse(json, None).expect_err(json)
+    }
+
+    #[test]
+    fn a_user_may_have_any_attributes() {
+        let json = r#"{"id": "1", "a": [true, null, {"b": 1.50}], "a": "the last counts"}"#;
+        let item = parse(json, None).expect("an item");
+        assert_eq!(item["id"], AttributeValue::S("1".to_owned()));
+        assert_eq!(item["a"], AttributeValue::S("the last counts".to_owned()));
+
+        let given = Key::new("2").expect("a key");
+        let item = parse(r#"{"id": {"not": "read"}}"#, Some(given)).expect("an item");
+        assert_eq!(item["id"], AttributeValue::S("2".to_owned()));
+        assert_eq!(parse("{}", None).expect("an item").len(), 1);
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_object_is_named_as_such() {
+        for (json, problem) in [
+            ("", "must be a JSON object"),
+            ("[]", "must be a JSON object"),
+            ("\u{feff}{}", "byte order mark"),
+            ("{\"a\": 1", "at line 1 column 8"),
+            ("{} {}", "at line 1 column"),
+            (r#"{"a": "\ud83d"}"#, "unpaired surrogate \\ud83d"),
+            (
+                r#"{"a": "\"ü\ud83d\ude00\ud83d\u0041"}"#,
+                "unpaired surrogate",
+            ),
+            (r#"{"a": "\udc00"}"#, "unpaired surrogate"),
+        ] {
+            let error = error(json);
+            assert_eq!(error.code(), "InvalidRequest", "{json}");
+            assert!(error.to_string().contains(problem), "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_broken_is_named_with_the_attribute() {
+        let deep = format!("{{\"a\": {}1{}}}", "[".repeat(32), "]".repeat(32));
+        let large = format!("{{\"a\": \"{}\"}}", "x".repeat(400 * 1024));
+        for (json, problem) in [
+            (r#"{"id": 1}"#, "'id' must be a string of 1 to 2048 bytes"),
+            (r#"{"id": ".."}"#, "'id' must not be"),
+            (
+                r#"{"email": ""}"#,
+                "'email' must be a string of 1 to 2048 bytes",
+            ),
+            (
+                r#"{"a": {"b": [1, 1e999]}}"#,
+                "'a.b[1]' is a number out of range",
+            ),
+            (r#"{"a": {"": 1}}"#, "has a name of 0 bytes"),
+            (&*deep, "nested too deeply"),
+            (&*large, "the user is too large"),
+        ] {
+            let error = error(json);
+            assert_eq!(error.code(), "InvalidUser", "{json}");
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+    }
 }
