@@ -82,16 +82,16 @@ stack_name=$(samconfig stack_name)
 # stack QUERY prints what the query selects from the stack's description. It prints nothing if there
 # is no stack.
 stack() {
-	status=0
+	result=0
 	output=$(aws cloudformation describe-stacks --stack-name "$stack_name" \
-		--output text --query "$1" 2>"$scratch/stack") || status=$?
-	if [ "$status" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
-		status=0 output=
+		--output text --query "$1" 2>"$scratch/stack") || result=$?
+	if [ "$result" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
+		result=0 output=
 	else
 		cat "$scratch/stack" >&2
 	fi
 	[ "$output" = None ] || [ -z "$output" ] || printf '%s\n' "$output"
-	return "$status"
+	return "$result"
 }
 
 # parameter NAME prints the value that the deployed stage has for a parameter of template.yaml.
