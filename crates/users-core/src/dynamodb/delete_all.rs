@@ -32,10 +32,12 @@ const SEGMENTS: i32 = 32;
 /// many partitions.
 const IDS_AT_A_TIME: usize = 500;
 
-/// How many pages are read at once, and how many ids may wait for their deletion before more are
-/// read.
+/// How many pages are read at once.
 const MOST_READS: usize = 4;
-const MOST_WAITING: usize = 4000;
+
+/// How many ids may wait for their deletion before more are read: a page of each segment, and at
+/// most 33 MB.
+const MOST_WAITING: usize = 16_000;
 
 /// How long to wait after DynamoDB throttled a call: at first, and at most. The wait doubles each
 /// time, with full jitter
