@@ -215,8 +215,8 @@ refuse_while_alarm_fires() {
 		"CodeDeploy starts no gradual deployment while it fires. If this deployment is the fix," \
 		"move all traffic to it at once:" \
 		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }DeploymentPreference=None'" \
-		"To change only parameters that no function has, first check out what is deployed:" \
-		"  git checkout $(deployed Commit)" \
+		"To change only parameters that no function has, first check out the deployed commit," \
+		"$(deployed Commit)." \
 		"Afterwards, return to gradual deployments:" \
 		"  make deploy STAGE=$stage PARAMS=DeploymentPreference=$preference"
 }
