@@ -227,12 +227,12 @@ delete_unused_versions() {
 	aws cloudformation list-stack-resources --stack-name "$stack_name" --output text --query \
 		"StackResourceSummaries[?ResourceType=='AWS::Lambda::Version'].[PhysicalResourceId]" |
 		while read -r arn; do
-			function=${arn%:*}
+			function=${arn%:*} function=${function##*:}
 			newer=$(aws lambda list-versions-by-function --function-name "$function" --output text \
 				--query "Versions[?Version!='\$LATEST'].[Version]" </dev/null |
 				awk -v current="${arn##*:}" '$1 + 0 > current + 0')
 			for version in $newer; do
-				echo "Deleting the version $version of ${function##*:}, which a rollback left behind."
+				echo "Deleting the version $version of $function, which a rollback left behind."
 				aws lambda delete-function --function-name "$function" --qualifier "$version" </dev/null
 			done
 		done
