@@ -143,11 +143,10 @@ test-load: need-wrk release ## send a release build of the local service request
 	@PROFILE=release scripts/with-local-service scripts/load/run
 
 .PHONY: bench
-bench: release ## measure starts, invocations, sizes and memory, and what
-## AWS bills, in 6 minutes: SAVE=1 writes
-## docs/benchmarks.md and docs/cost.md
-	@$(MEASURE) functions $(if $(call given,SAVE),--save)
-	@$(MEASURE) cost $(if $(call given,SAVE),--save)
+bench: release ## measure starts, invocations, sizes, memory and billed
+## time, in 6 minutes: SAVE=1 writes
+## docs/benchmarks.md
+	@$(MEASURE) $(if $(call given,SAVE),--save)
 
 .PHONY: budget
 budget: need-valgrind release ## check zip sizes and instruction counts against

@@ -1,7 +1,7 @@
 //! How much of the table a list reads, how much memory that takes, and how large a page may be.
 
 use serde_json::{Value, json};
-use tests::{LoggedApi, Process, Table, engine};
+use tests::{Api, Process, Table, engine};
 
 /// The maximum memory that a function may take, in bytes.
 const MEMORY: u64 = 64 * 1024 * 1024;
@@ -11,7 +11,7 @@ const RESPONSE: usize = 6_291_556;
 
 /// An API on a table of its own.
 struct Fixture {
-    logged: LoggedApi,
+    api: Api,
     table: Table,
 }
 
@@ -25,16 +25,20 @@ impl Fixture {
         ];
         all.extend(variables);
         Self {
-            logged: LoggedApi::with(&all).await,
+            api: Api::with_variables(&all).await,
             table,
         }
     }
 
+    /// Asserts that a function has not taken more than the limit, without the pages of its
+    /// executable, which is several times larger in a debug build.
     fn assert_small(&self, executable: &str, case: &str) {
-        let process = Process::find(executable, self.table.name());
-        if let Some(peak) = process.and_then(|process| process.peak_memory()) {
-            eprintln!("{case}: {executable} {} MB", peak / 1_000_000);
-            assert!(peak <= 2 * MEMORY, "{case}: {executable} took {peak} bytes");
+        let Some(process) = Process::find(executable, self.table.name()) else {
+            return;
+        };
+        if let (Some(peak), Some(file)) = (process.peak_memory(), process.file_memory()) {
+            let own = peak - file;
+            assert!(own <= MEMORY, "{case}: {executable} took {own} bytes");
         }
     }
 }
@@ -54,11 +58,11 @@ async fn assert_read_once(users: Vec<Value>) {
     let fixture = Fixture::start(&[]).await;
     fixture.table.put_all(&users).await;
 
-    let list = fixture.logged.api.get("/users").await;
+    let list = fixture.api.get("/users").await;
     assert_eq!(list.status, 200, "{}", list.text);
     assert_eq!(list.json().as_array().map(Vec::len), Some(users.len()));
     fixture.assert_small("get-all", "small users");
-    let lines = fixture.logged.into_request_lines().await;
+    let lines = fixture.api.into_request_lines().await;
     let calls = lines[0]["dynamodb_calls"].as_u64().expect("a number");
     let units = lines[0]["read_units"].as_f64().expect("a number");
     assert!(
@@ -91,27 +95,21 @@ async fn every_user_that_can_be_stored_can_be_read() {
     for (element, count) in [
         (r#"{"a":{}}"#, 45_504),
         (r#"{"a":""}"#, 68_256),
-        (r#"{"a":{"a":""}}"#, 37_200),
         (r#"[""]"#, 81_900),
         ("1e125", 136_500),
-        ("-1e-130", 102_300),
-        ("null", 204_700),
     ] {
         let fixture = Fixture::start(&[]).await;
-        let api = &fixture.logged.api;
-        let body = |id: u32| format!(r#"{{"id":"{id}","v":{}}}"#, repeated(element, count));
-        for id in 0..3 {
-            let reply = api.post("/users", &body(id)).await;
-            assert_eq!(reply.status, 200, "{element}: {}", reply.text);
-        }
-        assert_eq!(api.put("/users/0", &body(0)).await.status, 200, "{element}");
-        let one = api.get("/users/0").await;
-        assert_eq!(one.status, 200, "{element}: {}", one.text);
-        let list = api.get("/users").await;
-        assert_eq!(list.status, 200, "{element}: {}", list.text);
-        assert_eq!(list.json().as_array().map(Vec::len), Some(3), "{element}");
-        assert_eq!(api.delete("/users/1").await.status, 200, "{element}");
-        for executable in ["post", "put", "get", "get-all", "delete"] {
+        let api = &fixture.api;
+        let body = |id| format!(r#"{{"id":"{id}","v":{}}}"#, repeated(element, count));
+        for (executable, reply) in [
+            ("post", api.post("/users", &body("1")).await),
+            ("post", api.post("/users", &body("2")).await),
+            ("put", api.put("/users/1", &body("1")).await),
+            ("get", api.get("/users/1").await),
+            ("get-all", api.get("/users").await),
+            ("delete", api.delete("/users/1").await),
+        ] {
+            assert_eq!(reply.status, 200, "{executable}, {element}: {}", reply.text);
             fixture.assert_small(executable, element);
         }
     }
@@ -125,7 +123,7 @@ async fn a_page_fills_a_response_but_never_exceeds_it() {
     let user = |i| json!({"id": id(i), "text": "\"".repeat(1024)});
     let users: Vec<_> = (0..700).map(user).collect();
     fixture.table.put_all(&users).await;
-    let api = &fixture.logged.api;
+    let api = &fixture.api;
     let page = api.get("/users?limit=1000").await;
     let bytes = page.bytes_on_lambda();
     let one = json!(user(0).to_string()).to_string().len();

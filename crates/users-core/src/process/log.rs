@@ -49,15 +49,15 @@ pub(super) fn init() {
         .init();
 }
 
-/// Standard output. A line that nobody reads for a second is dropped, because a line is never worth
+/// Standard output. A line that nobody reads for a moment is dropped, because a line is never worth
 /// a request.
 struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         const PATIENCE: Timespec = Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
         };
         let output = io::stdout();
         // A pipe is ready if it can take 4,096 bytes, and no line is longer.

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bigdecimal::BigDecimal;
 
-use crate::json::Json;
+use super::json::Json;
 
 /// A user, perhaps without an `id`, or the members of any object.
 pub type Members = BTreeMap<String, Json>;
@@ -120,7 +120,6 @@ impl Model {
     }
 
     /// Returns whether a list of all users, or of those with this email address, has this user.
-    #[must_use]
     pub fn is_listed(&self, id: &str, email: Option<&str>) -> bool {
         let is_own = |user: &Json| match (user, email) {
             (_, None) => true,
@@ -221,7 +220,6 @@ fn is_kept(number: &BigDecimal) -> bool {
 
 /// Returns the size of a user in bytes, as DynamoDB counts it
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
-#[must_use]
 pub fn bytes(user: &Members) -> usize {
     user.iter()
         .map(|(name, value)| name.len() + value_bytes(value))

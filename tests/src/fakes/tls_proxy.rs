@@ -3,34 +3,29 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
 use tempfile::NamedTempFile;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use super::Server;
+
 /// A TLS proxy on a free port, with a certificate for `localhost`. Dropping it stops it.
 pub struct TlsProxy {
     url: String,
     root: NamedTempFile,
-    connections: Arc<AtomicUsize>,
-    server: JoinHandle<()>,
+    server: Server,
 }
 
 impl TlsProxy {
     /// Starts a proxy to the server at this URL, with a certificate from a new root.
-    ///
-    /// # Panics
-    ///
-    /// If the proxy cannot be started.
     pub async fn start(upstream: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -63,69 +58,39 @@ impl TlsProxy {
             )
             .expect("a configuration");
 
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        let connections = Arc::new(AtomicUsize::new(0));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let upstream = upstream.trim_start_matches("http://").to_owned();
-        let server = tokio::spawn(serve(
-            listener,
-            acceptor,
-            upstream,
-            Arc::clone(&connections),
-        ));
+        let server = Server::start(move |client, _| {
+            let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+            async move {
+                // A client that does not trust the certificate closes the connection.
+                client.set_nodelay(true).ok()?;
+                let mut client = acceptor.accept(client).await.ok()?;
+                let mut server = TcpStream::connect(upstream).await.ok()?;
+                server.set_nodelay(true).ok()?;
+                copy_bidirectional(&mut client, &mut server).await.ok()
+            }
+        })
+        .await;
         Self {
-            url: format!("https://localhost:{port}"),
+            url: format!("https://localhost:{}", server.port),
             root,
-            connections,
             server,
         }
     }
 
     /// Returns the URL of the proxy.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Returns the PEM file with the root that a client must trust.
-    #[must_use]
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
     /// Returns how many connections have been opened.
-    #[must_use]
     pub fn connections(&self) -> usize {
-        self.connections.load(Relaxed)
-    }
-}
-
-impl Drop for TlsProxy {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-async fn serve(
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    upstream: String,
-    connections: Arc<AtomicUsize>,
-) {
-    let mut open = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
-        connections.fetch_add(1, Relaxed);
-        let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
-        open.spawn(async move {
-            // A client that does not trust the certificate closes the connection.
-            client.set_nodelay(true).ok()?;
-            let mut client = acceptor.accept(client).await.ok()?;
-            let mut server = TcpStream::connect(upstream).await.ok()?;
-            server.set_nodelay(true).ok()?;
-            copy_bidirectional(&mut client, &mut server).await.ok()
-        });
+        self.server.connections()
     }
 }

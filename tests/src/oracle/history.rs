@@ -51,7 +51,6 @@ pub enum Effects {
 
 /// Returns whether some order of these operations explains every outcome. The user does not exist
 /// at first.
-#[must_use]
 pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
     let mut seen = HashSet::new();
     let mut stack = vec![(vec![Progress::Open; history.len()], None)];

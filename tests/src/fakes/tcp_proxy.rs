@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+
+use super::Server;
 
 /// How connections behave once they are killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,11 @@ pub enum Death {
 pub struct TcpProxy {
     url: String,
     shared: Arc<Shared>,
-    server: JoinHandle<()>,
+    server: Server,
 }
 
 struct Shared {
     upstream: String,
-    connections: AtomicUsize,
     /// How many of the next reads are lost.
     reads_to_lose: AtomicUsize,
     /// One in this many reads of responses to first attempts is lost; 0 means none.
@@ -42,42 +42,36 @@ struct Shared {
 
 impl TcpProxy {
     /// Starts a proxy to the server at this URL.
-    ///
-    /// # Panics
-    ///
-    /// If there is no free port.
     pub async fn start(upstream: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             upstream: upstream.trim_start_matches("http://").to_owned(),
-            connections: AtomicUsize::new(0),
             reads_to_lose: AtomicUsize::new(0),
             lose_every: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             dead: watch::Sender::new((0, Death::Reset)),
         });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let forwarded = Arc::clone(&shared);
+        let server = Server::start(move |client, number| {
+            let shared = Arc::clone(&forwarded);
+            async move { forward(client, number, &shared).await }
+        })
+        .await;
         Self {
-            url,
+            url: server.url(),
             shared,
             server,
         }
     }
 
     /// Returns the URL of the proxy.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Returns how many connections were opened.
-    #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Relaxed)
+        self.server.connections()
     }
 
     /// Kills every connection that is open. Later ones are not affected.
@@ -98,7 +92,6 @@ impl TcpProxy {
     }
 
     /// Returns how many reads were lost.
-    #[must_use]
     pub fn lost(&self) -> usize {
         self.shared.lost.load(Relaxed)
     }
@@ -116,21 +109,6 @@ impl Shared {
                 .is_ok();
         self.lost.fetch_add(usize::from(loses), Relaxed);
         loses
-    }
-}
-
-impl Drop for TcpProxy {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
-        let number = shared.connections.fetch_add(1, Relaxed);
-        let shared = Arc::clone(&shared);
-        connections.spawn(async move { forward(client, number, &shared).await });
     }
 }
 

@@ -1,14 +1,15 @@
 //! A server that stands in for DynamoDB, and fails on demand in ways that no engine does.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+
+use super::Server;
 
 /// How the server responds to a request.
 #[derive(Clone, Debug)]
@@ -45,93 +46,67 @@ type Script = Box<dyn FnMut(&str, &Value) -> ScriptedResponse + Send>;
 /// A scripted server on a free port. Dropping it stops it.
 pub struct ScriptedServer {
     endpoint: String,
-    shared: Arc<Shared>,
-    server: JoinHandle<()>,
-}
-
-struct Shared {
-    script: Mutex<Script>,
-    connections: AtomicUsize,
+    script: Arc<Mutex<Script>>,
+    server: Server,
 }
 
 impl ScriptedServer {
     /// Starts a server that follows this script. Requests that create or describe a table succeed
     /// regardless of the script.
-    ///
-    /// # Panics
-    ///
-    /// If no port is free.
     pub async fn start(
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("a free port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let shared = Arc::new(Shared {
-            script: Mutex::new(Box::new(script)),
-            connections: AtomicUsize::new(0),
-        });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
+        let followed = Arc::clone(&script);
+        let server = Server::start(move |stream, _| {
+            let script = Arc::clone(&followed);
+            async move { converse(BufReader::new(stream), &script).await }
+        })
+        .await;
         Self {
-            endpoint,
-            shared,
+            endpoint: server.url(),
+            script,
             server,
         }
     }
 
+    /// Starts a server that always responds in this way.
+    pub async fn always(response: ScriptedResponse) -> Self {
+        Self::start(move |_, _| response.clone()).await
+    }
+
     /// Returns the URL of the server.
-    #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
     /// Follows another script from now on.
-    ///
-    /// # Panics
-    ///
-    /// If the former script panicked.
     pub fn set_script(
         &self,
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) {
-        *self.shared.script.lock().expect("the script did not panic") = Box::new(script);
+        *self.script.lock().expect("the script did not panic") = Box::new(script);
     }
 
     /// Returns how many connections were opened.
-    #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Relaxed)
+        self.server.connections()
     }
 }
 
-impl Drop for ScriptedServer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-/// Responds as a DynamoDB with an empty table does.
-///
-/// # Panics
-///
-/// If it does not know the operation.
-#[must_use]
+/// Responds as DynamoDB does if the table is empty.
 pub fn empty_table(operation: &str, _: &Value) -> ScriptedResponse {
     let response = match operation {
         "Scan" | "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
         "GetItem" | "PutItem" | "DeleteItem" => json!({}),
-        _ => panic!("tests/src/scripted.rs: empty_table has no response to {operation}"),
+        _ => {
+            panic!("tests/src/fakes/scripted_server.rs: empty_table has no response to {operation}")
+        }
     };
     ScriptedResponse::Json(200, response)
 }
 
-/// Returns the response of a DynamoDB in which every request finds this item.
-///
-/// # Panics
-///
-/// If it does not know the operation.
-#[must_use]
+/// Returns the response of a DynamoDB server in which every request finds this item.
 pub fn one_item(operation: &str, item: &Value) -> Value {
     match operation {
         "Scan" | "Query" => json!({"Items": [item], "Count": 1, "ScannedCount": 1}),
@@ -139,21 +114,25 @@ pub fn one_item(operation: &str, item: &Value) -> Value {
         "DeleteItem" => json!({"Attributes": item}),
         "BatchWriteItem" => json!({"UnprocessedItems": {}}),
         "PutItem" => json!({}),
-        _ => panic!("tests/src/scripted.rs: one_item has no response to {operation}"),
+        _ => panic!("tests/src/fakes/scripted_server.rs: one_item has no response to {operation}"),
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
-        shared.connections.fetch_add(1, Relaxed);
-        connections.spawn(async move { converse(BufReader::new(stream), &shared).await });
-    }
+/// Returns the ids in the requests of a `BatchWriteItem`, which all delete.
+pub fn deleted_ids(request: &Value) -> Vec<&str> {
+    let tables = request["RequestItems"].as_object().expect("tables");
+    let requests = tables.values().flat_map(|requests| {
+        let requests = requests.as_array();
+        requests.expect("a list of requests")
+    });
+    requests
+        .map(|request| request["DeleteRequest"]["Key"]["id"]["S"].as_str())
+        .map(|id| id.expect("the id of a user to delete"))
+        .collect()
 }
 
 /// Responds to the requests of one connection, until either side closes it.
-async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
+async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> Option<()> {
     loop {
         let (head, body) = message(&mut stream).await?;
         let operation = header(&head, "x-amz-target").unwrap_or_default();
@@ -167,7 +146,7 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
             }
             _ => {
                 let json = serde_json::from_slice(&body).unwrap_or_default();
-                shared.script.lock().expect("the script did not panic")(operation, &json)
+                script.lock().expect("the script did not panic")(operation, &json)
             }
         };
         let is_last = matches!(response, ScriptedResponse::Last(_));

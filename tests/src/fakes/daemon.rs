@@ -9,7 +9,6 @@ use serde_json::Value;
 pub const TRACE: &str = "1-5759e988-bd862e3fe1be46a994272793";
 
 /// Returns the header of a trace, which is sampled or not.
-#[must_use]
 pub fn trace_header(sampled: bool) -> String {
     format!(
         "Root={TRACE};Parent=53995c3f42cd8ad8;Sampled={}",
@@ -27,11 +26,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts a daemon.
-    ///
-    /// # Panics
-    ///
-    /// If there is no free port.
-    #[must_use]
     pub fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let address = socket.local_addr().expect("an address").to_string();
@@ -39,21 +33,11 @@ impl Daemon {
     }
 
     /// Receives the next document.
-    ///
-    /// # Panics
-    ///
-    /// If none arrives within ten seconds, or something else does.
-    #[must_use]
     pub fn receive(&self) -> Value {
         self.document(Duration::from_secs(10)).expect("a datagram")
     }
 
     /// Receives the documents that have been sent so far.
-    ///
-    /// # Panics
-    ///
-    /// If something else has been sent.
-    #[must_use]
     pub fn received(&self) -> Vec<Value> {
         std::iter::from_fn(|| self.document(Duration::from_millis(1))).collect()
     }

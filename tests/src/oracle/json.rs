@@ -27,7 +27,6 @@ pub enum Json {
 
 impl Json {
     /// Parses JSON. Returns `None` if the text is invalid.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
         let text = raw.get();
@@ -53,7 +52,6 @@ impl Json {
 }
 
 /// Returns a string as JSON.
-#[must_use]
 pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
