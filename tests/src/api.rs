@@ -3,25 +3,24 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Mutex as StdMutex;
+use std::sync::{Arc, Mutex as StdMutex};
+use std::thread;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use http_body_util::BodyExt;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
-use lambda_http::http::{Method, Request, Uri};
+use lambda_http::http::{Method, Request};
 use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 use users_core::TABLE_VARIABLE;
 use uuid::Uuid;
 
 use crate::auth::authenticate;
+use crate::client::{Client, percent_encoded};
 use crate::{Operation, Reply, executables, operations, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
@@ -34,13 +33,16 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// that it created.
 pub struct Api {
     url: String,
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client,
     service: Option<Service>,
+    /// What the functions of the local service print.
+    log: Option<UnboundedReceiver<String>>,
     /// Part of every id and email address of this test.
     unique: Uuid,
     /// The ids of the users that this test created.
     created: StdMutex<BTreeSet<String>>,
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// Held until the test ends.
+    turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Api {
@@ -56,10 +58,6 @@ impl Api {
 
     /// Runs a test on the API of [`Api::shared`], whose table other clients may use at the same
     /// time. When the test ends, even by a panic, the users that it created are deleted.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the test does, or if a user cannot be deleted.
     pub async fn share(test: impl AsyncFnOnce(&Self)) {
         let api = Self::shared().await;
         let result = AssertUnwindSafe(test(&api)).catch_unwind().await;
@@ -73,10 +71,6 @@ impl Api {
 
     /// Returns an API whose users may all be deleted: a new local service, or with `WIPE=1` the API
     /// at `API_ENDPOINT`, whose users this deletes.
-    ///
-    /// # Panics
-    ///
-    /// If the users cannot be deleted.
     pub async fn own() -> Self {
         match endpoint() {
             Some(url) if env::var("WIPE").as_deref() == Ok("1") => {
@@ -90,29 +84,24 @@ impl Api {
 
     async fn deployed(url: &str) -> Self {
         let turn = TURN.lock().await;
-        Self::at(
-            url.trim().trim_end_matches('/').to_owned(),
-            None,
-            Some(turn),
-        )
+        let mut api = Self::at(url.trim().trim_end_matches('/').to_owned());
+        api.turn = Some(turn);
+        api
     }
 
-    fn at(url: String, service: Option<Service>, turn: Option<MutexGuard<'static, ()>>) -> Self {
+    fn at(url: String) -> Self {
         Self {
             url,
-            client: client(),
-            service,
+            client: Client::default(),
+            service: None,
+            log: None,
             unique: Uuid::new_v4(),
             created: StdMutex::default(),
-            _turn: turn,
+            turn: None,
         }
     }
 
     /// Starts a local service that keeps its users in this database.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be started.
     pub async fn local(database: Database) -> Self {
         let template = template();
         Self::start(Options {
@@ -124,20 +113,12 @@ impl Api {
 
     /// Starts a local service that keeps its users in a table of the DynamoDB at this URL. Each
     /// function has one process, so the one that encountered a fault also serves the next request.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be started.
     pub async fn on(endpoint: &str, table: &str) -> Self {
         Self::with_instances(endpoint, table, 1).await
     }
 
     /// Starts a local service as [`Api::on`] does, with up to this many processes for each
     /// function.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be started.
     pub async fn with_instances(endpoint: &str, table: &str, instances: u16) -> Self {
         let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
         table.clone_into(&mut template.table.name);
@@ -151,42 +132,47 @@ impl Api {
         .await
     }
 
-    /// Starts a local service with these options, but without the stage's throttle.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be started.
+    /// Starts a local service whose functions have these environment variables.
+    pub async fn with_variables(variables: &[(&str, &str)]) -> Self {
+        let template = template_with_variables(variables);
+        Self::start(Options::new(template, executables().to_owned())).await
+    }
+
+    /// Starts a local service with these options, but without the stage's throttle. If the test
+    /// fails, what the functions printed is shown.
     pub async fn start(mut options: Options) -> Self {
         options.template.throttle = None;
         options.template.key_throttle = None;
+        let (lines, log) = unbounded_channel();
+        let logs = options.logs;
+        options.logs = Arc::new(move |function, line| {
+            logs(function, line);
+            // Fails only if the test has ended.
+            let _ = lines.send(line.to_owned());
+        });
         let service = Service::start(options).await.expect("a local service");
-        Self::at(service.url().to_owned(), Some(service), None)
+        let mut api = Self::at(service.url().to_owned());
+        api.service = Some(service);
+        api.log = Some(log);
+        api
     }
 
     /// Returns the URL of the stage.
-    #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Returns an id that contains this one, and that no other test or client uses.
-    #[must_use]
     pub fn id(&self, id: &str) -> String {
         format!("test-{}-{id}", self.unique)
     }
 
     /// Returns an email address with this name that no other test or client uses.
-    #[must_use]
     pub fn email(&self, name: &str) -> String {
         format!("{name}@{}.example.com", self.unique)
     }
 
     /// Returns the users in a list whose ids belong to this test.
-    ///
-    /// # Panics
-    ///
-    /// If the response is not a list.
-    #[must_use]
     pub fn mine(&self, list: &Reply) -> Vec<Value> {
         let prefix = self.id("");
         let list = list.json();
@@ -202,21 +188,11 @@ impl Api {
     }
 
     /// Returns the local service.
-    ///
-    /// # Panics
-    ///
-    /// If the API is a deployed one.
-    #[must_use]
     pub fn service(&self) -> &Service {
         self.service.as_ref().expect("a local service")
     }
 
     /// Returns how many processes the local service has started.
-    ///
-    /// # Panics
-    ///
-    /// If the API is a deployed one.
-    #[must_use]
     pub fn processes_started(&self) -> usize {
         self.service().processes_started()
     }
@@ -226,20 +202,42 @@ impl Api {
     /// # Errors
     ///
     /// If the function does not respond, or reports an error instead.
-    ///
-    /// # Panics
-    ///
-    /// If the API is a deployed one, or the response is not one for API Gateway.
     pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
         let response = self.service().invoke(function, event.to_owned()).await?;
-        Ok(Reply::from_function(&response).to(function.to_owned()))
+        Ok(Reply::from_function(
+            &format!("{function} {event}"),
+            &response,
+        ))
     }
 
     /// Stops the local service, if the API is one.
-    pub async fn stop(self) {
-        if let Some(service) = self.service {
+    pub async fn stop(mut self) {
+        if let Some(service) = self.service.take() {
             service.stop().await;
         }
+    }
+
+    /// Stops the local service, so that its log is complete, and returns the lines of the log.
+    pub async fn into_log(mut self) -> Vec<String> {
+        let mut log = self.log.take().expect("a local service");
+        self.stop().await;
+        // The channel closes when the output of all functions has been read.
+        let mut lines = Vec::new();
+        while let Some(line) = log.recv().await {
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// Stops the local service, and returns the lines about requests from its log, which is in
+    /// JSON.
+    pub async fn into_request_lines(self) -> Vec<Value> {
+        let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        let lines: Vec<Value> = self.into_log().await.iter().map(parse).collect();
+        lines
+            .into_iter()
+            .filter(|line| line["message"] == "request")
+            .collect()
     }
 
     async fn delete_created(&self) {
@@ -257,32 +255,18 @@ impl Api {
         }
     }
 
-    /// Returns the path, below the stage, of a URL from a link.
-    ///
-    /// # Panics
-    ///
-    /// If the URL is not one of this API.
-    #[must_use]
-    pub fn path_of<'a>(&self, url: &'a str) -> &'a str {
-        let stage = self.url.parse::<Uri>().expect("a URL");
-        url.strip_prefix(stage.path().trim_end_matches('/'))
-            .unwrap_or_else(|| panic!("{url} is not below {stage}"))
-    }
-
     /// Sends a `GET`. The path is below the stage, percent-encoded, with its query.
     pub async fn get(&self, path: &str) -> Reply {
         self.send(Method::GET, path, "").await
     }
 
     /// Sends a `GET`, and follows the links to all further pages.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response, or a link is not to a page of this API.
     pub async fn pages(&self, path: &str) -> Vec<Reply> {
         let mut pages = vec![self.get(path).await];
-        while let Some(url) = pages.last().and_then(Reply::next_url) {
-            pages.push(self.get(self.path_of(&url)).await);
+        // A link consists of the query alone.
+        let path = path.split('?').next().unwrap_or_default();
+        while let Some(query) = pages.last().and_then(Reply::next_url) {
+            pages.push(self.get(&format!("{path}{query}")).await);
         }
         pages
     }
@@ -290,10 +274,6 @@ impl Api {
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
     /// of write units, so after a 503, this waits as long as the response says and tries again, up
     /// to twenty times.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
         let remember = |id: &str| {
             self.created
@@ -338,10 +318,6 @@ impl Api {
     }
 
     /// Sends a valid request of an operation. If the operation is on one user, it is this one.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response.
     pub async fn request(&self, operation: &Operation, id: &str) -> Reply {
         let method = operation.method.parse().expect("a method");
         let body = if operation.has_body {
@@ -358,20 +334,12 @@ impl Api {
     }
 
     /// Sends the requests of all operations at once, as [`Api::request`] does.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response.
     pub async fn request_each(&self, id: &str) -> Vec<(&'static Operation, Reply)> {
         let request = async |operation| (operation, self.request(operation, id).await);
         join_all(operations().iter().map(request)).await
     }
 
     /// Sends a request with this trace header.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response.
     pub async fn send_traced(&self, method: Method, path: &str, body: &str, trace: &str) -> Reply {
         let mut request = self.build(method, path, body);
         request
@@ -381,10 +349,6 @@ impl Api {
     }
 
     /// Sends a request.
-    ///
-    /// # Panics
-    ///
-    /// If there is no response.
     pub async fn send(&self, method: Method, path: &str, body: &str) -> Reply {
         self.perform(self.build(method, path, body)).await
     }
@@ -400,19 +364,30 @@ impl Api {
     }
 
     async fn perform(&self, mut request: Request<Body>) -> Reply {
-        let name = format!("{} {}", request.method(), request.uri().path());
+        let uri = request.uri().path_and_query();
+        let name = format!(
+            "{} {}",
+            request.method(),
+            uri.map_or("", |uri| uri.as_str())
+        );
         if self.service.is_none() {
             authenticate(&mut request);
         }
-        let response = self
-            .client
-            .request(request)
-            .await
-            .unwrap_or_else(|error| panic!("{}: {error:?}", self.url));
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("the whole response").to_bytes();
-        let text = String::from_utf8(body.to_vec()).expect("UTF-8");
-        Reply::new(parts.status.as_u16(), parts.headers, text).to(name)
+        let response = self.client.send(request).await;
+        let response = response.unwrap_or_else(|error| panic!("{name} at {}: {error}", self.url));
+        let (parts, text) = response.into_parts();
+        Reply::new(&name, parts.status.as_u16(), parts.headers, text)
+    }
+}
+
+impl Drop for Api {
+    /// Prints what the functions logged, if the test fails.
+    fn drop(&mut self) {
+        if let (true, Some(log)) = (thread::panicking(), &mut self.log) {
+            while let Ok(line) = log.try_recv() {
+                eprintln!("{line}");
+            }
+        }
     }
 }
 
@@ -420,22 +395,4 @@ fn endpoint() -> Option<String> {
     env::var("API_ENDPOINT")
         .ok()
         .filter(|url| !url.trim().is_empty())
-}
-
-/// Returns an id as it appears in a path.
-#[must_use]
-pub fn percent_encoded(id: &str) -> String {
-    form_urlencoded::byte_serialize(id.as_bytes())
-        .collect::<String>()
-        .replace('+', "%20")
-}
-
-fn client() -> Client<HttpsConnector<HttpConnector>, Body> {
-    let connector = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .expect("root certificates")
-        .https_or_http()
-        .enable_http1()
-        .build();
-    Client::builder(TokioExecutor::new()).build(connector)
 }

@@ -10,10 +10,6 @@ use lambda_http::Body;
 use lambda_http::http::{HeaderValue, Request};
 
 /// Adds the API key in `API_KEY`, and a signature if `AUTH_TYPE` is `AWS_IAM`.
-///
-/// # Panics
-///
-/// If a signature is needed but the environment has no credentials.
 pub(crate) fn authenticate(request: &mut Request<Body>) {
     if let Some(key) = variable("API_KEY") {
         request.headers_mut().insert(

@@ -1,11 +1,15 @@
 //! REST proxy events as API Gateway builds them for Lambda.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lambda_http::{Context, Request, RequestExt};
+use lambda_http::{Body, Context, Request, RequestExt, Response};
 use serde_json::{Value, json};
-use users_core::Route;
+use users_core::Store;
+use users_core::handlers::ROUTES;
+
+use crate::{Reply, Table};
 
 /// A request to the API, as the event that API Gateway builds from it.
 ///
@@ -22,7 +26,6 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// Describes a request with this method for a resource of the API, such as `/users/{id}`.
-    #[must_use]
     pub fn new(method: &'a str, resource: &'a str) -> Self {
         Self {
             method,
@@ -35,14 +38,12 @@ impl<'a> Event<'a> {
     }
 
     /// Sets the `{id}` of the path, percent-encoded as in the URL.
-    #[must_use]
     pub fn id(mut self, encoded: &str) -> Self {
         self.id = Some(encoded.to_owned());
         self
     }
 
     /// Adds a query parameter.
-    #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.query
             .entry(name.to_owned())
@@ -52,14 +53,12 @@ impl<'a> Event<'a> {
     }
 
     /// Sets the body.
-    #[must_use]
     pub fn body(mut self, text: &str) -> Self {
         self.body = Some(text.to_owned());
         self
     }
 
     /// Sets the body, which is in base64.
-    #[must_use]
     pub fn base64_body(self, base64: &str) -> Self {
         Self {
             base64: true,
@@ -68,7 +67,6 @@ impl<'a> Event<'a> {
     }
 
     /// Returns the event as JSON.
-    #[must_use]
     pub fn json(&self) -> Value {
         let path = self
             .resource
@@ -109,11 +107,6 @@ impl<'a> Event<'a> {
 
 impl Event<'static> {
     /// Returns the request that a handler gets for the event. Its deadline is 28 seconds from now.
-    ///
-    /// # Panics
-    ///
-    /// If the event is not valid for its function.
-    #[must_use]
     pub fn request(&self) -> Request {
         let mut context = Context::default();
         let deadline = SystemTime::now()
@@ -122,11 +115,30 @@ impl Event<'static> {
             + Duration::from_secs(28);
         context.deadline =
             u64::try_from(deadline.as_millis()).expect("a time before the year 584556019");
-        let route = Route {
-            method: self.method,
-            resource: self.resource,
-        };
+        let route = ROUTES
+            .into_iter()
+            .find(|route| (route.method, route.resource) == (self.method, self.resource))
+            .expect("a route of the API");
         let request = users_core::request(&self.json().to_string(), route).expect("an event");
         request.with_lambda_context(context)
+    }
+
+    /// Returns the reply of this handler to the request, on this table.
+    pub async fn handle<F: Future<Output = Result<Response<Body>, users_core::Error>>>(
+        &self,
+        table: &Table,
+        handler: impl FnOnce(Store, Request) -> F,
+    ) -> Reply {
+        let outcome = handler(table.store(), self.request()).await;
+        Reply::of(&self.to_string(), outcome)
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.as_deref().unwrap_or_default();
+        let path = self.resource.replace("{id}", id);
+        let body = self.body.as_deref().unwrap_or_default();
+        write!(f, "{} {path} {:?} {body}", self.method, self.query)
     }
 }

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::repository;
+
 /// Builds the executables with the profile of this test, and returns their directory.
-///
-/// # Panics
-///
-/// If they cannot be built.
 pub fn executables() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -21,7 +19,7 @@ pub fn executables() -> &'static Path {
             .nth(2)
             .expect("a directory two levels up")
             .to_owned();
-        let mut build = Command::new(env!("CARGO"));
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args([
             "build",
             "--quiet",
@@ -29,7 +27,7 @@ pub fn executables() -> &'static Path {
             "--bins",
             "--manifest-path",
         ]);
-        build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        build.arg(repository::path("Cargo.toml"));
         // Cargo describes the test's package in environment variables. Build scripts that read
         // them, such as ring's, would rebuild everything.
         for (name, _) in env::vars_os() {

@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use crate::{repository, template};
+use users_core::Part;
+use users_core::handlers::ROUTES;
+
+use crate::template;
 
 /// An operation of the API, and the function that serves it.
 #[derive(Debug)]
@@ -19,31 +22,18 @@ pub struct Operation {
     pub has_body: bool,
 }
 
-/// Returns the operations: the routes of `template.yaml`. `openapi.yaml` says whether each has a
-/// body.
-///
-/// # Panics
-///
-/// If one of these files cannot be read, or `openapi.yaml` lacks an operation.
-#[must_use]
+/// Returns the operations: the routes of `template.yaml`.
 pub fn operations() -> &'static [Operation] {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
-        let (template, specification) = (template(), repository::yaml("openapi.yaml"));
-        let routes = template.routes.into_iter().map(|route| {
-            let specified = &specification["paths"][&route.path][route.method.to_lowercase()];
-            assert!(
-                specified.is_object(),
-                "openapi.yaml lacks {} {}",
-                route.method,
-                route.path
-            );
-            Operation {
-                executable: template.functions[&route.function].executable.clone(),
-                has_body: specified["requestBody"].is_object(),
-                function: route.function,
-                method: route.method,
-                path: route.path,
-            }
+        let template = template();
+        let routes = template.routes.into_iter().map(|route| Operation {
+            executable: template.functions[&route.function].executable.clone(),
+            has_body: ROUTES.iter().any(|own| {
+                (own.method, own.resource) == (&route.method, &route.path) && own.reads(Part::Body)
+            }),
+            function: route.function,
+            method: route.method,
+            path: route.path,
         });
         routes.collect()
     });

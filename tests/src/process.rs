@@ -16,7 +16,6 @@ pub struct Process(PathBuf);
 impl Process {
     /// Finds the process that runs `executable` and has this value in its environment, such as the
     /// URL of its DynamoDB or the name of its table. Returns `None` on a system without `/proc`.
-    #[must_use]
     pub fn find(executable: &str, value: &str) -> Option<Self> {
         let is_own = |process: &Self| {
             let path = process.executable();
@@ -25,9 +24,14 @@ impl Process {
         Self::all(value).into_iter().find(is_own)
     }
 
+    /// Returns the process with this id.
+    #[must_use]
+    pub fn of(id: u32) -> Self {
+        Self(Path::new("/proc").join(id.to_string()))
+    }
+
     /// Finds the processes of all functions that have this value in their environment. Finds none
     /// on a system without `/proc`.
-    #[must_use]
     pub fn all(value: &str) -> Vec<Self> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes = processes.map(|process| Self(process.path()));
@@ -57,11 +61,6 @@ impl Process {
     }
 
     /// Returns the id of the process.
-    ///
-    /// # Panics
-    ///
-    /// If its directory in `/proc` is not named by the id.
-    #[must_use]
     pub fn id(&self) -> Pid {
         let name = self
             .0
@@ -76,14 +75,12 @@ impl Process {
     }
 
     /// Returns how many file descriptors it has open, or `None` if it has exited.
-    #[must_use]
     pub fn descriptors(&self) -> Option<usize> {
         Some(fs::read_dir(self.0.join("fd")).ok()?.count())
     }
 
     /// Returns the CPU time that its threads have used, in steps of 10 ms, or `None` if it has
     /// exited.
-    #[must_use]
     pub fn cpu(&self) -> Option<Duration> {
         // The kernel counts in hundredths of a second on all architectures that Lambda has.
         const TICK: Duration = Duration::from_millis(10);
@@ -95,15 +92,19 @@ impl Process {
     }
 
     /// Returns its anonymous resident memory in bytes, or `None` if it has exited.
-    #[must_use]
     pub fn memory(&self) -> Option<u64> {
         self.status("RssAnon:")
     }
 
     /// Returns its peak resident memory in bytes, or `None` if it has exited.
-    #[must_use]
     pub fn peak_memory(&self) -> Option<u64> {
         self.status("VmHWM:")
+    }
+
+    /// Returns the resident pages of its executable in bytes, or `None` if it has exited.
+    #[must_use]
+    pub fn file_memory(&self) -> Option<u64> {
+        self.status("RssFile:")
     }
 
     fn status(&self, name: &str) -> Option<u64> {

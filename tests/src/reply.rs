@@ -1,5 +1,7 @@
 //! Responses of the API, and assertions on them.
 
+use std::fmt;
+
 use lambda_http::http::{HeaderMap, HeaderName};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
@@ -12,55 +14,41 @@ pub struct Reply {
     /// The text of the body.
     pub text: String,
     headers: HeaderMap,
-    /// What this is a reply to, for the messages of assertions.
+    /// What this is a reply to, which failed assertions show.
     request: String,
 }
 
 impl Reply {
-    /// Returns the reply for a response over HTTP.
-    ///
-    /// # Panics
-    ///
-    /// If the body is not JSON, or the content type is another.
-    #[must_use]
-    pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
+    /// Returns the reply to a request, such as `GET /users`, from the parts of its response.
+    #[track_caller]
+    pub fn new(request: &str, status: u16, headers: HeaderMap, text: String) -> Self {
         let reply = Self {
             status,
+            // The beginning is enough to recognise the request.
+            request: request.chars().take(1000).collect(),
             text,
             headers,
-            request: "a response".to_owned(),
         };
-        assert_eq!(
-            reply.header("content-type"),
-            Some("application/json"),
-            "{}",
-            reply.text
-        );
+        let content_type = reply.header("content-type");
+        assert_eq!(content_type, Some("application/json"), "{reply}");
         let _ = reply.json();
         reply
     }
 
-    /// Returns the reply for a handler's response.
-    ///
-    /// # Panics
-    ///
-    /// If the body is not JSON, or the content type is another.
-    #[must_use]
-    pub fn of(response: Response<Body>) -> Self {
+    /// Returns the reply for a handler's outcome.
+    #[track_caller]
+    pub fn of(request: &str, outcome: Result<Response<Body>, users_core::Error>) -> Self {
+        let response = outcome.unwrap_or_else(|error| error.to_response());
         let (parts, body) = response.into_parts();
         let Body::Text(text) = body else {
             panic!("the body is {body:?}")
         };
-        Self::new(parts.status.as_u16(), parts.headers, text)
+        Self::new(request, parts.status.as_u16(), parts.headers, text)
     }
 
     /// Returns the reply for a function's response to API Gateway.
-    ///
-    /// # Panics
-    ///
-    /// If it is not such a response, its body is not JSON, or its content type is another.
-    #[must_use]
-    pub fn from_function(response: &str) -> Self {
+    #[track_caller]
+    pub fn from_function(request: &str, response: &str) -> Self {
         let response: Value = serde_json::from_str(response).expect("a response in JSON");
         let mut headers = HeaderMap::new();
         for (name, values) in response["multiValueHeaders"].as_object().expect("headers") {
@@ -78,72 +66,49 @@ impl Reply {
             .as_u64()
             .and_then(|status| status.try_into().ok());
         let body = response["body"].as_str().expect("a body");
-        Self::new(status.expect("a status"), headers, body.to_owned())
-    }
-
-    /// Adds the request, such as `GET /users`, for the messages of assertions.
-    #[must_use]
-    pub fn to(self, request: String) -> Self {
-        Self { request, ..self }
+        Self::new(request, status.expect("a status"), headers, body.to_owned())
     }
 
     /// Returns the body as JSON.
-    ///
-    /// # Panics
-    ///
-    /// If the body is not JSON.
-    #[must_use]
+    #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
     /// Returns the value of a header.
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Asserts that the status is 200.
+    #[track_caller]
+    pub fn assert_ok(&self) {
+        assert_eq!(self.status, 200, "{self}");
+    }
+
     /// Asserts the status and the body.
-    ///
-    /// # Panics
-    ///
-    /// If they differ.
+    #[track_caller]
     pub fn assert_is(&self, status: u16, body: &Value) {
-        assert_eq!(
-            (self.status, &self.json()),
-            (status, body),
-            "{}",
-            self.request
-        );
+        assert_eq!((self.status, &self.json()), (status, body), "{self}");
     }
 
     /// Asserts that this is an error with this status and code, in the form that the contract
     /// promises.
-    ///
-    /// # Panics
-    ///
-    /// If it is not.
+    #[track_caller]
     pub fn assert_error(&self, status: u16, code: &str) {
-        let (body, request) = (self.json(), &self.request);
+        let body = self.json();
         assert_eq!(
             (self.status, &body["code"]),
             (status, &json!(code)),
-            "{request}: {body}"
+            "{self}"
         );
         let members = body.as_object().map_or(0, serde_json::Map::len);
-        assert!(
-            members == 2 && !self.message().is_empty(),
-            "{request}: {body}"
-        );
-        assert_eq!(
-            self.header("retry-after").is_some(),
-            status == 503,
-            "{request}: {body}"
-        );
+        assert!(members == 2 && !self.message().is_empty(), "{self}");
+        let has_retry_after = self.header("retry-after").is_some();
+        assert_eq!(has_retry_after, status == 503, "{self}");
     }
 
     /// Returns the message of an error.
-    #[must_use]
     pub fn message(&self) -> String {
         self.json()["message"]
             .as_str()
@@ -152,11 +117,7 @@ impl Reply {
     }
 
     /// Returns the URL of the next page, if there is one.
-    ///
-    /// # Panics
-    ///
-    /// If there is a link to something else.
-    #[must_use]
+    #[track_caller]
     pub fn next_url(&self) -> Option<String> {
         let link = self.header("link")?;
         let url = link
@@ -169,7 +130,6 @@ impl Reply {
     }
 
     /// Returns the decoded query of the next page, if there is one.
-    #[must_use]
     pub fn next_query(&self) -> Option<Vec<(String, String)>> {
         let url = self.next_url()?;
         let query = url.split_once('?').map_or("", |(_, query)| query);
@@ -181,7 +141,6 @@ impl Reply {
     }
 
     /// Returns the size of the response as a function sends it to Lambda, in bytes.
-    #[must_use]
     pub fn bytes_on_lambda(&self) -> usize {
         let headers: serde_json::Map<_, _> = self
             .headers
@@ -201,5 +160,13 @@ impl Reply {
             "isBase64Encoded": false,
         });
         response.to_string().len()
+    }
+}
+
+impl fmt::Display for Reply {
+    /// Writes the request, and the beginning of the response.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text: String = self.text.chars().take(1000).collect();
+        write!(f, "{}: {} {text}", self.request, self.status)
     }
 }

@@ -1,24 +1,32 @@
 //! Files of the repository. A path is absolute, or relative to the root of the repository.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use local::Template;
+use proptest::test_runner::FileFailurePersistence;
 use serde_json::Value;
 
 /// Returns the path of a file or directory.
-#[must_use]
 pub fn path(path: impl AsRef<Path>) -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
+    // Not where the test was compiled: that may be another copy of the repository.
+    let start = env::current_dir().expect("a current directory");
+    let mut directories = start.ancestors();
+    let root = directories.find(|directory| directory.join("template.yaml").is_file());
+    root.expect("the test runs inside the repository")
+        .join(path)
+}
+
+/// Returns the file of generated cases that failed, which Proptest tries first next time. It belongs
+/// in the repository. By default, Proptest reads it from another directory than it writes it to.
+pub fn regressions() -> Box<FileFailurePersistence> {
+    let path = path("tests/regressions.txt").into_os_string().into_string();
+    let path = path.expect("a path in UTF-8");
+    Box::new(FileFailurePersistence::Direct(path.leak()))
 }
 
 /// Returns the text of a file.
-///
-/// # Panics
-///
-/// If the file cannot be read.
-#[must_use]
 pub fn text(path: impl AsRef<Path>) -> String {
     let path = self::path(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -26,11 +34,6 @@ pub fn text(path: impl AsRef<Path>) -> String {
 
 /// Parses a YAML file, without CloudFormation's tags: `!Ref X` becomes `"X"`, and `!If [a, b, c]`
 /// becomes `["a", b, c]`.
-///
-/// # Panics
-///
-/// If the file cannot be read, or is not YAML.
-#[must_use]
 pub fn yaml(path: impl AsRef<Path>) -> Value {
     let path = path.as_ref();
     serde_saphyr::from_str(&text(path))
@@ -38,11 +41,6 @@ pub fn yaml(path: impl AsRef<Path>) -> Value {
 }
 
 /// Parses a TOML file.
-///
-/// # Panics
-///
-/// If the file cannot be read, or is not TOML.
-#[must_use]
 pub fn toml(path: impl AsRef<Path>) -> toml::Table {
     let path = path.as_ref();
     text(path)
@@ -52,21 +50,11 @@ pub fn toml(path: impl AsRef<Path>) -> toml::Table {
 
 /// Returns `template.yaml` as the local service understands it, with every parameter at its
 /// default.
-///
-/// # Panics
-///
-/// If the local service cannot use the file.
-#[must_use]
 pub fn template() -> Template {
     Template::read(&path("template.yaml"), &BTreeMap::new()).expect("the template")
 }
 
 /// Returns the template with these environment variables in each function.
-///
-/// # Panics
-///
-/// As [`template`] does.
-#[must_use]
 pub fn template_with_variables(variables: &[(&str, &str)]) -> Template {
     let mut template = template();
     for function in template.functions.values_mut() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use users_core::Store;
 use uuid::Uuid;
 
-use crate::json::{Json, quoted};
+use crate::oracle::json::{Json, quoted};
 use crate::template;
 
 /// A table for one test, with the schema from `template.yaml`. Dropping this deletes it.
@@ -24,10 +24,6 @@ pub struct Table {
 impl Table {
     /// Creates a table in the DynamoDB at `DYNAMO_ENDPOINT`, or in the one that is embedded in this
     /// process if the variable is unset.
-    ///
-    /// # Panics
-    ///
-    /// If the table cannot be created.
     pub async fn new() -> Self {
         let table = Self::missing();
         local::create_table(engine(), &template().table, &table.name)
@@ -37,7 +33,6 @@ impl Table {
     }
 
     /// Returns a table that does not exist.
-    #[must_use]
     pub fn missing() -> Self {
         Self {
             client: client(),
@@ -46,31 +41,21 @@ impl Table {
     }
 
     /// Returns the table's name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns a store for the users in the table.
-    #[must_use]
     pub fn store(&self) -> Store {
         Store::new(self.client.clone(), &self.name)
     }
 
     /// Puts a user in the table.
-    ///
-    /// # Panics
-    ///
-    /// If the user cannot be stored.
     pub async fn put(&self, user: &Value) {
         self.put_item(item(user)).await;
     }
 
     /// Puts an item in the table.
-    ///
-    /// # Panics
-    ///
-    /// If the item cannot be stored.
     pub async fn put_item(&self, item: HashMap<String, AttributeValue>) {
         self.client
             .put_item()
@@ -82,10 +67,6 @@ impl Table {
     }
 
     /// Puts users in the table.
-    ///
-    /// # Panics
-    ///
-    /// If they cannot be stored.
     pub async fn put_all(&self, users: &[Value]) {
         for batch in users.chunks(25) {
             let requests = batch.iter().map(|user| {
@@ -111,10 +92,6 @@ impl Table {
     }
 
     /// Returns the user in the table with this id.
-    ///
-    /// # Panics
-    ///
-    /// If the table cannot be read.
     pub async fn stored(&self, id: &str) -> Option<Value> {
         let get = self
             .client
@@ -127,10 +104,6 @@ impl Table {
     }
 
     /// Returns all users in the table by id, with exact numbers.
-    ///
-    /// # Panics
-    ///
-    /// If the table cannot be read.
     pub async fn all(&self) -> BTreeMap<String, Json> {
         let mut users = BTreeMap::new();
         let mut start = None;
@@ -180,7 +153,6 @@ fn client() -> Client {
 }
 
 /// Returns the URL of the DynamoDB that holds all tables of this process.
-#[must_use]
 pub fn engine() -> &'static str {
     static ENDPOINT: OnceLock<String> = OnceLock::new();
     ENDPOINT.get_or_init(|| {

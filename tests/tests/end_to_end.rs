@@ -276,7 +276,7 @@ async fn pages_of_the_allowed_origin_can_read_responses_and_their_links() {
         );
         assert_eq!(
             reply.header("access-control-expose-headers"),
-            Some("Link, Retry-After")
+            Some("Link, Retry-After, x-amzn-RequestId")
         );
     }
     let closed = Api::local(Database::Memory).await;

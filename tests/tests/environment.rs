@@ -1,20 +1,20 @@
 //! What a function's environment decides, and what its log says if the environment is wrong.
 
 use serde_json::json;
-use tests::{LoggedApi, Table, TlsProxy, engine};
+use tests::{Api, Table, TlsProxy, engine};
 
 /// Asserts that every function fails because of its configuration, and that the log contains these
 /// words.
-async fn fail_because(logged: LoggedApi, words: &[&str]) {
-    for (_, reply) in logged.api.request_each("1").await {
+async fn fail_because(api: Api, words: &[&str]) {
+    for (_, reply) in api.request_each("1").await {
         reply.assert_error(500, "InternalError");
     }
-    assert_logged(logged, words).await;
+    assert_logged(api, words).await;
 }
 
 /// Asserts that the log contains these words.
-async fn assert_logged(logged: LoggedApi, words: &[&str]) {
-    let log = logged.into_log().await.join("\n");
+async fn assert_logged(api: Api, words: &[&str]) {
+    let log = api.into_log().await.join("\n");
     for word in words {
         assert!(log.contains(word), "'{word}' is not in: {log}");
     }
@@ -23,23 +23,28 @@ async fn assert_logged(logged: LoggedApi, words: &[&str]) {
 #[tokio::test]
 async fn a_blank_variable_counts_as_unset() {
     let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
-    let logged = LoggedApi::with(&[&blank[..], &[("AWS_LAMBDA_LOG_LEVEL", "")]].concat()).await;
-    let list = logged.api.get("/users").await;
+    let api = Api::with_variables(&[&blank[..], &[("AWS_LAMBDA_LOG_LEVEL", "")]].concat()).await;
+    let list = api.get("/users").await;
     list.assert_is(200, &json!([]));
     assert_eq!(list.header("access-control-allow-origin"), None);
-    assert_eq!(logged.api.post("/users", "{}").await.status, 200);
-    assert_logged(logged, &["GET /users 200", "POST /users 200"]).await;
+    assert_eq!(api.post("/users", "{}").await.status, 200);
+    assert_logged(
+        api,
+        &[
+            r#"method="GET" route="/users" status=200"#,
+            r#"method="POST" route="/users" status=200"#,
+        ],
+    )
+    .await;
 
     // Mozilla's roots are then trusted, and the proxy's certificate has another.
     let proxy = TlsProxy::start(engine()).await;
     let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
-    let logged = LoggedApi::with(&variables).await;
-    logged
-        .api
-        .get("/users")
+    let api = Api::with_variables(&variables).await;
+    api.get("/users")
         .await
         .assert_error(503, "ServiceUnavailable");
-    assert_logged(logged, &["UnknownIssuer"]).await;
+    assert_logged(api, &["UnknownIssuer"]).await;
 }
 
 #[tokio::test]
@@ -49,15 +54,15 @@ async fn the_log_names_an_endpoint_that_is_not_a_url() {
         "localhost:8000",
         "ftp://localhost",
     ] {
-        let logged = LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint)]).await;
-        fail_because(logged, &[endpoint, "http://localhost:8000"]).await;
+        let api = Api::with_variables(&[("DYNAMO_ENDPOINT", endpoint)]).await;
+        fail_because(api, &[endpoint, "http://localhost:8000"]).await;
     }
 }
 
 #[tokio::test]
 async fn the_log_names_a_credential_that_cannot_be_sent() {
-    let logged = LoggedApi::with(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
-    fail_because(logged, &["AWS_SESSION_TOKEN", "line break"]).await;
+    let api = Api::with_variables(&[("AWS_SESSION_TOKEN", "line\nbreak")]).await;
+    fail_because(api, &["AWS_SESSION_TOKEN", "line break"]).await;
 }
 
 #[tokio::test]
@@ -69,7 +74,7 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
             ("DYNAMO_ENDPOINT", "https://localhost:1"),
             ("SSL_CERT_FILE", path),
         ];
-        fail_because(LoggedApi::with(&variables).await, &[path, problem]).await;
+        fail_because(Api::with_variables(&variables).await, &[path, problem]).await;
     }
 }
 
@@ -77,17 +82,15 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
 async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
     let (table, proxy) = (Table::new().await, TlsProxy::start(engine()).await);
     let root = proxy.root().to_str().expect("a path");
-    let logged = LoggedApi::with(&[
+    let api = Api::with_variables(&[
         ("DYNAMO_ENDPOINT", proxy.url()),
         ("USERS_TABLE", table.name()),
         ("SSL_CERT_FILE", root),
     ])
     .await;
     for _ in 0..2 {
-        logged.api.get("/users").await.assert_is(200, &json!([]));
-        logged
-            .api
-            .put("/users/1", "{}")
+        api.get("/users").await.assert_is(200, &json!([]));
+        api.put("/users/1", "{}")
             .await
             .assert_error(400, "UserNotFound");
     }
@@ -106,14 +109,12 @@ async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_
         (proxy.url(), trusting(&other), "BadSignature"),
         (&by_address, trusting(&proxy), "not valid for name"),
     ] {
-        let logged =
-            LoggedApi::with(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
-        logged
-            .api
-            .get("/users")
+        let api =
+            Api::with_variables(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
+        api.get("/users")
             .await
             .assert_error(503, "ServiceUnavailable");
         let server = endpoint.trim_start_matches("https://");
-        assert_logged(logged, &[server, "certificate", problem]).await;
+        assert_logged(api, &[server, "certificate", problem]).await;
     }
 }

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use local::Options;
 use serde_json::{Value, json};
 use tests::{
-    Api, Daemon, LoggedApi, Operation, Reply, ScriptedResponse, ScriptedServer, Table, engine,
-    executables, one_item, operations, template, trace_header,
+    Api, Daemon, Operation, Reply, ScriptedResponse, ScriptedServer, Table, engine, executables,
+    one_item, operations, template, trace_header,
 };
 
 /// A part of every id, email address, attribute and query that a client sends.
@@ -27,13 +27,8 @@ fn logs() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Starts an API whose functions have this log level and format, send traces to the daemon, and use
 /// the DynamoDB at the endpoint.
-async fn start(
-    (level, format): (&str, &str),
-    daemon: &Daemon,
-    endpoint: &str,
-    table: &str,
-) -> LoggedApi {
-    LoggedApi::with(&[
+async fn start((level, format): (&str, &str), daemon: &Daemon, endpoint: &str, table: &str) -> Api {
+    Api::with_variables(&[
         ("AWS_LAMBDA_LOG_LEVEL", level),
         ("AWS_LAMBDA_LOG_FORMAT", format),
         ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
@@ -125,8 +120,8 @@ async fn invoke_each(api: &Api) {
 }
 
 /// Asserts that there is a log and that there are traces, and that neither mark is in them.
-async fn assert_unmarked(logged: LoggedApi, daemon: &Daemon, case: (&str, &str)) {
-    let log = logged.into_log().await;
+async fn assert_unmarked(api: Api, daemon: &Daemon, case: (&str, &str)) {
+    let log = api.into_log().await;
     let traces: Vec<_> = daemon.received().iter().map(Value::to_string).collect();
     assert!(!traces.is_empty(), "{case:?}: no traces");
     for text in log.iter().chain(&traces) {
@@ -144,13 +139,13 @@ async fn assert_unmarked(logged: LoggedApi, daemon: &Daemon, case: (&str, &str))
 async fn no_log_and_no_trace_contains_a_request_or_an_event() {
     for case in logs() {
         let (table, daemon) = (Table::new().await, Daemon::start());
-        let logged = start(case, &daemon, engine(), table.name()).await;
+        let api = start(case, &daemon, engine(), table.name()).await;
         for _ in 0..2 {
-            request_each(&logged.api).await;
+            request_each(&api).await;
         }
-        request_invalid(&logged.api).await;
-        invoke_each(&logged.api).await;
-        assert_unmarked(logged, &daemon, case).await;
+        request_invalid(&api).await;
+        invoke_each(&api).await;
+        assert_unmarked(api, &daemon, case).await;
     }
 }
 
@@ -229,22 +224,22 @@ async fn no_log_trace_or_error_contains_what_dynamodb_returned() {
     for case in logs() {
         let daemon = Daemon::start();
         let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Reset).await;
-        let logged = start(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
-        started.push((case, daemon, dynamodb, logged));
+        let api = start(case, &daemon, dynamodb.endpoint(), "user-profiles").await;
+        started.push((case, daemon, dynamodb, api));
     }
     // Most faults are retried, which takes seconds but hardly any CPU.
     join_all(
         started
             .into_iter()
-            .map(async |(case, daemon, dynamodb, logged)| {
+            .map(async |(case, daemon, dynamodb, api)| {
                 for fault in faults() {
                     dynamodb.set_script(move |operation, _| fault(operation));
-                    for reply in request_each(&logged.api).await {
+                    for reply in request_each(&api).await {
                         let is_error = reply.status != 200;
                         assert!(!is_error || !reply.text.contains(STORED), "{}", reply.text);
                     }
                 }
-                assert_unmarked(logged, &daemon, case).await;
+                assert_unmarked(api, &daemon, case).await;
             }),
     )
     .await;

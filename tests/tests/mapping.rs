@@ -1,9 +1,8 @@
 //! Any JSON that goes in comes out equal.
 
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
-use tests::REGRESSIONS;
-use tests::json::{Json, value};
+use tests::oracle::json::{Json, value};
+use tests::repository;
 use users_core::{Key, User};
 
 #[test]
@@ -24,7 +23,7 @@ const NEARLY_A_USER: &str = concat!(
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
+        failure_persistence: Some(repository::regressions()),
         ..ProptestConfig::default()
     })]
 

@@ -6,19 +6,19 @@ use std::collections::BTreeSet;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Daemon, LoggedApi, Operation, ScriptedResponse, ScriptedServer, TRACE, Table, engine,
-    operations, repository, trace_header,
+    Api, Daemon, Operation, ScriptedResponse, ScriptedServer, TRACE, Table, engine, operations,
+    repository, trace_header,
 };
 
-async fn start_on(table: &Table, variables: &[(&str, &str)]) -> LoggedApi {
+async fn start_on(table: &Table, variables: &[(&str, &str)]) -> Api {
     let mut all = vec![("DYNAMO_ENDPOINT", engine()), ("USERS_TABLE", table.name())];
     all.extend(variables);
-    LoggedApi::with(&all).await
+    Api::with_variables(&all).await
 }
 
 /// Sends a request to each function, and some that fail. Returns their ids.
-async fn request_each(logged: &LoggedApi) -> Vec<String> {
-    let api = &logged.api;
+async fn request_each(api: &Api) -> Vec<String> {
+    let api = &api;
     let user = r#"{"id": "1", "email": "a@b"}"#;
     let replies = [
         api.post("/users", user).await,
@@ -40,9 +40,9 @@ async fn request_each(logged: &LoggedApi) -> Vec<String> {
 #[tokio::test]
 async fn each_request_has_one_line_that_an_operator_can_query() {
     let table = Table::new().await;
-    let logged = start_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
-    let ids = request_each(&logged).await;
-    let lines = logged.into_request_lines().await;
+    let api = start_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
+    let ids = request_each(&api).await;
+    let lines = api.into_request_lines().await;
     let expected = [
         ("POST", "/users", 200, None, 1, (0.0, true)),
         ("GET", "/users/{id}", 200, None, 1, (1.0, false)),
@@ -131,24 +131,20 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
 #[tokio::test]
 async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
     let dynamodb =
-        ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
-    let logged = LoggedApi::with(&[
+        ScriptedServer::always(ScriptedResponse::Error(400, "ThrottlingException")).await;
+    let api = Api::with_variables(&[
         ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
     ])
     .await;
-    logged
-        .api
-        .get("/users/1")
+    api.get("/users/1")
         .await
         .assert_error(503, "ServiceUnavailable");
-    logged
-        .api
-        .get("/users?limit=0")
+    api.get("/users?limit=0")
         .await
         .assert_error(400, "InvalidRequest");
-    let lines = logged.into_request_lines().await;
+    let lines = api.into_request_lines().await;
     let [line] = &lines[..] else {
         panic!("{lines:?}")
     };
@@ -177,22 +173,16 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         ("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()),
         ("AWS_REGION", "eu-west-1"),
     ];
-    let logged = start_on(&table, &variables).await;
+    let api = start_on(&table, &variables).await;
     let path = "/users/1";
     // No subsegment is sent for these, nor for the warm-up.
-    logged.api.get(path).await.assert_error(400, "UserNotFound");
-    logged
-        .api
-        .send_traced(Method::GET, path, "", &trace_header(false))
+    api.get(path).await.assert_error(400, "UserNotFound");
+    api.send_traced(Method::GET, path, "", &trace_header(false))
         .await;
-    logged
-        .api
-        .send_traced(Method::GET, path, "", "Root=1;Sampled=1")
+    api.send_traced(Method::GET, path, "", "Root=1;Sampled=1")
         .await;
 
-    logged
-        .api
-        .send_traced(Method::DELETE, path, "", &trace_header(true))
+    api.send_traced(Method::DELETE, path, "", &trace_header(true))
         .await;
     let subsegment = daemon.receive();
     assert_eq!(
@@ -200,6 +190,7 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         json!({
             "operation": "DeleteItem", "region": "eu-west-1", "table_name": table.name(),
             "request_id": subsegment["aws"]["request_id"], "retries": 0,
+            "consumed_capacity": 1.0,
         })
     );
     for (name, value) in [
@@ -234,16 +225,13 @@ async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
         (500, "InternalServerError", false, false, true),
     ] {
         let daemon = Daemon::start();
-        let dynamodb =
-            ScriptedServer::start(move |_, _| ScriptedResponse::Error(status, code)).await;
-        let logged = LoggedApi::with(&[
+        let dynamodb = ScriptedServer::always(ScriptedResponse::Error(status, code)).await;
+        let api = Api::with_variables(&[
             ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
             ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
         ])
         .await;
-        logged
-            .api
-            .send_traced(Method::GET, "/users/1", "", &trace_header(true))
+        api.send_traced(Method::GET, "/users/1", "", &trace_header(true))
             .await;
         let subsegment = daemon.receive();
         let found = ["error", "throttle", "fault"].map(|name| subsegment[name].clone());
@@ -261,21 +249,21 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let users: Vec<_> = (0..3000).map(|i| json!({"id": i.to_string()})).collect();
     table.put_all(&users).await;
     let variables = [("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str())];
-    let logged = start_on(&table, &variables).await;
+    let api = start_on(&table, &variables).await;
     let received =
         std::thread::spawn(move || (0..101).map(|_| daemon.receive()).collect::<Vec<_>>());
-    let reply = logged
-        .api
+    let reply = api
         .send_traced(Method::DELETE, "/users", "", &trace_header(true))
         .await;
     reply.assert_is(200, &Value::Null);
     let documents = received.join().expect("101 datagrams");
     assert_eq!(
         documents[100]["aws"]["operation"],
-        json!("21 more calls"),
+        json!("FurtherCalls"),
         "{}",
         documents[100]
     );
+    assert_eq!(documents[100]["metadata"], json!({"calls": 21}));
     assert_eq!(documents[100]["fault"], json!(false), "{}", documents[100]);
 }
 
@@ -289,11 +277,9 @@ async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
         "",
         "tcp:127.0.0.1:2000",
     ] {
-        let logged = start_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
+        let api = start_on(&table, &[("AWS_XRAY_DAEMON_ADDRESS", address)]).await;
         for _ in 0..3 {
-            logged
-                .api
-                .send_traced(Method::GET, "/users", "", &trace_header(true))
+            api.send_traced(Method::GET, "/users", "", &trace_header(true))
                 .await
                 .assert_is(200, &json!([]));
         }
@@ -329,18 +315,16 @@ fn fields(query: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn the_saved_queries_use_only_fields_that_the_lines_have() {
     let dynamodb =
-        ScriptedServer::start(|_, _| ScriptedResponse::Error(400, "ThrottlingException")).await;
+        ScriptedServer::always(ScriptedResponse::Error(400, "ThrottlingException")).await;
     let variables = [
         ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
     ];
-    let logged = LoggedApi::with(&variables).await;
-    logged
-        .api
-        .get("/users/1")
+    let api = Api::with_variables(&variables).await;
+    api.get("/users/1")
         .await
         .assert_error(503, "ServiceUnavailable");
-    let lines = logged.into_request_lines().await;
+    let lines = api.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 
     let template = repository::yaml("template.yaml");

@@ -320,7 +320,7 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
     let link = real.api.get("/users?limit=1").await;
     assert!(
         link.header("link")
-            .is_some_and(|link| link.starts_with("</test/users?limit=1&cursor="))
+            .is_some_and(|link| link.starts_with("<?limit=1&cursor="))
     );
 
     for path in ["/users/ada", "/users/nobody", "/users/%FF"] {

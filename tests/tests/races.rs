@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::history::{Action, Call, Effects, Outcome, is_linearizable};
+use tests::oracle::history::{Action, Call, Effects, Outcome, is_linearizable};
 use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
 /// The maximum number of processes of a function.

@@ -1,14 +1,15 @@
-//! The errors of the operations. Only `response` turns them into responses.
+//! Why an operation fails, and what the client and the log are told. `api::response` turns an error
+//! into a response, and `dynamodb::error` turns a failed DynamoDB call into an error.
 
 use std::fmt::{self, Display, Formatter};
 
 use aws_sdk_dynamodb::error::BoxError;
-use thiserror::Error;
+use lambda_http::http::StatusCode;
 
 /// Why an operation on users failed.
 ///
 /// The client sees the texts of the variants that it can act on. The other texts are for the log.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The body, the path, the query or the event is invalid.
     #[error("{0}")]
@@ -24,7 +25,7 @@ pub enum Error {
     },
     /// A user with this id exists, and is unchanged.
     #[error(
-        "a user with the id '{}' exists already; use PUT to replace it, or POST without an id to \
+        "a user with the id '{}' already exists; use PUT to replace it, or POST without an id to \
          get a new one", shortened(.id)
     )]
     UserAlreadyExists {
@@ -42,9 +43,14 @@ pub enum Error {
     DeleteIncomplete {
         /// How many users this invocation deleted.
         deleted: usize,
+        /// Why it stopped before, if DynamoDB failed.
+        source: Option<BoxError>,
     },
-    /// DynamoDB throttled, failed, returned garbage or did not respond, even after retries. The
-    /// same request may succeed later.
+    /// DynamoDB throttled the request, even after retries.
+    #[error("DynamoDB throttles")]
+    Throttled(#[source] BoxError),
+    /// DynamoDB failed, returned garbage or did not respond, even after retries. The same request
+    /// may succeed later.
     #[error("DynamoDB is unavailable")]
     Unavailable(#[source] BoxError),
     /// A write may have been applied by an attempt whose response was lost.
@@ -58,33 +64,52 @@ pub enum Error {
     Internal(#[source] BoxError),
 }
 
-/// An error that DynamoDB returned, reduced to what the log may contain.
-#[derive(Debug, Error)]
-#[error("DynamoDB returned {status} {code}{message}")]
-pub(crate) struct Rejection {
-    status: u16,
-    code: String,
-    message: String,
-}
+impl Error {
+    /// Returns the status of the response.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::InvalidUser(_)
+            | Self::UserNotFound { .. }
+            | Self::UserAlreadyExists { .. }
+            | Self::ResponseTooLarge => StatusCode::BAD_REQUEST,
+            Self::DeleteIncomplete { .. }
+            | Self::Throttled(_)
+            | Self::Unavailable(_)
+            | Self::UnknownOutcome
+            | Self::OutOfTime => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 
-impl Rejection {
-    /// Returns the error with this status, code and message. The message is left out unless it can
-    /// name only a permission, a principal or a table, because others quote what a client sent.
-    pub(crate) fn new(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
-        /// The maximum size of a code, in bytes. All of DynamoDB's codes are shorter.
-        const LONGEST: usize = 64;
-        let is_code = |code: &&str| {
-            code.len() <= LONGEST && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
-        let code = code.filter(is_code).unwrap_or("without a code");
-        let is_harmless = matches!(code, "AccessDeniedException" | "ResourceNotFoundException");
-        let message = message
-            .filter(|_| is_harmless)
-            .map(|message| format!(": {message}"));
-        Self {
-            status,
-            code: code.to_owned(),
-            message: message.unwrap_or_default(),
+    /// Returns the code, which is for programs and never changes.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "InvalidRequest",
+            Self::InvalidUser(_) => "InvalidUser",
+            Self::UserNotFound { .. } => "UserNotFound",
+            Self::UserAlreadyExists { .. } => "UserAlreadyExists",
+            Self::ResponseTooLarge => "ResponseTooLarge",
+            Self::DeleteIncomplete { .. } => "DeleteIncomplete",
+            Self::Throttled(_) | Self::Unavailable(_) | Self::UnknownOutcome | Self::OutOfTime => {
+                "ServiceUnavailable"
+            }
+            Self::Internal(_) => "InternalError",
+        }
+    }
+
+    /// Returns the message for the client. It contains nothing about the service's own parts.
+    pub(crate) fn message(&self) -> String {
+        match self.code() {
+            "ServiceUnavailable" => {
+                "the service is unavailable at the moment; try again a little later".to_owned()
+            }
+            "InternalError" => {
+                "internal error; the log has the details under the id of this request".to_owned()
+            }
+            _ => self.to_string(),
         }
     }
 }
@@ -108,5 +133,32 @@ pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_sees_only_what_it_can_act_on() {
+        let error = Error::Unavailable("the table is arn:aws:dynamodb:::".into());
+        assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(error.code(), "ServiceUnavailable");
+        assert!(!error.message().contains("arn"), "{}", error.message());
+        assert!(Chain(&error).to_string().contains("arn"));
+
+        let error = Error::UserNotFound {
+            id: "42".to_owned(),
+        };
+        assert_eq!(error.message(), "no user has the id '42'");
+    }
+
+    #[test]
+    fn a_long_id_is_shortened() {
+        let error = Error::UserNotFound {
+            id: "ü".repeat(200),
+        };
+        assert_eq!(error.message().chars().filter(|c| *c == 'ü').count(), 100);
     }
 }

@@ -1,33 +1,21 @@
-//! The code that the functions of the User Profile API share: users, their table, the handlers, and
-//! the startup of a process.
+//! The code that the functions of the User Profile API share, in four wings. Each uses only those
+//! below it:
+//!
+//! - `process`: what happens once per process, and around each invocation.
+//! - [`api`](handlers): from an event to a request, from a request to a response.
+//! - `dynamodb`: the users' table, and how its server is called.
+//! - `user`: a user, its rules and its mapping to JSON, without I/O.
 
-mod attempts;
-mod calls;
-mod client;
-mod environment;
+mod api;
+mod dynamodb;
 mod error;
-mod fault;
-pub mod handlers;
-mod http;
-mod key;
-mod list;
-mod log;
-mod number;
-mod parse;
-mod proxy;
-mod response;
-mod runtime;
-mod serve;
-mod store;
-mod trace;
+mod process;
 mod user;
 
-pub use client::{ConfigurationError, client};
-pub use environment::{ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, endpoint_from_env};
+pub use api::{Part, Route, handlers, request};
+pub use dynamodb::{ConfigurationError, EMAIL_INDEX, Store, TrustError};
 pub use error::{Chain, Error};
-pub use http::TrustError;
-pub use key::{EMAIL, ID, Key};
-pub use proxy::{Route, request};
-pub use runtime::run;
-pub use store::{EMAIL_INDEX, Store};
-pub use user::User;
+pub use process::{
+    ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, client, endpoint_from_env, run,
+};
+pub use user::{EMAIL, ID, Key, User};

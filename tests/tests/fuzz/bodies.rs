@@ -6,8 +6,8 @@ use proptest::collection::btree_map;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use tests::json::{Json, quoted, value};
-use tests::model::{self, PathId};
+use tests::oracle::json::{Json, quoted, value};
+use tests::oracle::model::{self, PathId};
 
 /// Bodies that are not JSON objects.
 const NON_OBJECTS: [&str; 17] = [

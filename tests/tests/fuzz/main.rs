@@ -17,8 +17,8 @@ use std::{env, thread};
 
 use meter::{Figures, Meter};
 use proptest::prelude::{Strategy, prop_assert};
-use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
-use tests::{Api, REGRESSIONS};
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use tests::{Api, repository};
 use tokio::runtime::Runtime;
 
 /// The statuses and codes of the contract.
@@ -60,7 +60,7 @@ fn fuzz<W: Send, S: Strategy>(
         meter.expect(values);
         let mut runner = TestRunner::new(Config {
             cases: values,
-            failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
+            failure_persistence: Some(repository::regressions()),
             max_shrink_time: SHRINK_TIME,
             ..Config::default()
         });

@@ -155,7 +155,7 @@ async fn the_last_page_has_no_next_link() {
 }
 
 #[tokio::test]
-async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
+async fn the_next_link_is_a_query_that_repeats_the_request() {
     let table = Table::new().await;
     table
         .put_all(&[
@@ -163,11 +163,13 @@ async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
             json!({"id": "2", "email": "ü&=@b"}),
         ])
         .await;
-    let reply = list(
-        &table,
-        &[("email", "ü&=@b"), ("limit", "1"), ("other", "kept")],
-    )
-    .await;
+    let query = [
+        ("email", "x"),
+        ("email", "ü&=@b"),
+        ("limit", "1"),
+        ("other", "dropped"),
+    ];
+    let reply = list(&table, &query).await;
     let link = reply.header("link").expect("a link");
     let (url, rest) = link
         .strip_prefix('<')
@@ -175,39 +177,12 @@ async fn the_next_link_is_an_absolute_path_with_the_stage_and_the_same_query() {
         .expect("a URL");
     assert_eq!(rest, "; rel=\"next\"");
     let cursor = url
-        .strip_prefix("/test/users?email=%C3%BC%26%3D%40b&limit=1&other=kept&cursor=")
+        .strip_prefix("?email=%C3%BC%26%3D%40b&limit=1&cursor=")
         .expect(url);
+    let is_url_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     assert!(
-        !cursor.is_empty()
-            && cursor
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+        !cursor.is_empty() && cursor.bytes().all(is_url_safe),
         "{cursor}"
-    );
-}
-
-#[tokio::test]
-async fn the_next_link_keeps_the_order_of_repeated_parameters() {
-    let table = Table::new().await;
-    table
-        .put_all(&[
-            json!({"id": "1", "email": "a@x"}),
-            json!({"id": "2", "email": "a@x"}),
-            json!({"id": "3", "email": "b@x"}),
-        ])
-        .await;
-    let reply = list(
-        &table,
-        &[("email", "b@x"), ("email", "a@x"), ("limit", "1")],
-    )
-    .await;
-    let query = reply.next_query().expect("a next page");
-    assert_eq!(
-        query[..2],
-        [
-            ("email".to_owned(), "b@x".to_owned()),
-            ("email".to_owned(), "a@x".to_owned())
-        ]
     );
 }
 

@@ -1,4 +1,4 @@
-//! What each handler returns, and what it stores in a table of a DynamoDB.
+//! What each handler returns, and what it stores in a table.
 
 mod lists;
 mod users;
@@ -10,57 +10,37 @@ use tests::{Event, Reply, Table};
 use users_core::handlers;
 
 async fn list(table: &Table, query: &[(&str, &str)]) -> Reply {
-    let event = query
-        .iter()
-        .fold(Event::new("GET", "/users"), |event, (name, value)| {
-            event.query(name, value)
-        });
-    Reply::of(handlers::get_all(table.store(), event.request()).await)
+    let mut event = Event::new("GET", "/users");
+    for (name, value) in query {
+        event = event.query(name, value);
+    }
+    event.handle(table, handlers::get_all).await
 }
 
 async fn post(table: &Table, body: &str) -> Reply {
-    Reply::of(
-        handlers::post(
-            table.store(),
-            Event::new("POST", "/users").body(body).request(),
-        )
-        .await,
-    )
+    let event = Event::new("POST", "/users").body(body);
+    event.handle(table, handlers::post).await
 }
 
 async fn delete_all(table: &Table) -> Reply {
-    Reply::of(handlers::delete_all(table.store(), Event::new("DELETE", "/users").request()).await)
+    let event = Event::new("DELETE", "/users");
+    event.handle(table, handlers::delete_all).await
 }
 
 /// Requests the user with this id, which is percent-encoded as in a URL.
 async fn get(table: &Table, id: &str) -> Reply {
-    Reply::of(
-        handlers::get(
-            table.store(),
-            Event::new("GET", "/users/{id}").id(id).request(),
-        )
-        .await,
-    )
+    let event = Event::new("GET", "/users/{id}").id(id);
+    event.handle(table, handlers::get).await
 }
 
 async fn put(table: &Table, id: &str, body: &str) -> Reply {
-    Reply::of(
-        handlers::put(
-            table.store(),
-            Event::new("PUT", "/users/{id}").id(id).body(body).request(),
-        )
-        .await,
-    )
+    let event = Event::new("PUT", "/users/{id}").id(id).body(body);
+    event.handle(table, handlers::put).await
 }
 
 async fn delete(table: &Table, id: &str) -> Reply {
-    Reply::of(
-        handlers::delete(
-            table.store(),
-            Event::new("DELETE", "/users/{id}").id(id).request(),
-        )
-        .await,
-    )
+    let event = Event::new("DELETE", "/users/{id}").id(id);
+    event.handle(table, handlers::delete).await
 }
 
 fn ada() -> Value {

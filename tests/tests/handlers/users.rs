@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
-use tests::{Event, Reply, Table};
+use tests::{Event, Table};
 use users_core::handlers;
 
 use crate::{ada, delete, delete_all, get, ids, list, post, put};
@@ -78,8 +78,11 @@ async fn a_body_that_is_not_a_json_object_is_rejected() {
     ] {
         post(&table, body).await.assert_error(400, "InvalidRequest");
     }
-    let missing = Event::new("POST", "/users").request();
-    Reply::of(handlers::post(table.store(), missing).await).assert_error(400, "InvalidRequest");
+    let missing = Event::new("POST", "/users");
+    missing
+        .handle(&table, handlers::post)
+        .await
+        .assert_error(400, "InvalidRequest");
     list(&table, &[]).await.assert_is(200, &json!([]));
 }
 
@@ -87,10 +90,14 @@ async fn a_body_that_is_not_a_json_object_is_rejected() {
 async fn a_body_in_base64_is_decoded() {
     let table = Table::new().await;
     let event = Event::new("POST", "/users").base64_body("eyJpZCI6ICLDvCJ9");
-    Reply::of(handlers::post(table.store(), event.request()).await)
+    event
+        .handle(&table, handlers::post)
+        .await
         .assert_is(200, &json!({"id": "ü"}));
     let latin1 = Event::new("POST", "/users").base64_body("eyJpZCI6ICL8In0=");
-    Reply::of(handlers::post(table.store(), latin1.request()).await)
+    latin1
+        .handle(&table, handlers::post)
+        .await
         .assert_error(400, "InvalidRequest");
 }
 
@@ -100,6 +107,8 @@ async fn a_user_that_breaks_a_rule_is_rejected_with_the_name_of_the_attribute() 
     let deep = format!("{}1{}", "[".repeat(32), "]".repeat(32));
     for (attribute, value) in [
         ("id", r#""""#),
+        ("id", r#"".""#),
+        ("id", r#""..""#),
         ("id", "1"),
         ("id", "null"),
         ("id", "[]"),
@@ -286,8 +295,6 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
         ("ü", "%C3%BC"),
         ("a+b", "a+b"),
         ("a+b", "a%2Bb"),
-        (".", "%2E"),
-        ("..", ".."),
         ("?#&=", "%3F%23%26%3D"),
         ("ada@example.com", "ada@example.com"),
         ("\u{0}\n", "%00%0A"),
