@@ -143,11 +143,10 @@ test-load: need-wrk release ## send a release build of the local service request
 	@PROFILE=release scripts/with-local-service scripts/load/run
 
 .PHONY: bench
-bench: release ## measure starts, invocations, sizes and memory, and what
-## AWS bills, in 6 minutes: SAVE=1 writes
-## docs/benchmarks.md and docs/cost.md
-	@$(MEASURE) functions $(if $(call given,SAVE),--save)
-	@$(MEASURE) cost $(if $(call given,SAVE),--save)
+bench: release ## measure starts, invocations, sizes, memory and billed
+## time, in 6 minutes: SAVE=1 writes
+## docs/benchmarks.md
+	@$(MEASURE) $(if $(call given,SAVE),--save)
 
 .PHONY: budget
 budget: need-valgrind release ## check zip sizes and instruction counts against
@@ -173,9 +172,14 @@ sbom: need-cargo ## write the components of each function,
 	@scripts/sbom.sh
 
 .PHONY: deploy
-deploy: need-cargo ## deploy a stage and write its URL to api.txt:
+deploy: ## deploy a stage and write its URL to api.txt:
 ## STAGE=test|prod, PARAMS='Name=Value ...'
 	@scripts/deploy.sh
+
+.PHONY: ping
+ping: need-curl ## ask a stage for a user that does not exist:
+## STAGE=test|prod
+	@scripts/stage.sh ping
 
 .PHONY: smoke
 smoke: need-cargo need-cc ## test an API with a single user, for a stage in
@@ -206,7 +210,8 @@ logs: ## show the functions' logs as they are written:
 	@scripts/stage.sh logs
 
 .PHONY: traces
-traces: ## show X-Ray's traces as they arrive: STAGE=test|prod
+traces: ## list a stage's traces of the last ten minutes:
+## STAGE=test|prod
 	@scripts/stage.sh traces
 
 .PHONY: destroy

@@ -24,6 +24,12 @@ impl Process {
         Self::all(value).into_iter().find(is_own)
     }
 
+    /// Returns the process with this id.
+    #[must_use]
+    pub fn of(id: u32) -> Self {
+        Self(Path::new("/proc").join(id.to_string()))
+    }
+
     /// Finds the processes of all functions that have this value in their environment. Finds none
     /// on a system without `/proc`.
     pub fn all(value: &str) -> Vec<Self> {

@@ -233,6 +233,90 @@ async fn an_event_for_another_function_is_rejected() {
 }
 
 #[tokio::test]
+async fn an_event_of_another_service_is_rejected() {
+    let fixture = Fixture::start().await;
+    for Operation {
+        function,
+        method,
+        path,
+        ..
+    } in operations()
+    {
+        let route = format!("{method} {path}");
+        let id = json!({"id": "1"});
+        for (service, event) in [
+            (
+                "an HTTP API",
+                json!({"version": "2.0", "routeKey": route, "rawPath": "/users/1",
+                    "pathParameters": id, "body": "{}",
+                    "requestContext": {"http": {"method": method, "path": "/users/1"}}}),
+            ),
+            (
+                "a load balancer",
+                json!({"requestContext": {"elb": {"targetGroupArn": "arn"}}, "body": "{}",
+                    "httpMethod": method, "path": "/users", "pathParameters": id}),
+            ),
+            (
+                "a WebSocket API",
+                json!({"requestContext": {"routeKey": "$default", "eventType": "MESSAGE",
+                    "connectionId": "c"}, "body": "{}", "pathParameters": id}),
+            ),
+            (
+                "VPC Lattice",
+                json!({"raw_path": "/users", "method": method, "body": "{}",
+                    "pathParameters": id}),
+            ),
+            (
+                "an authorizer",
+                json!({"type": "REQUEST", "methodArn": "arn", "httpMethod": method,
+                    "resource": path, "pathParameters": id}),
+            ),
+            (
+                "SQS",
+                json!({"Records": [{"body": "{}"}], "pathParameters": id}),
+            ),
+            (
+                "another method in the context",
+                json!({"requestContext": {"httpMethod": "HEAD"}, "body": "{}",
+                    "pathParameters": id}),
+            ),
+            (
+                "another path",
+                json!({"path": "/orders/1", "body": "{}", "pathParameters": id}),
+            ),
+        ] {
+            let mut event = event;
+            if function == "DeleteAllFunction" {
+                event["pathParameters"] = Value::Null;
+                event["body"] = Value::Null;
+            }
+            assert!(event.is_object(), "{service}");
+            fixture.rejects(function, &event).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_names_its_path_as_api_gateway_does() {
+    let fixture = Fixture::start().await;
+    fixture.table.put(&json!({"id": "a/b"})).await;
+    for (path, context_path) in [
+        ("/users/a%2Fb", "/test/users/a%2Fb"),
+        ("/v1/users/a%2Fb", "/v1/users/a%2Fb"),
+        ("/users/a/b", "/users/{id}"),
+        ("/users/a%2Fb/", "/test/users/a%2Fb/"),
+    ] {
+        let mut event = Event::new("GET", "/users/{id}").id("a%2Fb").json();
+        event["path"] = json!(path);
+        event["requestContext"]["path"] = json!(context_path);
+        event["requestContext"]["newMember"] = json!({"of": "AWS"});
+        event["newMember"] = json!(1);
+        let user = fixture.serves("GetFunction", &event).await;
+        assert_eq!(user, json!({"id": "a/b"}), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
     let fixture = Fixture::start().await;
     let event = |change: fn(&mut Value)| {
@@ -253,6 +337,18 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
         event(|event| event["requestContext"]["path"] = json!("/test/users/")),
         event(|event| event["requestContext"]["path"] = json!("/test/users/42")),
         event(|event| event["httpMethod"] = Value::Null),
+        event(|event| event["body"] = json!("{\"ids\": [\"1\"]}")),
+        event(|event| event["body"] = json!(" ")),
+        event(|event| event["body"] = json!({"ids": ["1"]})),
+        event(|event| event["pathParameters"] = json!({"id": "1"})),
+        event(|event| event["pathParameters"] = json!({"proxy": ""})),
+        event(|event| event["pathParameters"] = json!("1")),
+        event(|event| event["path"] = json!(["/users/5"])),
+        event(|event| event["requestContext"] = json!("x")),
+        event(|event| event["requestContext"]["path"] = json!(["/users/5"])),
+        event(|event| event["queryStringParameters"] = json!("email=a")),
+        json!({"httpMethod": "DELETE", "dryRun": true}),
+        json!({"httpMethod": "DELETE", "requestContext": {}, "ids": ["1"]}),
     ] {
         fixture.rejects("DeleteAllFunction", &fewer).await;
     }
@@ -266,6 +362,9 @@ async fn an_event_that_could_mean_fewer_than_all_users_deletes_none() {
         .delete("/users?email=ada@example.com")
         .await
         .assert_error(400, "InvalidRequest");
+    let mut genuine = event(|event| event["newMember"] = json!({"of": "AWS"}));
+    genuine["body"] = json!("");
+    fixture.serves("DeleteAllFunction", &genuine).await;
     fixture
         .api
         .delete("/users?")

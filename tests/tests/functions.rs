@@ -5,13 +5,16 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::{Value, json};
-use tests::{ScriptedResponse, ScriptedServer, empty_table, executables, one_item, operations};
-use tokio::net::TcpListener;
+use tests::{
+    Process, ScriptedResponse, ScriptedServer, empty_table, executables, one_item, operations,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
@@ -20,7 +23,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The headers of an invocation, and its event.
-type Invocation = (StatusCode, HeaderMap, Value);
+type Invocation = (StatusCode, HeaderMap, String);
 
 /// A Runtime API for one process.
 struct RuntimeApi {
@@ -83,6 +86,15 @@ impl RuntimeApi {
         event: &Value,
         headers: &[(&str, Option<&[u8]>)],
     ) -> (String, Value) {
+        self.invoke_with(event.to_string(), headers).await
+    }
+
+    /// Invokes the function as [`RuntimeApi::invoke`] does, with an event in any form.
+    async fn invoke_with(
+        &mut self,
+        event: String,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> (String, Value) {
         let deadline = SystemTime::now() + PATIENCE;
         let deadline = deadline.duration_since(UNIX_EPOCH).expect("after 1970");
         let mut all = HeaderMap::new();
@@ -100,17 +112,17 @@ impl RuntimeApi {
                 all.insert(name, HeaderValue::from_bytes(value).expect("a value"));
             }
         }
-        let invocation = (StatusCode::OK, all, event.clone());
+        let invocation = (StatusCode::OK, all, event);
         self.invocations.send(invocation).expect("the API runs");
         let outcome = timeout(PATIENCE, self.outcomes.recv()).await;
         outcome.expect("an outcome in time").expect("the API runs")
     }
 }
 
-async fn next(State(shared): State<Shared>) -> (StatusCode, HeaderMap, Json<Value>) {
+async fn next(State(shared): State<Shared>) -> (StatusCode, HeaderMap, String) {
     let invocation = shared.invocations.lock().await.recv().await;
     let (status, headers, event) = invocation.expect("the test has not ended");
-    (status, headers, Json(event))
+    (status, headers, event)
 }
 
 async fn end(
@@ -170,6 +182,112 @@ async fn no_header_of_an_invocation_ends_a_process() {
     }
 }
 
+/// Reads the head of a request, and as much of its body as comes with it.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut head).await.expect("a request") > 0);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+#[tokio::test]
+async fn nothing_more_is_sent_of_a_request_that_was_abandoned() {
+    // What the server does not read stays in the function's own buffers.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket
+        .bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a free port");
+    let dynamodb = socket.listen(8).expect("a listener");
+    let endpoint = format!("http://{}", dynamodb.local_addr().expect("an address"));
+
+    let mut api = RuntimeApi::start().await;
+    let _process = api.spawn("put", &[("DYNAMO_ENDPOINT", &endpoint)]);
+    let (mut first, _) = dynamodb.accept().await.expect("the first connection");
+    let user = json!({"text": "x".repeat(380_000)}).to_string();
+    let event = json!({"httpMethod": "PUT", "pathParameters": {"id": "1"}, "body": user});
+    let serve = async {
+        let head = read_head(&mut first).await;
+        assert!(head.contains("PutItem"), "{head}");
+        // The first attempt gets no response, so the function makes another.
+        let (mut second, _) = dynamodb.accept().await.expect("a second connection");
+        tokio::spawn(async move {
+            read_head(&mut second).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            second.write_all(head).await.expect("a response is sent");
+            tokio::io::copy(&mut second, &mut tokio::io::sink()).await
+        });
+        let mut rest = Vec::new();
+        let read = first.read_to_end(&mut rest).await;
+        let error = read.expect_err("the first connection was closed in the usual way");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert!(rest.len() < 100_000, "{} bytes were sent", rest.len());
+    };
+    let ((_, response), ()) = tokio::join!(api.invoke(&event, &[]), serve);
+    assert_eq!(response["statusCode"], json!(200), "{response}");
+}
+
+/// Returns JSON of some 5.9 MB: this text, repeated with commas.
+fn filled(element: &str) -> String {
+    vec![element; 5_900_000 / (element.len() + 1)].join(",")
+}
+
+/// Returns an object of some 5.9 MB with many members.
+fn many_members() -> String {
+    let members: Vec<_> = (0..430_000).map(|i| format!("\"{i:06x}\":[0]")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+#[tokio::test]
+async fn an_event_of_any_kind_takes_little_memory() {
+    let dynamodb = ScriptedServer::start(empty_table).await;
+    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint())];
+    let objects = [
+        many_members(),
+        format!(r#"{{"email":[{}]}}"#, filled(r#""x""#)),
+        format!(r#"{{"origin":"{}"}}"#, "x".repeat(5_900_000)),
+        format!(
+            r#"{{"x":{}{}}}"#,
+            "[".repeat(2_900_000),
+            "]".repeat(2_900_000)
+        ),
+    ];
+    let read_most = ["get-all", "put", "delete-all"];
+    let operations = operations().iter();
+    for operation in operations.filter(|own| read_most.contains(&own.executable.as_str())) {
+        let mut api = RuntimeApi::start().await;
+        let process = api.spawn(&operation.executable, &variables);
+        let process = Process::of(process.id().expect("it runs"));
+        for member in [
+            "queryStringParameters",
+            "multiValueQueryStringParameters",
+            "pathParameters",
+            "requestContext",
+            "headers",
+            "body",
+            "unknown",
+        ] {
+            for object in &objects {
+                let event = format!(
+                    r#"{{"httpMethod":"{}","{member}":{object}}}"#,
+                    operation.method
+                );
+                let (kind, response) = api.invoke_with(event, &[]).await;
+                let status = response["statusCode"].as_u64().expect("a status");
+                assert!(kind == "response" && status <= 400, "{member}: {response}");
+            }
+        }
+        let (peak, file) = (process.peak_memory(), process.file_memory());
+        let own = peak.unwrap_or_default() - file.unwrap_or_default();
+        assert!(
+            own <= 64 * 1024 * 1024,
+            "{}: {own} bytes",
+            operation.executable
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_nobody_reads_does_not_block_a_function() {
     let dynamodb = ScriptedServer::start(empty_table).await;
@@ -193,7 +311,7 @@ async fn a_runtime_api_that_fails_is_named() {
     let failure = (
         StatusCode::INTERNAL_SERVER_ERROR,
         HeaderMap::new(),
-        json!({}),
+        String::new(),
     );
     api.invocations.send(failure).expect("the API runs");
     let output = output(process).await;

@@ -141,7 +141,7 @@ async fn count(
         for _ in 0..invocations {
             function.invoke(event).await?;
         }
-        function.end().await?;
+        function.exit().await?;
         if proxy.connections() == before + 1 {
             let text = fs::read_to_string(&output)?;
             let total = text.lines().find_map(|line| line.strip_prefix("totals:"));

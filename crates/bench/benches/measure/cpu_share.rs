@@ -33,25 +33,25 @@ impl CpuShare {
             process::id(),
             NUMBER.fetch_add(1, Relaxed)
         );
-        let (version_1, version_2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
-        if version_1.is_dir() {
-            let share = Self {
-                directory: version_1.join(name),
-            };
-            fs::create_dir(&share.directory)?;
-            fs::write(
-                share.directory.join("cpu.cfs_period_us"),
-                PERIOD.to_string(),
-            )?;
-            fs::write(share.directory.join("cpu.cfs_quota_us"), quota.to_string())?;
-            return Ok(share);
-        }
-        fs::write(version_2.join("cgroup.subtree_control"), "+cpu")?;
+        let version_1 = Path::new("/sys/fs/cgroup/cpu");
+        let version_2 = Path::new("/sys/fs/cgroup");
+        let (root, settings) = if version_1.is_dir() {
+            let period = ("cpu.cfs_period_us", PERIOD.to_string());
+            (
+                version_1,
+                vec![period, ("cpu.cfs_quota_us", quota.to_string())],
+            )
+        } else {
+            fs::write(version_2.join("cgroup.subtree_control"), "+cpu")?;
+            (version_2, vec![("cpu.max", format!("{quota} {PERIOD}"))])
+        };
         let share = Self {
-            directory: version_2.join(name),
+            directory: root.join(name),
         };
         fs::create_dir(&share.directory)?;
-        fs::write(share.directory.join("cpu.max"), format!("{quota} {PERIOD}"))?;
+        for (file, value) in settings {
+            fs::write(share.directory.join(file), value)?;
+        }
         Ok(share)
     }
 

@@ -1,11 +1,11 @@
-//! Scripts of a server that stands in for DynamoDB, and the sizes of items.
+//! Scripts of a server that stands in for DynamoDB.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::{ScriptedResponse, one_item};
 
-use crate::subject::user;
+use crate::subject::{USER_BYTES, user};
 
 /// The maximum size of the items that DynamoDB reads for one page, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html>).
@@ -23,7 +23,7 @@ pub(crate) fn users(
     count: usize,
     latency: Duration,
 ) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
-    let per_page = PAGE / item_size(&user(1));
+    let per_page = PAGE / USER_BYTES;
     let pages = |is_ids: bool| -> Vec<Vec<u8>> {
         let numbers: Vec<_> = (0..count).collect();
         let page = |(page, numbers): (usize, &[usize])| {
@@ -81,25 +81,4 @@ fn attribute(value: &Value) -> Value {
             json!({"M": members.collect::<serde_json::Map<_, _>>()})
         }
     }
-}
-
-/// Returns the size of a user in bytes, as DynamoDB counts it
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
-pub(crate) fn item_size(user: &Value) -> usize {
-    fn size(value: &Value) -> usize {
-        match value {
-            Value::Null | Value::Bool(_) => 1,
-            Value::Number(number) => number.to_string().len().div_ceil(2) + 1,
-            Value::String(text) => text.len(),
-            Value::Array(elements) => 3 + elements.iter().map(|e| 1 + size(e)).sum::<usize>(),
-            Value::Object(members) => {
-                3 + members
-                    .iter()
-                    .map(|(k, v)| 1 + k.len() + size(v))
-                    .sum::<usize>()
-            }
-        }
-    }
-    let members = user.as_object().into_iter().flatten();
-    members.map(|(name, value)| name.len() + size(value)).sum()
 }

@@ -5,16 +5,20 @@ use std::error::Error;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde_json::{Value, json};
 use tests::{Event, Operation, TlsProxy, operations};
+use tokio::process::Command;
 
 /// What a zip file adds to the compressed bytes of a single file called `bootstrap`, in bytes: the
 /// local header, the entry in the central directory, and the end of the directory.
 const ZIP_OVERHEAD: usize = (30 + "bootstrap".len()) + (46 + "bootstrap".len()) + 22;
+
+/// The size of a [`user`] in bytes, as DynamoDB counts it
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>).
+pub(crate) const USER_BYTES: usize = 300;
 
 /// Returns the path of an executable in the release build.
 ///
@@ -61,7 +65,7 @@ pub(crate) fn command(program: impl AsRef<Path>, proxy: &TlsProxy, table: &str) 
     command
 }
 
-/// Returns a user of 300 bytes, as DynamoDB counts its size.
+/// Returns a user of [`USER_BYTES`].
 pub(crate) fn user(number: usize) -> Value {
     json!({
         "id": format!("5f2c8a1e-7b3d-4c9f-8e6a-{number:012}"),
