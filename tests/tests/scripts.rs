@@ -12,20 +12,22 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tests::repository;
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "aws",
     "sam",
     "cargo",
     "cargo-lambda",
     "cargo-auditable",
     "curl",
+    "env",
     "git",
     "sleep",
 ];
 
 /// Answers every stage gives, unless a test answers first: a pattern of a call, and what the shell
 /// does then. Other calls succeed and print nothing.
-const ANSWERS: &str = r"
+const ANSWERS: &str = r#"
+'env '*) exec /usr/bin/env "$@" ;;
 'git rev-parse'*) echo 0123456789ab ;;
 'sam build'*)
     mkdir -p .aws-sam/build/GetFunction
@@ -35,7 +37,7 @@ const ANSWERS: &str = r"
 *'Outputs[?OutputKey=='?ApiUrl*) echo https://api.example/test ;;
 'curl '*) answer 400 UserNotFound ;;
 'aws lambda get-function-configuration'*) echo 7 0123456789ab ;;
-";
+"#;
 
 const NEW_STAGE: &str = r"
 *Stacks*StackStatus*) echo 'Stack does not exist' >&2; exit 254 ;;
@@ -91,9 +93,9 @@ impl Scripts {
         let stub = format!(
             r#"#!/bin/sh
 call="${{0##*/}} $*"
+case "$call" in 'env '*) call="env $1" ;; esac
 printf '%s\n' "$call WIPE=${{WIPE:-}}" >> '{calls}'
 case "$call" in
-'sam build'*) env | grep '^CARGO_LAMBDA_BUILD' >> '{calls}' ;;
 'curl --config '*) request=${{call#curl --config }}; cat "${{request%% *}}" 2>/dev/null >> '{calls}' ;;
 esac
 answer() {{
@@ -341,6 +343,17 @@ fn a_new_table_is_protected_once_its_stack_stands() {
 }
 
 #[test]
+fn an_imported_table_keeps_its_protection() {
+    let imported = "*Stacks*StackStatus*) echo IMPORT_COMPLETE ;;";
+    let outcome = Scripts::new(imported).deploy("prod", "AuthType=API_KEY");
+    outcome
+        .assert_done("")
+        .assert_calls("ApiLogs=ExistingRole", 1)
+        .assert_calls("sam deploy", 1)
+        .assert_calls("TableDeletionProtection=false", 0);
+}
+
+#[test]
 fn the_remains_of_a_failed_first_deployment_are_deleted() {
     let outcome =
         Scripts::new("*Stacks*StackStatus*) echo ROLLBACK_COMPLETE ;;").deploy("test", "");
@@ -509,7 +522,7 @@ fn the_processor_is_the_one_that_the_stage_keeps() {
     let outcome = existing(answers).deploy("prod", "");
     outcome
         .assert_done("")
-        .assert_calls("CARGO_LAMBDA_BUILD.X86_64=true", 1)
+        .assert_calls("env CARGO_LAMBDA_BUILD.X86_64=true", 1)
         .assert_calls("Architecture=x86_64 Commit=", 1);
 }
 
