@@ -720,3 +720,40 @@ fn the_deploy_role_trusts_both_forms_of_a_github_subject() {
         assert!(role.contains(subject), "{subject}");
     }
 }
+
+#[test]
+fn the_deploy_role_gives_permissions_only_within_the_boundary() {
+    let role = repository::yaml("scripts/deploy-role.yaml");
+    let policy = &role["Resources"]["ResourcesPolicy"]["Properties"]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().expect("statements");
+    for action in [
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "iam:AttachRolePolicy",
+        "iam:PutRolePermissionsBoundary",
+    ] {
+        let allowing: Vec<_> = statements
+            .iter()
+            .filter(|statement| statement["Effect"] == "Allow")
+            .filter(|statement| statement["Action"].to_string().contains(action))
+            .filter(|statement| statement["Resource"].to_string().contains("${StackName}"))
+            .collect();
+        assert!(!allowing.is_empty(), "{action}");
+        for statement in allowing {
+            let condition = &statement["Condition"]["StringEquals"];
+            assert_eq!(condition["iam:PermissionsBoundary"], "Boundary", "{action}");
+        }
+    }
+}
+
+#[test]
+fn each_role_of_the_stack_can_have_the_boundary() {
+    let template = repository::yaml("template.yaml");
+    let resources = template["Resources"].as_object().expect("resources");
+    for (name, resource) in resources {
+        if resource["Type"] == "AWS::IAM::Role" {
+            let boundary = &resource["Properties"]["PermissionsBoundary"];
+            assert_eq!(boundary[1], "PermissionsBoundary", "{name}");
+        }
+    }
+}
