@@ -192,10 +192,6 @@ api-key: ## print the key of a stage with AuthType=API_KEY:
 auth-type: # print a stage's AuthType
 	@scripts/stage.sh auth-type
 
-.PHONY: architecture
-architecture: # print a stage's Architecture
-	@scripts/stage.sh architecture
-
 .PHONY: validate
 validate: ## check template.yaml with SAM's lint, cfn-lint and
 ## checkov, and scripts with shellcheck
