@@ -99,10 +99,6 @@ audit: need-cargo ## check the dependencies' licences, sources and versions,
 
 # --- The specification
 
-.PHONY: openapi-3.0
-openapi-3.0: # derive docs/openapi-3.0.yaml from openapi.yaml
-	@scripts/openapi-3.0.sh > docs/openapi-3.0.yaml
-
 .PHONY: lint-api
 lint-api: ## check openapi.yaml with redocly, which npx downloads
 	@scripts/lint-api.sh
@@ -172,9 +168,14 @@ sbom: need-cargo ## write the components of each function,
 	@scripts/sbom.sh
 
 .PHONY: deploy
-deploy: need-cargo ## deploy a stage and write its URL to api.txt:
+deploy: ## deploy a stage and write its URL to api.txt:
 ## STAGE=test|prod, PARAMS='Name=Value ...'
 	@scripts/deploy.sh
+
+.PHONY: ping
+ping: need-curl ## ask a stage for a user that does not exist:
+## STAGE=test|prod
+	@scripts/stage.sh ping
 
 .PHONY: smoke
 smoke: need-cargo need-cc ## test an API with a single user, for a stage in
@@ -205,7 +206,8 @@ logs: ## show the functions' logs as they are written:
 	@scripts/stage.sh logs
 
 .PHONY: traces
-traces: ## show X-Ray's traces as they arrive: STAGE=test|prod
+traces: ## list a stage's traces of the last ten minutes:
+## STAGE=test|prod
 	@scripts/stage.sh traces
 
 .PHONY: destroy

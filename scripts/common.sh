@@ -51,8 +51,11 @@ has_auditable() {
 # need_credentials fails unless AWS accepts the caller's credentials.
 need_credentials() {
 	need aws
-	aws sts get-caller-identity --output text >/dev/null ||
-		fail 'AWS rejects the credentials. Run "aws configure", or set AWS_PROFILE to a profile.'
+	! aws sts get-caller-identity --output text >/dev/null 2>"$scratch/errors" || return 0
+	cat "$scratch/errors" >&2
+	! grep -Eqi 'connect|timed? ?out' "$scratch/errors" ||
+		fail 'AWS cannot be reached. Check the network, a proxy, and the region.'
+	fail 'AWS rejects the credentials. Run "aws configure", or set AWS_PROFILE to a profile.'
 }
 
 stage=${STAGE:-test}
@@ -79,16 +82,16 @@ stack_name=$(samconfig stack_name)
 # stack QUERY prints what the query selects from the stack's description. It prints nothing if there
 # is no stack.
 stack() {
-	status=0
+	result=0
 	output=$(aws cloudformation describe-stacks --stack-name "$stack_name" \
-		--output text --query "$1" 2>"$scratch/stack") || status=$?
-	if [ "$status" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
-		status=0 output=
+		--output text --query "$1" 2>"$scratch/stack") || result=$?
+	if [ "$result" -ne 0 ] && grep -q 'does not exist' "$scratch/stack"; then
+		result=0 output=
 	else
 		cat "$scratch/stack" >&2
 	fi
 	[ "$output" = None ] || [ -z "$output" ] || printf '%s\n' "$output"
-	return "$status"
+	return "$result"
 }
 
 # parameter NAME prints the value that the deployed stage has for a parameter of template.yaml.
@@ -96,3 +99,15 @@ parameter() { stack "Stacks[].Parameters[?ParameterKey=='$1'].ParameterValue[]";
 
 # output NAME prints an output of the deployed stage.
 output() { stack "Stacks[].Outputs[?OutputKey=='$1'].OutputValue[]"; }
+
+# commit prints what names the source in the descriptions of the functions: the commit, and a
+# checksum of what differs from it.
+commit() {
+	if ! head=$(git rev-parse --short=12 HEAD 2>/dev/null); then
+		echo "unknown-$(cksum <template.yaml | cut -d ' ' -f 1)"
+	elif [ -z "$(git status --porcelain)" ]; then
+		echo "$head"
+	else
+		echo "$head-$(git diff HEAD | cksum | cut -d ' ' -f 1)"
+	fi
+}

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the functions, deploys the stage STAGE and writes its URL to api.txt. PARAMS='Name=Value
-# ...' sets parameters of template.yaml. A deployed stage keeps the value of a parameter until
-# another one is set, here or in samconfig.toml.
+# Builds the functions, deploys the stage STAGE, writes its URL to api.txt and sends it a request.
+# PARAMS='Name=Value ...' sets parameters of template.yaml. A deployed stage keeps the value of a
+# parameter until another one is set, here or in samconfig.toml.
 . "$(dirname "$0")/common.sh"
 
 # --- Parameters: samconfig.toml's, then the caller's. If one is set twice, sam uses the last value.
@@ -16,6 +16,21 @@ given() {
 	done
 	printf '%s\n' "$value"
 }
+
+# gives NAME succeeds if this deployment sets the parameter, perhaps to nothing.
+gives() {
+	case " $overrides " in
+	*" $1="*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# deployed NAME prints the value that the deployed stage has for a parameter.
+deployed() { awk -F '\t' -v name="$1" '$1 == name { print $2 }' "$scratch/deployed"; }
+
+# becomes NAME prints the value that a parameter has after this deployment, or nothing if that is
+# template.yaml's default.
+becomes() { if gives "$1"; then given "$1"; else deployed "$1"; fi; }
 
 overrides=$(printf '%s ' "$(samconfig parameter_overrides)" "${PARAMS:-}" | tr '\n\t' '  ')
 set --
@@ -35,25 +50,28 @@ for word in $overrides; do
 	set -- "$@" "$word"
 done
 
-need sam cargo cargo-lambda
+need sam curl
 need_credentials
 
 # --- What exists already
 
-# say_that_the_table_exists fails if the table of a new stack exists already.
-say_that_the_table_exists() {
+# refuse_existing_table fails if the table of a new stack exists already.
+refuse_existing_table() {
 	table=user-profiles$(given NameSuffix)
-	if aws dynamodb describe-table --table-name "$table" >/dev/null 2>&1; then
-		fail "The table $table exists already: destroying a stack keeps its table, so that no user" \
-			"is lost. To deploy with a new, empty table, delete this one with its users:" \
-			"  aws dynamodb delete-table --table-name $table" \
-			"To keep its users, see 'The table outlives its stack' in docs/deploying.md."
-	fi
+	protected=$(aws dynamodb describe-table --table-name "$table" --output text \
+		--query Table.DeletionProtectionEnabled 2>/dev/null) || return 0
+	unprotect=
+	[ "$protected" != True ] || unprotect="
+  aws dynamodb update-table --table-name $table --no-deletion-protection-enabled"
+	fail "The table $table exists already: destroying a stack keeps its table, so that no user" \
+		"is lost. To deploy with a new, empty table, delete this one with its users:$unprotect" \
+		"  aws dynamodb delete-table --table-name $table" \
+		"To keep its users, see 'The table outlives its stack' in docs/deploying.md."
 }
 
-# say_what_is_in_the_way fails if something has a name that a new stack needs. CloudFormation would
+# refuse_taken_names fails if something has a name that a new stack needs. CloudFormation would
 # report it only after the build, and the SAM CLI would not say what it is.
-say_what_is_in_the_way() {
+refuse_taken_names() {
 	suffix=$(given NameSuffix)
 	functions=$(aws lambda list-functions --output text --query \
 		"Functions[?starts_with(FunctionName, 'user-profile-')].FunctionName")
@@ -146,15 +164,50 @@ choose_api_logs() {
 	echo ExistingRole
 }
 
-# say_what_alarms_stop fails if CodeDeploy would not start because an alarm is firing.
-say_what_alarms_stop() {
-	preference=$(given DeploymentPreference)
-	[ -n "$preference" ] || preference=$(parameter DeploymentPreference)
+# refuse_open_stage fails if nothing says who may use a new stage, unless the stage is for tests.
+refuse_open_stage() {
+	[ "$stage" = test ] || gives AuthType || fail \
+		"Nothing says who may use the stage $stage. Add one of these to its parameter_overrides in" \
+		"samconfig.toml, or set it once with make deploy STAGE=$stage PARAMS=..." \
+		"  AuthType=API_KEY   who has the stage's key" \
+		"  AuthType=AWS_IAM   who signs requests with AWS credentials" \
+		"  AuthType=COGNITO   users of a Cognito user pool, with UserPoolArn=ARN" \
+		"  AuthType=NONE      anyone, who may then also delete all users"
+}
+
+# refuse_new_names fails if a parameter that names what a stage consists of would change.
+refuse_new_names() {
+	for name in NameSuffix StageName; do
+		if gives "$name" && [ "$(given "$name")" != "$(deployed "$name")" ]; then
+			case $name in
+			NameSuffix) effect='replace its table with an empty one' ;;
+			*) effect="change its URL for every client" ;;
+			esac
+			fail "The stage $stage has $name=$(deployed "$name"). $name=$(given "$name") would $effect." \
+				"Deploy beside it instead: add a stage to samconfig.toml, as docs/deploying.md says," \
+				"and copy the users with scripts/merge-table."
+		fi
+	done
+}
+
+# changes_functions succeeds if this deployment publishes versions of the functions: if it changes a
+# parameter that their versions' descriptions contain.
+changes_functions() {
+	for name in $described; do
+		! gives "$name" || [ "$(given "$name")" = "$(deployed "$name")" ] || return 0
+	done
+	[ "$(deployed Commit)" != "$commit" ]
+}
+
+# refuse_while_alarm_fires fails if CodeDeploy would not start because an alarm is firing.
+refuse_while_alarm_fires() {
+	preference=$(becomes DeploymentPreference)
 	case $preference in
 	'' | None) return ;;
 	esac
-	alarm=$(aws cloudformation describe-stack-resource --stack-name "$stack_name" --output text \
-		--logical-resource-id ApiErrorsAlarm --query StackResourceDetail.PhysicalResourceId) || return
+	alarm=$(aws cloudformation list-stack-resources --stack-name "$stack_name" --output text --query \
+		"StackResourceSummaries[?LogicalResourceId=='ApiErrorsAlarm'].PhysicalResourceId")
+	[ -n "$alarm" ] || return 0
 	on=$(aws cloudwatch describe-alarms --alarm-names "$alarm" --output text \
 		--query "MetricAlarms[?StateValue=='ALARM'].AlarmName")
 	[ -z "$on" ] || [ "$on" = None ] || fail \
@@ -162,14 +215,32 @@ say_what_alarms_stop() {
 		"CodeDeploy starts no gradual deployment while it fires. If this deployment is the fix," \
 		"move all traffic to it at once:" \
 		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }DeploymentPreference=None'" \
+		"To change only parameters that no function has, first check out the deployed commit," \
+		"$(deployed Commit)." \
 		"Afterwards, return to gradual deployments:" \
 		"  make deploy STAGE=$stage PARAMS=DeploymentPreference=$preference"
 }
 
-# say_what_is_kept prints the parameters that the stage keeps and that differ from template.yaml's
-# defaults. A changed default does not reach a stage that is already deployed.
-say_what_is_kept() {
-	stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/kept"
+# delete_unused_versions deletes the versions of functions that a rollback left behind. While one
+# exists, Lambda does not publish the same code again, and the next deployment of it would fail.
+delete_unused_versions() {
+	aws cloudformation list-stack-resources --stack-name "$stack_name" --output text --query \
+		"StackResourceSummaries[?ResourceType=='AWS::Lambda::Version'].[PhysicalResourceId]" |
+		while read -r arn; do
+			function=${arn%:*} function=${function##*:}
+			newer=$(aws lambda list-versions-by-function --function-name "$function" --output text \
+				--query "Versions[?Version!='\$LATEST'].[Version]" </dev/null |
+				awk -v current="${arn##*:}" '$1 + 0 > current + 0')
+			for version in $newer; do
+				echo "Deleting the version $version of $function, which a rollback left behind."
+				aws lambda delete-function --function-name "$function" --qualifier "$version" </dev/null
+			done
+		done
+}
+
+# print_kept_parameters prints the parameters that the stage keeps and that differ from
+# template.yaml's defaults. A changed default does not reach a stage that is already deployed.
+print_kept_parameters() {
 	kept=$(awk -v given=" $overrides " '
 		NR == FNR { split($0, pair, "\t"); value[pair[1]] = pair[2]; next }
 		/^[A-Z]/ { inside = $1 == "Parameters:" }
@@ -177,12 +248,12 @@ say_what_is_kept() {
 		inside && $1 == "Default:" {
 			default_value = $2
 			gsub(/"/, "", default_value)
-			# choose_api_logs set ApiLogs.
+			# Deployments set ApiLogs and Commit themselves.
 			if (name in value && value[name] != default_value && name != "ApiLogs" &&
-			    !index(given, " " name "="))
+			    name != "Commit" && !index(given, " " name "="))
 				printf "  %s=%s (default: %s)\n", name, value[name], default_value
 		}
-	' "$scratch/kept" template.yaml)
+	' "$scratch/deployed" template.yaml)
 	[ -z "$kept" ] || printf '%s\n' "The stage keeps from earlier deployments:" "$kept"
 }
 
@@ -205,64 +276,93 @@ if [ "$status" = ROLLBACK_COMPLETE ]; then
 	aws cloudformation wait stack-delete-complete --stack-name "$stack_name"
 	status=
 fi
-architecture=$(given Architecture)
+# What the descriptions of the functions' versions contain: the commit and parameters.
+described=$(sed -n '/ &version_description /{n;s/[${}]//g;s/Commit//;p;}' template.yaml)
+commit=$(commit)
+: >"$scratch/deployed"
+new=yes
 case $status in
-'' | REVIEW_IN_PROGRESS)
-	say_that_the_table_exists
-	kept_architecture=
+'' | REVIEW_IN_PROGRESS) refuse_existing_table ;;
+*)
+	stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/deployed"
+	# A stack without parameters contains only an imported table.
+	[ ! -s "$scratch/deployed" ] || new=
 	;;
-*) kept_architecture=$(parameter Architecture) ;;
 esac
-# A stack without parameters is new, or contains only an imported table.
-if [ -z "$kept_architecture" ]; then
-	say_what_is_in_the_way
-	if [ -z "$(given ApiLogs)" ]; then
+unchanged=
+if [ "$new" ]; then
+	refuse_open_stage
+	refuse_taken_names
+	if ! gives ApiLogs; then
 		api_logs=$(choose_api_logs)
 		set -- "ApiLogs=$api_logs" "$@"
 	fi
 else
-	say_what_alarms_stop
-	say_what_is_kept
+	refuse_new_names
+	if changes_functions; then
+		refuse_while_alarm_fires
+	elif [ -n "${PARAMS:-}" ]; then
+		unchanged=yes
+	fi
+	print_kept_parameters
+	[ "$status" != UPDATE_ROLLBACK_COMPLETE ] || delete_unused_versions
 fi
 
 # --- The build and the deployment
 
-# sam build does not know what the stage keeps.
-architecture=${architecture:-${kept_architecture:-arm64}}
-set -- "Architecture=$architecture" "$@"
-case $architecture in
-arm64) setting=CARGO_LAMBDA_BUILD.ARM64 machine=183 ;;
-x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
-*) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
-esac
-# The SAM CLI runs cargo from the PATH. This wrapper adds the list of crates to the executables, as
-# `make package` does.
-if has_auditable; then
-	printf '#!/bin/sh\nexec "%s" auditable "$@"\n' "$(command -v cargo)" >"$scratch/cargo"
-	chmod +x "$scratch/cargo"
+# deploy NAME=VALUE... deploys the stack with these parameters.
+deploy() {
+	# sam looks for samconfig.toml beside the template.
+	sam deploy --config-file "$PWD/samconfig.toml" --config-env "$section" \
+		--template-file "$template" --parameter-overrides "$@" ||
+		fail '' "The deployment of $stack_name failed. The reasons are above and in:" \
+			"  aws cloudformation describe-stack-events --stack-name $stack_name" \
+			"If they name only AWS::EarlyValidation, AWS CLI 2 shows the reason:" \
+			"  aws cloudformation describe-events --stack-name $stack_name"
+}
+
+# The build does not know what the stage keeps.
+architecture=$(becomes Architecture)
+architecture=${architecture:-arm64}
+set -- "Architecture=$architecture" "Commit=$commit" "$@"
+if [ "$unchanged" ]; then
+	echo "These parameters change no function, so the deployed code stays."
+	template=$scratch/template.yaml
+	aws cloudformation get-template --stack-name "$stack_name" --template-stage Original \
+		--query TemplateBody --output text >"$template"
+else
+	template=.aws-sam/build/template.yaml
+	ARCH=$architecture scripts/build.sh
 fi
-# For x86_64, the SAM CLI passes no architecture to cargo-lambda, which then builds for this
-# machine. cargo-lambda also reads its options from variables such as this one. A shell cannot
-# export a variable whose name contains a dot, so env sets it.
-PATH=$scratch:$PATH env "$setting=true" \
-	sam build --config-env "$section" --parameter-overrides "$@"
+# If the deployment that creates the table fails, CloudFormation must be able to delete it.
+if [ "$new" ] && [ "$(given TableDeletionProtection)" = true ]; then
+	deploy "$@" TableDeletionProtection=false
+	echo "The stack stands. Now its table gets its deletion protection."
+fi
+deploy "$@"
 
-# Byte 18 of the ELF header is the number of the processor.
-set +f
-for executable in .aws-sam/build/*/bootstrap; do
-	[ "$(od -An -tu1 -j18 -N1 "$executable" | tr -d ' ')" = "$machine" ] ||
-		fail "$executable was not built for $architecture, so nothing was deployed." \
-			"Deploy from a machine with that processor, or with the other Architecture."
-done
-set -f
-
-sam deploy --config-env "$section" --parameter-overrides "$@" || fail '' \
-	"The deployment of $stack_name failed. The reasons are above and in:" \
-	"  aws cloudformation describe-stack-events --stack-name $stack_name" \
-	"If they name only AWS::EarlyValidation, AWS CLI 2 shows the reason:" \
-	"  aws cloudformation describe-events --stack-name $stack_name"
+# --- The answer
 
 url=$(output ApiUrl)
 [ -n "$url" ] || fail "The stack $stack_name has no output ApiUrl, so api.txt is unchanged."
 echo "$url" >api.txt
+stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/now"
+previous=$(deployed Commit)
+mv "$scratch/now" "$scratch/deployed"
+echo
+for name in DashboardUrl LogsUrl TracesUrl; do
+	printf '%s\n  %s\n' "$name" "$(output "$name")"
+done
+echo "The digests of the functions' code:"
+aws lambda list-functions --output text --query \
+	"Functions[?starts_with(FunctionName, 'user-profile-')].[FunctionName,CodeSha256]" |
+	awk -v names=" $(named FunctionName | tr '\n' ' ')" -v suffix="$(deployed NameSuffix)" '
+		BEGIN { count = split(names, list, " "); for (i = 1; i <= count; i++) ours[list[i] suffix] }
+		$1 in ours { print "  " $2 "  " $1 }'
+case $(deployed AuthType) in
+'' | NONE) echo "The stage $stage is open: anyone may read and delete all users. AuthType closes it." ;;
+esac
+[ -n "$(deployed AlarmEmail)" ] ||
+	echo "Nobody is told when an alarm fires. PARAMS=AlarmEmail=ADDRESS sends emails."
 echo "The stage $stage is at $url. api.txt contains this URL."
+PREVIOUS=$previous scripts/stage.sh ping

@@ -205,7 +205,7 @@ impl Api {
     pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
         let response = self.service().invoke(function, event.to_owned()).await?;
         Ok(Reply::from_function(
-            format!("{function} {event}"),
+            &format!("{function} {event}"),
             &response,
         ))
     }
@@ -376,7 +376,7 @@ impl Api {
         let response = self.client.send(request).await;
         let response = response.unwrap_or_else(|error| panic!("{name} at {}: {error}", self.url));
         let (parts, text) = response.into_parts();
-        Reply::new(name, parts.status.as_u16(), parts.headers, text)
+        Reply::new(&name, parts.status.as_u16(), parts.headers, text)
     }
 }
 

@@ -130,7 +130,7 @@ impl Event<'static> {
         handler: impl FnOnce(Store, Request) -> F,
     ) -> Reply {
         let outcome = handler(table.store(), self.request()).await;
-        Reply::of(self.to_string(), outcome)
+        Reply::of(&self.to_string(), outcome)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The code that the suites share: a DynamoDB server with a table for each test, events as API
 //! Gateway builds them, servers that fail on demand, responses, and a model of the contract.
 #![allow(
+    clippy::return_self_not_must_use,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     reason = "a helper of a test panics where an assertion would fail"

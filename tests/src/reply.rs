@@ -21,7 +21,7 @@ pub struct Reply {
 impl Reply {
     /// Returns the reply to a request, such as `GET /users`, from the parts of its response.
     #[track_caller]
-    pub fn new(request: String, status: u16, headers: HeaderMap, text: String) -> Self {
+    pub fn new(request: &str, status: u16, headers: HeaderMap, text: String) -> Self {
         let reply = Self {
             status,
             // The beginning is enough to recognise the request.
@@ -37,7 +37,7 @@ impl Reply {
 
     /// Returns the reply for a handler's outcome.
     #[track_caller]
-    pub fn of(request: String, outcome: Result<Response<Body>, users_core::Error>) -> Self {
+    pub fn of(request: &str, outcome: Result<Response<Body>, users_core::Error>) -> Self {
         let response = outcome.unwrap_or_else(|error| error.to_response());
         let (parts, body) = response.into_parts();
         let Body::Text(text) = body else {
@@ -48,7 +48,7 @@ impl Reply {
 
     /// Returns the reply for a function's response to API Gateway.
     #[track_caller]
-    pub fn from_function(request: String, response: &str) -> Self {
+    pub fn from_function(request: &str, response: &str) -> Self {
         let response: Value = serde_json::from_str(response).expect("a response in JSON");
         let mut headers = HeaderMap::new();
         for (name, values) in response["multiValueHeaders"].as_object().expect("headers") {
