@@ -105,10 +105,6 @@ audit: need-cargo ## check the dependencies' licences, sources and versions,
 
 # --- The specification
 
-.PHONY: openapi-3.0
-openapi-3.0: ## derive docs/openapi-3.0.yaml from openapi.yaml
-	@scripts/openapi-3.0.sh > docs/openapi-3.0.yaml
-
 .PHONY: lint-api
 lint-api: ## check openapi.yaml with redocly, which npx downloads
 	@scripts/lint-api.sh

@@ -1,12 +1,11 @@
 //! `openapi.yaml` describes what `template.yaml` deploys, and its examples are real responses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use lambda_http::http::Method;
 use local::Database;
 use serde_json::{Value, json};
-use tests::repository::{self, yaml};
+use tests::repository::yaml;
 use tests::{Api, Reply, template};
 
 fn specification() -> Value {
@@ -272,20 +271,6 @@ fn every_code_has_an_example() {
             "the description lacks {code}"
         );
     }
-}
-
-#[test]
-fn the_openapi_3_0_copy_is_current() {
-    let derived = Command::new("sh")
-        .arg(repository::path("scripts/openapi-3.0.sh"))
-        .output()
-        .expect("sh runs");
-    assert!(derived.status.success(), "{derived:?}");
-    let copy = repository::text("docs/openapi-3.0.yaml");
-    assert!(
-        copy.as_bytes() == derived.stdout,
-        "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`"
-    );
 }
 
 /// An API, and the bodies of its responses by operation and status.
