@@ -22,10 +22,15 @@ async fn counting(response: ScriptedResponse) -> (ScriptedServer, Arc<AtomicUsiz
 
 #[tokio::test]
 async fn each_call_has_three_attempts_whatever_came_before() {
-    let (dynamodb, attempts) = counting(ScriptedResponse::Error(500, "InternalFailure")).await;
+    // The header spares the SDK's waits. Its own quota of retries would end after 50 invocations.
+    let body = r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#;
+    let response = format!(
+        "HTTP/1.1 400 Bad Request\r\nx-amz-retry-after: 1\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (dynamodb, attempts) = counting(ScriptedResponse::Raw(response.into())).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    // The SDK's own quota would be used up after the first few of these.
-    for invocation in 1..=12 {
+    for invocation in 1..=60 {
         let reply = api.get("/users/1").await;
         reply.assert_error(503, "ServiceUnavailable");
         assert_eq!(attempts.load(Relaxed), 3 * invocation);

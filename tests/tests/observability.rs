@@ -130,7 +130,7 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
 }
 
 #[tokio::test]
-async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
+async fn the_line_of_a_failed_request_has_the_whole_chain() {
     let dynamodb =
         ScriptedServer::always(ScriptedResponse::Error(400, "ThrottlingException")).await;
     let api = Api::with_variables(&[
@@ -305,11 +305,16 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     api.send_traced(Method::DELETE, path, "", &trace_header(true))
         .await;
     let subsegment = daemon.receive();
+    let request_id = &subsegment["aws"]["request_id"];
+    assert!(
+        request_id.as_str().is_some_and(|id| id.len() > 20),
+        "{subsegment}"
+    );
     assert_eq!(
         subsegment["aws"],
         json!({
             "operation": "DeleteItem", "region": "eu-west-1", "table_name": table.name(),
-            "request_id": subsegment["aws"]["request_id"], "retries": 0,
+            "request_id": request_id, "retries": 0,
             "consumed_capacity": 1.0,
         })
     );
@@ -331,14 +336,10 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()),
         "{id}"
     );
-    assert!(
-        subsegment["start_time"].as_f64() < subsegment["end_time"].as_f64(),
-        "{subsegment}"
-    );
 }
 
 #[tokio::test]
-async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
+async fn a_subsegment_has_the_kind_of_dynamodbs_error() {
     for (status, code, error, throttle, fault) in [
         (400, "ThrottlingException", true, true, false),
         (400, "AccessDeniedException", true, false, false),
@@ -388,7 +389,7 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
+async fn a_missing_daemon_fails_no_request() {
     let table = Table::new().await;
     for address in [
         "127.0.0.1:9",
