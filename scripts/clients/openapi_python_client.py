@@ -1,34 +1,39 @@
 """Calls the API at API_ENDPOINT with the client that openapi-python-client generated."""
 
 import os
+import re
 
-from user_profile_api import Client
-from user_profile_api.api.user import delete_user, get_user, replace_user
-from user_profile_api.api.users import create_user, delete_all_users, list_users
-from user_profile_api.models import Error, ErrorCode, NewUser, Replacement
+from openapi_python_client_client import Client
+from openapi_python_client_client.api.user import delete_user, get_user, replace_user
+from openapi_python_client_client.api.users import create_user, list_users
+from openapi_python_client_client.models import ErrorBody, ErrorBodyCode, Replacement, UserToCreate
 
 client = Client(base_url=os.environ["API_ENDPOINT"], raise_on_unexpected_status=True)
+extra = {"born": 1815, "tags": ["a", {"b": None}], "nested": {"deep": [True, 0.5]}}
 
-ada = NewUser.from_dict({"id": "ada/1", "email": "ada+1@example.com", "born": 1815})
-created = create_user.sync(client=client, body=ada)
-assert created.to_dict() == ada.to_dict(), created
+for name in ("a/b", "c d", "ü"):
+    user = UserToCreate.from_dict({"id": name, "email": "ada+1@example.com", **extra})
+    created = create_user.sync(client=client, body=user)
+    assert created.to_dict() == user.to_dict(), created
+again = create_user.sync_detailed(client=client, body=user)
+assert again.status_code == 400 and again.parsed.code == ErrorBodyCode.USERALREADYEXISTS, again
 
-again = create_user.sync_detailed(client=client, body=ada)
-assert again.status_code == 400 and again.parsed.code == ErrorCode.USERALREADYEXISTS, again
+ids, cursor = set(), {}
+while cursor is not None:
+    page = list_users.sync_detailed(client=client, limit=1, **cursor)
+    ids.update(user.id for user in page.parsed)
+    following = re.search(r"[?&]cursor=([^&>]+)", page.headers.get("link", ""))
+    cursor = {"cursor": following[1]} if following else None
+assert ids == {"a/b", "c d", "ü"}, ids
 
-found = list_users.sync(client=client, email="ada+1@example.com", limit=1)
-assert [user.id for user in found] == ["ada/1"], found
+read = get_user.sync("a/b", client=client).to_dict()
+assert read == {"id": "a/b", "email": "ada+1@example.com", **extra}, read
+replacement = Replacement.from_dict({**read, "title": "Countess"})
+replaced = replace_user.sync("a/b", client=client, body=replacement)
+assert replaced.to_dict() == {**read, "title": "Countess"}, replaced
 
-replacement = Replacement.from_dict({"title": "Countess"})
-replaced = replace_user.sync("ada/1", client=client, body=replacement)
-assert replaced.to_dict() == {"id": "ada/1", "title": "Countess"}, replaced
-
-deleted = delete_user.sync("ada/1", client=client)
-assert deleted.to_dict() == replaced.to_dict(), deleted
-
-missing = get_user.sync("ada/1", client=client)
-assert isinstance(missing, Error) and missing.code == ErrorCode.USERNOTFOUND, missing
-
-everything = delete_all_users.sync_detailed(client=client)
-assert everything.status_code == 200 and everything.parsed is None, everything
-print("The client in Python works.")
+for name in ids:
+    assert delete_user.sync(name, client=client).id == name
+missing = get_user.sync("a/b", client=client)
+assert isinstance(missing, ErrorBody) and missing.code == ErrorBodyCode.USERNOTFOUND, missing
+print("openapi-python-client: works")

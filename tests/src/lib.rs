@@ -19,6 +19,7 @@ pub mod oracle;
 mod process;
 mod reply;
 pub mod repository;
+pub mod specification;
 mod table;
 
 pub use api::Api;
