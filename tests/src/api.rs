@@ -272,6 +272,20 @@ impl Api {
         pages
     }
 
+    /// Returns the users with an email address as soon as there are some. The index may lag behind a
+    /// write for a moment, and each request gives it time to catch up.
+    pub async fn found(&self, email: &str) -> Value {
+        let path = format!("/users?email={}", percent_encoded(email));
+        let mut found = json!([]);
+        for _ in 0..100 {
+            found = self.get(&path).await.json();
+            if found != json!([]) {
+                break;
+            }
+        }
+        found
+    }
+
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
     /// of write units, so after a 503, this waits as long as the response says and tries again, up
     /// to twenty times.

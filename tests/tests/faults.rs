@@ -111,7 +111,7 @@ async fn garbage_leads_to_service_unavailable() {
 }
 
 #[tokio::test]
-async fn a_success_that_dynamodb_cannot_have_sent_leads_to_service_unavailable() {
+async fn a_success_that_dynamodb_cannot_have_sent_is_refused() {
     let garbage = [
         json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
         json!({"message": "Service Unavailable"}),
@@ -151,7 +151,7 @@ async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
 }
 
 #[tokio::test]
-async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable() {
+async fn a_list_without_items_or_with_another_count_is_refused() {
     for list in [json!({}), json!({"Items": [], "Count": 5})] {
         let dynamodb = ScriptedServer::always(ScriptedResponse::Json(200, list)).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
@@ -165,7 +165,7 @@ async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable
 }
 
 #[tokio::test]
-async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable() {
+async fn unprocessed_deletes_that_nobody_requested_are_refused() {
     let stranger = json!({"DeleteRequest": {"Key": {"id": {"S": "other"}}}});
     let put = json!({"PutRequest": {"Item": {"id": {"S": "1"}}}});
     let own = json!({"DeleteRequest": {"Key": {"id": {"S": "1"}}}});
@@ -189,7 +189,7 @@ async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable
 }
 
 #[tokio::test]
-async fn a_missing_or_incomplete_response_leads_to_service_unavailable() {
+async fn a_missing_or_incomplete_response_is_unavailable() {
     let faults = [
         ScriptedResponse::Partial,
         ScriptedResponse::Stalled,
@@ -303,7 +303,7 @@ fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> Scripte
 }
 
 #[tokio::test]
-async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
+async fn a_user_stored_by_an_unanswered_attempt_counts_as_created() {
     let user = r#"{"id":"1","n":1e24}"#;
     let dynamodb = ScriptedServer::start(stores_without_response(
         json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
@@ -317,7 +317,7 @@ async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
 }
 
 #[tokio::test]
-async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claimed() {
+async fn a_user_that_existed_before_the_attempts_is_not_claimed() {
     let ada = json!({"id": {"S": "1"}});
     let not_applied = [
         ScriptedResponse::Error(400, "ThrottlingException"),
@@ -400,7 +400,7 @@ async fn a_failed_condition_in_a_server_error_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
+async fn a_user_stored_by_another_client_meanwhile_exists_already() {
     let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     api.post("/users", r#"{"id": "1", "n": 0.5}"#)
@@ -446,7 +446,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_later() {
 }
 
 #[tokio::test]
-async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
+async fn deleting_all_stops_in_time_and_says_how_many_it_deleted() {
     let dynamodb = ScriptedServer::start(|operation, request| {
         if operation == "Scan" {
             let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) {
@@ -497,7 +497,7 @@ async fn an_endless_list_ends_with_the_invocation() {
 }
 
 #[tokio::test]
-async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
+async fn a_page_that_continues_where_it_began_is_refused() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
     let dynamodb = ScriptedServer::start(move |operation, _| match operation {
         "Scan" => ScriptedResponse::Json(200, same.clone()),

@@ -266,7 +266,7 @@ fn script(requests: &[(&str, String, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(chromium), ignore = "needs Chromium: apt-get install chromium")]
-async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
+async fn a_page_of_another_origin_can_do_only_what_cors_allows() {
     let mut browser = Browser::start();
     // Any of its responses is a page of another origin.
     let other = service(&[]).await;
