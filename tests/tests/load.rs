@@ -1,6 +1,7 @@
 //! Kills functions and the whole service while clients send requests.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
