@@ -12,6 +12,7 @@ use tests::repository::{self, path, text, yaml};
 use tests::{Api, ScriptedResponse, ScriptedServer, operations, trace_header};
 use users_core::Part;
 use users_core::handlers::ROUTES;
+use uuid::Uuid;
 
 /// Returns the cells of each row of the table that has this header, such as `| code | when |`.
 fn table(page: &str, header: &str) -> Vec<Vec<String>> {
@@ -160,6 +161,60 @@ async fn the_events_for_the_console_are_served() {
     }
     let all = operations().iter().map(|own| own.executable.clone());
     assert_eq!(served, all.collect());
+}
+
+/// Runs the `$` lines of the blocks with curl in a page, in order, on an empty service.
+async fn assert_output_is_real(page: &str) {
+    let api = Api::local(Database::Memory).await;
+    let content = text(page);
+    let blocks = content
+        .split("```console\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .filter(|block| block.contains("$ curl"));
+    let mut commands = 0;
+    for block in blocks {
+        for step in format!("\n{block}").split("\n$ ").skip(1) {
+            let (command, shown) = step.split_once('\n').unwrap_or((step, ""));
+            if command.starts_with("api=") {
+                continue;
+            }
+            commands += 1;
+            let output = tokio::process::Command::new("sh")
+                .args(["-c", command])
+                .env("api", api.url())
+                .output()
+                .await
+                .expect("sh runs");
+            let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+            assert_eq!(
+                without_uuid(&printed),
+                without_uuid(shown.trim_end()),
+                "{page}: {command}"
+            );
+        }
+    }
+    assert!(commands > 5, "{page} has {commands} commands");
+}
+
+/// Returns a text without the random part of its UUID.
+fn without_uuid(text: &str) -> String {
+    let words: Vec<_> = text.trim_end().split('"').collect();
+    let is_uuid = |word: &&str| Uuid::parse_str(word).is_ok();
+    let replaced = words
+        .iter()
+        .map(|word| if is_uuid(word) { "UUID" } else { word });
+    replaced.collect::<Vec<_>>().join("\"")
+}
+
+#[tokio::test]
+async fn the_commands_of_the_readme_print_what_it_shows() {
+    assert_output_is_real("README.md").await;
+}
+
+#[tokio::test]
+async fn the_commands_of_the_api_page_print_what_it_shows() {
+    assert_output_is_real("docs/api.md").await;
 }
 
 #[test]
