@@ -117,8 +117,8 @@ test-api: build ## test a local service with requests that schemathesis
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
-test-clients: build ## test a local service with clients in TypeScript and
-## Python, generated from openapi.yaml
+test-clients: build ## test a local service with generated clients: in
+## TypeScript, Python, Go and Rust
 	@scripts/test-clients.sh
 
 .PHONY: collection

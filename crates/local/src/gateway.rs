@@ -123,7 +123,11 @@ impl Gateway {
             mocks,
             ..
         } = &self.template;
-        if let Some(response) = docs_page::respond(&parts.method, &path, stage) {
+        // Whoever can reach this service over a network has to know the key.
+        let key = self.api_key.as_deref();
+        let key = key.filter(|_| self.address.ip().is_loopback());
+        let page = docs_page::respond(&parts.method, &path, &parts.headers, stage, key);
+        if let Some(response) = page {
             return Ok(response);
         }
         let methods = mocks
