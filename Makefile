@@ -71,7 +71,8 @@ test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Dock
 .PHONY: test-end-to-end
 test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=URL, else at the
 ## URL in api.txt, else a local service; WIPE=1 allows
-## the test that deletes all users
+## the test that deletes all users; YES=1 allows stages
+## that are not called test
 	@scripts/test-api.sh end_to_end
 
 .PHONY: test-fuzz
@@ -116,8 +117,8 @@ test-api: build ## test a local service with requests that schemathesis
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
-test-clients: build ## test a local service with clients in TypeScript and
-## Python, generated from openapi.yaml
+test-clients: build ## test a local service with generated clients: in
+## TypeScript, Python, Go and Rust
 	@scripts/test-clients.sh
 
 .PHONY: collection
@@ -196,10 +197,6 @@ api-key: ## print the key of a stage with AuthType=API_KEY:
 .PHONY: auth-type
 auth-type: ## print a stage's AuthType
 	@scripts/stage.sh auth-type
-
-.PHONY: architecture
-architecture: ## print a stage's Architecture
-	@scripts/stage.sh architecture
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's lint, cfn-lint and

@@ -281,8 +281,12 @@ described=$(sed -n '/ &version_description /{n;s/[${}]//g;s/Commit//;p;}' templa
 commit=$(commit)
 : >"$scratch/deployed"
 new=yes
+creates_table=
 case $status in
-'' | REVIEW_IN_PROGRESS) refuse_existing_table ;;
+'' | REVIEW_IN_PROGRESS)
+	refuse_existing_table
+	creates_table=yes
+	;;
 *)
 	stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/deployed"
 	# A stack without parameters contains only an imported table.
@@ -335,7 +339,7 @@ else
 	ARCH=$architecture scripts/build.sh
 fi
 # If the deployment that creates the table fails, CloudFormation must be able to delete it.
-if [ "$new" ] && [ "$(given TableDeletionProtection)" = true ]; then
+if [ "$creates_table" ] && [ "$(given TableDeletionProtection)" = true ]; then
 	deploy "$@" TableDeletionProtection=false
 	echo "The stack stands. Now its table gets its deletion protection."
 fi

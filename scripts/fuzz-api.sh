@@ -16,6 +16,6 @@ echo "Repeat this run with: make test-api SEED=$seed${N:+ N=$N}"
 # shellcheck disable=SC2016 # with-local-service sets API_ENDPOINT.
 exec scripts/with-local-service sh -c '
 	exec .venv/api/bin/st --config-file scripts/schemathesis.toml run openapi.yaml \
-		--url "$API_ENDPOINT" --seed "$1" --max-examples "$2" --workers 2 --mode all \
+		--url "$API_ENDPOINT" --seed "$1" --max-examples "$2" --workers 1 --mode all \
 		--continue-on-failure --request-timeout 30 --no-color
 ' sh "$seed" "${N:-1000}"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use lambda_http::Body;
-use lambda_http::http::{Method, Request};
+use lambda_http::http::{Method, Request, Uri};
 use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::auth::authenticate;
 use crate::client::{Client, percent_encoded};
+use crate::specification::assert_documented;
 use crate::{Operation, Reply, executables, operations, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
@@ -400,10 +401,14 @@ impl Api {
         if self.service.is_none() {
             authenticate(&mut request);
         }
-        let response = self.client.send(request).await;
+        let response = self.client.send(request.clone()).await;
         let response = response.unwrap_or_else(|error| panic!("{name} at {}: {error}", self.url));
         let (parts, text) = response.into_parts();
-        Reply::new(&name, parts.status.as_u16(), parts.headers, text)
+        let reply = Reply::new(&name, parts.status.as_u16(), parts.headers, text);
+        let stage = self.url.parse::<Uri>().expect("a URL");
+        let path = request.uri().path().strip_prefix(stage.path());
+        assert_documented(path.unwrap_or_default(), &request, &reply);
+        reply
     }
 }
 

@@ -20,6 +20,7 @@ pub mod oracle;
 mod process;
 mod reply;
 pub mod repository;
+pub mod specification;
 mod table;
 
 pub use api::Api;

@@ -378,12 +378,11 @@ async fn the_most_specific_variable_names_the_endpoint() {
     let (right, wrong) = (right.endpoint(), wrong.endpoint());
     for endpoints in [[right, wrong, wrong], [" ", right, wrong], ["", "", right]] {
         let mut api = RuntimeApi::start().await;
-        let names = [
-            "DYNAMO_ENDPOINT",
-            "AWS_ENDPOINT_URL_DYNAMODB",
-            "AWS_ENDPOINT_URL",
+        let variables = [
+            ("DYNAMO_ENDPOINT", endpoints[0]),
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoints[1]),
+            ("AWS_ENDPOINT_URL", endpoints[2]),
         ];
-        let variables: Vec<_> = names.into_iter().zip(endpoints).collect();
         let _process = api.spawn("get", &variables);
         let (_, response) = api
             .invoke(&json!({"pathParameters": {"id": "1"}}), &[])

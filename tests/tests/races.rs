@@ -91,6 +91,23 @@ async fn a_write_with_a_lost_response_applies_once_or_twice() {
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_may_take_effect_later() {
+    /// The shortest time after which the service gives up an attempt, in nanoseconds.
+    const GIVEN_UP: u64 = 2_000_000_000;
+
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
+    proxy.delay_every(120);
+    for (user, history) in histories(&api).await {
+        assert!(
+            is_linearizable(&history, Effects::OnceAndLater(GIVEN_UP)),
+            "user {user}: {history:#?}"
+        );
+    }
+    assert!(proxy.delayed() > 3, "{} were late", proxy.delayed());
+}
+
 /// Starts a server that forwards requests to the one at this URL, but throttles about one in 25
 /// itself, with DynamoDB's two codes in turn. It throttles no request twice, so that each succeeds
 /// in the end. Returns it with the number of requests that it has throttled.

@@ -1,5 +1,8 @@
 //! The scripts for stages, with stubs of the programs that they call: what they refuse, what they
 //! call, and what they say.
+//!
+//! CI does not run these sequences against an emulator of AWS: moto, for one, knows neither SAM's
+//! transform nor rollbacks, nor what CloudFormation retains in one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,20 +12,22 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tests::repository;
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "aws",
     "sam",
     "cargo",
     "cargo-lambda",
     "cargo-auditable",
     "curl",
+    "env",
     "git",
     "sleep",
 ];
 
 /// Answers every stage gives, unless a test answers first: a pattern of a call, and what the shell
 /// does then. Other calls succeed and print nothing.
-const ANSWERS: &str = r"
+const ANSWERS: &str = r#"
+'env '*) exec /usr/bin/env "$@" ;;
 'git rev-parse'*) echo 0123456789ab ;;
 'sam build'*)
     mkdir -p .aws-sam/build/GetFunction
@@ -32,7 +37,7 @@ const ANSWERS: &str = r"
 *'Outputs[?OutputKey=='?ApiUrl*) echo https://api.example/test ;;
 'curl '*) answer 400 UserNotFound ;;
 'aws lambda get-function-configuration'*) echo 7 0123456789ab ;;
-";
+"#;
 
 const NEW_STAGE: &str = r"
 *Stacks*StackStatus*) echo 'Stack does not exist' >&2; exit 254 ;;
@@ -88,7 +93,11 @@ impl Scripts {
         let stub = format!(
             r#"#!/bin/sh
 call="${{0##*/}} $*"
+case "$call" in 'env '*) call="env $1" ;; esac
 printf '%s\n' "$call WIPE=${{WIPE:-}}" >> '{calls}'
+case "$call" in
+'curl --config '*) request=${{call#curl --config }}; cat "${{request%% *}}" 2>/dev/null >> '{calls}' ;;
+esac
 answer() {{
     while [ $# -gt 2 ]; do shift; done
     case "$call" in *--output*) body=${{call#*--output }}; printf '%s' "$2" > "${{body%% *}}" ;; esac
@@ -275,6 +284,32 @@ fn an_open_stage_and_a_silent_alarm_are_pointed_out() {
 }
 
 #[test]
+fn a_stage_that_was_opened_on_purpose_is_pointed_out_again() {
+    let none = "*'Parameters[].['*) printf '%s\\t%s\\n' StageName prod AuthType NONE ;;";
+    let outcome = existing(none).deploy("prod", "StageName=prod NameSuffix=");
+    outcome.assert_done("anyone may read and delete all users");
+}
+
+#[test]
+fn the_url_is_written_to_api_txt() {
+    let scripts = Scripts::new(NEW_STAGE);
+    scripts.deploy("test", "").assert_done("");
+    let path = scripts.directory.path().join("api.txt");
+    let url = fs::read_to_string(path).expect("api.txt");
+    assert_eq!(url, "https://api.example/test\n");
+}
+
+#[test]
+fn a_new_stage_writes_logs_with_the_role_of_the_account() {
+    let outcome = Scripts::new(NEW_STAGE).deploy("test", "");
+    outcome.assert_calls("ApiLogs=ExistingRole", 1);
+    let outcome = Scripts::new(NEW_STAGE).deploy("test", "ApiLogs=None");
+    outcome
+        .assert_calls("ApiLogs=ExistingRole", 0)
+        .assert_calls("ApiLogs=None", 1);
+}
+
+#[test]
 fn a_stack_that_is_changing_or_broken_is_left_alone() {
     for (status, message) in [
         ("UPDATE_IN_PROGRESS", "is being changed"),
@@ -297,13 +332,25 @@ fn a_new_table_is_protected_once_its_stack_stands() {
         .calls
         .lines()
         .filter(|call| call.starts_with("sam deploy"))
-        .map(|call| call.contains("TableDeletionProtection=false"))
+        .filter_map(|call| call.split("TableDeletionProtection=").last())
+        .filter_map(|end| end.split(' ').next())
         .collect();
-    assert_eq!(ends, [true, false]);
+    assert_eq!(ends, ["false", "true"]);
 
     let outcome = existing("").deploy("prod", "");
     outcome.assert_calls("sam deploy", 1);
     outcome.assert_calls("TableDeletionProtection=false", 0);
+}
+
+#[test]
+fn an_imported_table_keeps_its_protection() {
+    let imported = "*Stacks*StackStatus*) echo IMPORT_COMPLETE ;;";
+    let outcome = Scripts::new(imported).deploy("prod", "AuthType=API_KEY");
+    outcome
+        .assert_done("")
+        .assert_calls("ApiLogs=ExistingRole", 1)
+        .assert_calls("sam deploy", 1)
+        .assert_calls("TableDeletionProtection=false", 0);
 }
 
 #[test]
@@ -394,6 +441,42 @@ fn a_wrong_status_or_body_is_a_wrong_answer() {
     }
 }
 
+#[test]
+fn a_stage_is_asked_with_its_own_authentication() {
+    for (auth_type, header) in [
+        ("API_KEY", r#"header = "x-api-key: secret""#),
+        ("AWS_IAM", r#"aws-sigv4 = "aws:amz:eu-west-1:execute-api""#),
+    ] {
+        let answers = format!(
+            "*\"ParameterKey=='AuthType'\"*) echo {auth_type} ;;
+             *ApiKeyId*) echo id ;;
+             'aws apigateway get-api-key'*) echo secret ;;
+             *\"OutputKey=='ApiUrl'\"*) echo https://a.execute-api.eu-west-1.example/prod ;;"
+        );
+        let variables = [
+            ("STAGE", "prod"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ];
+        let outcome = existing(&answers).run("stage.sh ping", &variables, "");
+        outcome
+            .assert_done("answers with status 400")
+            .assert_calls(header, 1);
+    }
+}
+
+#[test]
+fn a_stage_for_users_of_cognito_rejects_a_request_without_a_token() {
+    let ping = |status: &str| {
+        let answers = format!(
+            "*\"ParameterKey=='AuthType'\"*) echo COGNITO ;; 'curl '*) answer {status} x ;;"
+        );
+        existing(&answers).run("stage.sh ping", &[("STAGE", "prod")], "")
+    };
+    ping("401").assert_done("answers with status 401");
+    ping("400").assert_refused("status 400");
+}
+
 // --- The build
 
 #[test]
@@ -429,6 +512,20 @@ fn executables_for_another_processor_are_not_deployed() {
         .assert_calls("sam deploy", 0);
 }
 
+#[test]
+fn the_processor_is_the_one_that_the_stage_keeps() {
+    let answers = r"
+'sam build'*)
+    mkdir -p .aws-sam/build/GetFunction
+    printf '%018d>' 0 > .aws-sam/build/GetFunction/bootstrap ;;
+*'Parameters[].['*) printf '%s\t%s\n' Architecture x86_64 NameSuffix -prod StageName prod ;;";
+    let outcome = existing(answers).deploy("prod", "");
+    outcome
+        .assert_done("")
+        .assert_calls("env CARGO_LAMBDA_BUILD.X86_64=true", 1)
+        .assert_calls("Architecture=x86_64 Commit=", 1);
+}
+
 // --- stage.sh
 
 #[test]
@@ -457,6 +554,9 @@ fn a_stack_is_destroyed_only_if_its_name_is_typed() {
             .assert_refused("Nothing was deleted")
             .assert_calls("sam delete", 0);
     }
+    let variables = [("STAGE", "prod"), ("YES", "yes")];
+    let outcome = scripts.run("stage.sh destroy", &variables, "");
+    outcome.assert_refused("Nothing was deleted");
     for (yes, input) in [("", "user-profiles-prod\n"), ("1", "")] {
         scripts
             .run(
@@ -569,11 +669,46 @@ fn users_are_added_to_a_service_that_responds() {
             .assert_refused("not a positive number")
             .assert_calls("", 0);
     }
+    let answers = "*--config*) cat >request; echo 503 ;; 'curl '*) printf 200 ;;";
+    let outcome = Scripts::new(answers).run("seed", &[("N", "1")], "");
+    outcome.assert_refused("1 were not added; the last status is 503");
     let outcome = Scripts::new("'curl '*) printf 000; exit 7 ;;").run("seed", &[], "");
     outcome.assert_refused("nothing responds");
 }
 
-// --- deploy-role.yaml
+// --- What the scripts rely on
+
+#[test]
+fn production_is_protected_and_deployed_gradually() {
+    let stages = repository::toml("samconfig.toml");
+    let parameters = stages["prod"]["global"]["parameters"]["parameter_overrides"].as_str();
+    let parameters: Vec<_> = parameters.expect("text").split(' ').collect();
+    for parameter in [
+        "StageName=prod",
+        "NameSuffix=-prod",
+        "TableDeletionProtection=true",
+        "DeploymentPreference=Canary10Percent5Minutes",
+    ] {
+        assert!(parameters.contains(&parameter), "{parameter}");
+    }
+}
+
+#[test]
+fn each_commit_is_part_of_the_functions_configuration() {
+    let template = repository::yaml("template.yaml");
+    assert_eq!(template["Globals"]["Function"]["Description"], "Commit");
+    let resources = template["Resources"].as_object().expect("resources");
+    for (name, resource) in resources {
+        if resource["Type"] == "AWS::Serverless::Function" {
+            let description = resource["Properties"]["VersionDescription"].as_str();
+            let description = description.expect("a description");
+            assert!(
+                description.starts_with("${Commit} "),
+                "{name}: {description}"
+            );
+        }
+    }
+}
 
 #[test]
 fn the_deploy_role_trusts_both_forms_of_a_github_subject() {
@@ -583,5 +718,42 @@ fn the_deploy_role_trusts_both_forms_of_a_github_subject() {
         "repo:${Owner}@${OwnerId}/${Name}@${RepositoryId}:environment:${Stage}",
     ] {
         assert!(role.contains(subject), "{subject}");
+    }
+}
+
+#[test]
+fn the_deploy_role_gives_permissions_only_within_the_boundary() {
+    let role = repository::yaml("scripts/deploy-role.yaml");
+    let policy = &role["Resources"]["ResourcesPolicy"]["Properties"]["PolicyDocument"];
+    let statements = policy["Statement"].as_array().expect("statements");
+    for action in [
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "iam:AttachRolePolicy",
+        "iam:PutRolePermissionsBoundary",
+    ] {
+        let allowing: Vec<_> = statements
+            .iter()
+            .filter(|statement| statement["Effect"] == "Allow")
+            .filter(|statement| statement["Action"].to_string().contains(action))
+            .filter(|statement| statement["Resource"].to_string().contains("${StackName}"))
+            .collect();
+        assert!(!allowing.is_empty(), "{action}");
+        for statement in allowing {
+            let condition = &statement["Condition"]["StringEquals"];
+            assert_eq!(condition["iam:PermissionsBoundary"], "Boundary", "{action}");
+        }
+    }
+}
+
+#[test]
+fn each_role_of_the_stack_can_have_the_boundary() {
+    let template = repository::yaml("template.yaml");
+    let resources = template["Resources"].as_object().expect("resources");
+    for (name, resource) in resources {
+        if resource["Type"] == "AWS::IAM::Role" {
+            let boundary = &resource["Properties"]["PermissionsBoundary"];
+            assert_eq!(boundary[1], "PermissionsBoundary", "{name}");
+        }
     }
 }
