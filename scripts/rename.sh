@@ -25,6 +25,7 @@ case $one in [aeiou]*) article=an ;; esac
 rename() {
 	sed -E \
 		-e 's/(u|U)(ser(-[Aa]gent|Agent|Arn|content|[Gg]uide|Policy|Pool|-data-dir))/\1%\2/g' \
+		-e 's/(\.is_|ConnectorError::)user/\1u%ser/g' \
 		-e 's/US(ER_AGENT)/US%\1/g' \
 		-e "s/(^|[^[:alnum:]])a (\`?)(user|$one)/\\1$article \\2user/g" \
 		-e "s/(^|[^[:alnum:]])A (\`?)(user|$one)/\\1$(capital "$article") \\2user/g" \

@@ -133,6 +133,19 @@ impl Api {
         .await
     }
 
+    /// Starts a local service on the DynamoDB server at this URL, whose functions have this timeout.
+    pub async fn with_timeout(endpoint: &str, timeout: Duration) -> Self {
+        let mut template = template();
+        for function in template.functions.values_mut() {
+            function.timeout = timeout;
+        }
+        Self::start(Options {
+            database: Database::Endpoint(endpoint.to_owned()),
+            ..Options::new(template, executables().to_owned())
+        })
+        .await
+    }
+
     /// Starts a local service whose functions have these environment variables.
     pub async fn with_variables(variables: &[(&str, &str)]) -> Self {
         let template = template_with_variables(variables);

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use local::{Database, Options};
 use serde_json::json;
-use tests::{Api, ScriptedResponse, ScriptedServer, executables, template};
+use tests::{Api, ScriptedResponse, ScriptedServer};
 
 /// Starts a server that always responds in this way. Returns it with the number of its responses.
 async fn counting(response: ScriptedResponse) -> (ScriptedServer, Arc<AtomicUsize>) {
@@ -54,16 +53,7 @@ async fn an_attempt_without_a_response_ends_in_time() {
 #[tokio::test]
 async fn a_function_responds_a_second_before_its_deadline() {
     let (dynamodb, _) = counting(ScriptedResponse::Silence).await;
-    let mut template = template();
-    for function in template.functions.values_mut() {
-        function.timeout = Duration::from_secs(3);
-    }
-    let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    let api = Api::start(Options {
-        database,
-        ..Options::new(template, executables().to_owned())
-    })
-    .await;
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(3)).await;
     for path in ["/users/1", "/users"] {
         let start = Instant::now();
         let reply = api.get(path).await;

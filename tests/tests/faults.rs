@@ -7,34 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{
-    Api, ScriptedResponse, ScriptedServer, deleted_ids, empty_table, executables, operations,
-    template,
-};
-
-/// Starts the API on this server, with this timeout of every function.
-async fn api_with_timeout(dynamodb: &ScriptedServer, timeout: Duration) -> Api {
-    let mut template = template();
-    for function in template.functions.values_mut() {
-        function.timeout = timeout;
-    }
-    let options = Options::new(template, executables().to_owned());
-    let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    Api::start(Options {
-        database,
-        ..options
-    })
-    .await
-}
+use tests::{Api, ScriptedResponse, ScriptedServer, deleted_ids, empty_table, operations};
 
 /// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
 async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
     let is_throttling = matches!(fault, ScriptedResponse::Error(400, _)) && status == 503;
     let timeout = Duration::from_secs(if is_throttling { 8 } else { 28 });
     let dynamodb = ScriptedServer::always(fault).await;
-    let api = api_with_timeout(&dynamodb, timeout).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), timeout).await;
     let start = Instant::now();
     for (operation, reply) in api.request_each("1").await {
         // A deletion goes on while time is left.
@@ -467,7 +448,7 @@ async fn deleting_all_stops_in_time_and_says_how_many_it_deleted() {
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
-    let api = api_with_timeout(&dynamodb, Duration::from_secs(5)).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(5)).await;
     let reply = api.delete("/users").await;
     reply.assert_error(503, "DeleteIncomplete");
     assert!(reply.message().contains("29 users"), "{}", reply.message());
@@ -486,7 +467,7 @@ async fn an_endless_list_ends_with_the_invocation() {
         )
     })
     .await;
-    let api = api_with_timeout(&dynamodb, Duration::from_secs(4)).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(4)).await;
     api.get("/users")
         .await
         .assert_error(503, "ServiceUnavailable");

@@ -151,13 +151,20 @@ fn every_tool_that_is_installed_has_an_exact_version() {
     }
 }
 
-/// Words that contain `user` but are not ours, as CONTRIBUTING.md lists them.
+/// Returns the words of a text that contain `user`.
+fn words_about_users(text: &str) -> impl Iterator<Item = String> {
+    let is_part = |character: char| character.is_alphanumeric() || "-_".contains(character);
+    text.split(move |character| !is_part(character))
+        .filter(|word| word.to_lowercase().contains("user"))
+        .map(|word| word.trim_matches('-').to_owned())
+}
+
+/// Returns the words about users that are not ours, as CONTRIBUTING.md lists them.
 fn words_of_others() -> BTreeSet<String> {
     let page = text("CONTRIBUTING.md");
     let list = page.split("words of others stay:").nth(1);
-    let list = list.and_then(|rest| rest.split('.').next());
-    let quoted = list.expect("a list of words").split('`').skip(1).step_by(2);
-    quoted.map(str::to_owned).collect()
+    let list = list.and_then(|rest| rest.split(". Then:").next());
+    words_about_users(list.expect("a list of words")).collect()
 }
 
 #[test]
@@ -194,15 +201,8 @@ fn the_project_can_be_renamed_to_keep_something_else() {
     for file in run("git", &["ls-files"], copy.path()).lines() {
         assert!(!file.contains("user"), "{file}");
         let text = fs::read_to_string(copy.path().join(file)).expect("text");
-        let words = text
-            .split(|character: char| !(character.is_alphanumeric() || "-_".contains(character)));
-        let is_user = |word: &&str| word.to_lowercase().contains("user");
         if file != "scripts/rename.sh" {
-            left.extend(
-                words
-                    .filter(is_user)
-                    .map(|word| word.trim_matches('-').to_owned()),
-            );
+            left.extend(words_about_users(&text));
         }
     }
     assert_eq!(left, words_of_others());
