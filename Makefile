@@ -3,7 +3,7 @@
 
 # The variables that targets accept. Others are rejected as mistyped, except those that tools read.
 VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CASES CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
-	HOST MEMORY N PARAMS PORT SAVE SEED STAGE UPDATE WIPE YES
+	HOST MEMORY N PARAMS PORT SAVE SEED SINCE STAGE UPDATE WIPE YES
 OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
 on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 $(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
@@ -32,7 +32,7 @@ need-%:
 	@command -v $* >/dev/null || { echo '$* is missing. $(WHERE_$*)' >&2; exit 1; }
 
 .PHONY: build
-build: need-cargo need-cc # the local service and the functions, for this machine
+build: need-cargo need-cc ## the local service and the functions, for this machine
 	@cargo build --workspace --bins
 
 # $(call given,NAME) is the value of a variable on the command line, not in the environment.
@@ -58,31 +58,38 @@ reset: need-curl ## delete all users of the API that make run serves:
 
 .PHONY: test
 test: need-cargo need-cc need-curl ## run every test that needs neither a network nor AWS
-	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace
+	@env -u API_ENDPOINT -u DYNAMO_ENDPOINT cargo test --workspace --no-fail-fast
 
 .PHONY: test-handlers
 test-handlers: need-cargo need-cc ## test the handlers on DynamoDB Local in Docker, and
 ## compare it with the embedded DynamoDB, which is used
 ## without Docker: DYNAMODB=docker|embedded forces one,
 ## DYNAMO_ENDPOINT=URL names another
-	@scripts/with-dynamodb cargo test --package tests --test handlers --test engines
+	@scripts/with-dynamodb sh -c 'exec cargo test --workspace --no-fail-fast --test handlers \
+		--test engines -- $${DYNAMO_ENDPOINT:+--include-ignored}'
 
 .PHONY: test-end-to-end
 test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=URL, else at the
 ## URL in api.txt, else a local service; WIPE=1 allows
-## the test that deletes all users
+## the test that deletes all users; YES=1 allows stages
+## that are not called test
 	@scripts/test-api.sh end_to_end
 
 .PHONY: test-fuzz
 test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % are HTTP
 ## requests, 20 % events, 20 % operations compared with a
 ## model, 10 % DynamoDB responses. make test runs 1,000
-	@CASES="$${CASES:-100000}" cargo test --package tests --test fuzz -- --nocapture
+	@CASES="$${CASES:-100000}" cargo test --workspace --test fuzz -- --nocapture
 
 .PHONY: test-soak
 test-soak: need-cargo need-cc ## invoke each function CASES=20000 times, a quarter
 ## with a fault: no process exits or grows
-	@CASES="$${CASES:-20000}" cargo test --package tests --test soak -- --nocapture
+	@CASES="$${CASES:-20000}" cargo test --workspace --test soak -- --nocapture
+
+.PHONY: mutants
+mutants: need-cargo need-cc ## break the code in one place at a time; the fast suites
+## must fail: SINCE=REF breaks only what changed
+	@scripts/mutants.sh
 
 .PHONY: lint
 lint: need-cargo need-cc ## check formatting, clippy's lints and the documentation
@@ -99,10 +106,6 @@ audit: need-cargo ## check the dependencies' licences, sources and versions,
 
 # --- The specification
 
-.PHONY: openapi-3.0
-openapi-3.0: # derive docs/openapi-3.0.yaml from openapi.yaml
-	@scripts/openapi-3.0.sh > docs/openapi-3.0.yaml
-
 .PHONY: lint-api
 lint-api: ## check openapi.yaml with redocly, which npx downloads
 	@scripts/lint-api.sh
@@ -114,8 +117,8 @@ test-api: build ## test a local service with requests that schemathesis
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
-test-clients: build ## test a local service with clients in TypeScript and
-## Python, generated from openapi.yaml
+test-clients: build ## test a local service with generated clients: in
+## TypeScript, Python, Go and Rust
 	@scripts/test-clients.sh
 
 .PHONY: collection
@@ -133,7 +136,7 @@ FUNCTIONS := $(shell sed -n 's/^ *Binary: //p' template.yaml)
 MEASURE := cargo bench --profile measure --package bench --bench measure --
 
 .PHONY: release
-release: need-cargo need-cc # the functions as deployed but built for this machine, and the floor
+release: need-cargo need-cc ## the functions as deployed but built for this machine, and the floor
 	@cargo build --release $(addprefix --package ,$(FUNCTIONS) bench)
 
 .PHONY: test-load
@@ -192,12 +195,8 @@ api-key: ## print the key of a stage with AuthType=API_KEY:
 	@scripts/stage.sh api-key
 
 .PHONY: auth-type
-auth-type: # print a stage's AuthType
+auth-type: ## print a stage's AuthType
 	@scripts/stage.sh auth-type
-
-.PHONY: architecture
-architecture: # print a stage's Architecture
-	@scripts/stage.sh architecture
 
 .PHONY: validate
 validate: ## check template.yaml with SAM's lint, cfn-lint and

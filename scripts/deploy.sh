@@ -215,8 +215,8 @@ refuse_while_alarm_fires() {
 		"CodeDeploy starts no gradual deployment while it fires. If this deployment is the fix," \
 		"move all traffic to it at once:" \
 		"  make deploy STAGE=$stage PARAMS='${PARAMS:+$PARAMS }DeploymentPreference=None'" \
-		"To change only parameters that no function has, first check out what is deployed:" \
-		"  git checkout $(deployed Commit)" \
+		"To change only parameters that no function has, first check out the deployed commit," \
+		"$(deployed Commit)." \
 		"Afterwards, return to gradual deployments:" \
 		"  make deploy STAGE=$stage PARAMS=DeploymentPreference=$preference"
 }
@@ -227,12 +227,12 @@ delete_unused_versions() {
 	aws cloudformation list-stack-resources --stack-name "$stack_name" --output text --query \
 		"StackResourceSummaries[?ResourceType=='AWS::Lambda::Version'].[PhysicalResourceId]" |
 		while read -r arn; do
-			function=${arn%:*}
+			function=${arn%:*} function=${function##*:}
 			newer=$(aws lambda list-versions-by-function --function-name "$function" --output text \
 				--query "Versions[?Version!='\$LATEST'].[Version]" </dev/null |
 				awk -v current="${arn##*:}" '$1 + 0 > current + 0')
 			for version in $newer; do
-				echo "Deleting the version $version of ${function##*:}, which a rollback left behind."
+				echo "Deleting the version $version of $function, which a rollback left behind."
 				aws lambda delete-function --function-name "$function" --qualifier "$version" </dev/null
 			done
 		done
@@ -281,8 +281,12 @@ described=$(sed -n '/ &version_description /{n;s/[${}]//g;s/Commit//;p;}' templa
 commit=$(commit)
 : >"$scratch/deployed"
 new=yes
+creates_table=
 case $status in
-'' | REVIEW_IN_PROGRESS) refuse_existing_table ;;
+'' | REVIEW_IN_PROGRESS)
+	refuse_existing_table
+	creates_table=yes
+	;;
 *)
 	stack 'Stacks[].Parameters[].[ParameterKey,ParameterValue]' >"$scratch/deployed"
 	# A stack without parameters contains only an imported table.
@@ -335,7 +339,7 @@ else
 	ARCH=$architecture scripts/build.sh
 fi
 # If the deployment that creates the table fails, CloudFormation must be able to delete it.
-if [ "$new" ] && [ "$(given TableDeletionProtection)" = true ]; then
+if [ "$creates_table" ] && [ "$(given TableDeletionProtection)" = true ]; then
 	deploy "$@" TableDeletionProtection=false
 	echo "The stack stands. Now its table gets its deletion protection."
 fi

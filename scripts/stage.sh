@@ -1,6 +1,6 @@
 #!/bin/sh
 # Operates the deployed stage STAGE:
-# stage.sh api-key|auth-type|architecture|ping|logs|traces|destroy
+# stage.sh api-key|auth-type|ping|logs|traces|destroy
 . "$(dirname "$0")/common.sh"
 
 # credentials prints the caller's credentials as curl's options for requests to a signed API.
@@ -43,13 +43,9 @@ api-key)
 		"  make deploy STAGE=$stage PARAMS=AuthType=API_KEY"
 	aws apigateway get-api-key --api-key "$id" --include-value --query value --output text
 	;;
-auth-type | architecture)
+auth-type)
 	need_credentials
-	case $1 in
-	auth-type) name=AuthType ;;
-	*) name=Architecture ;;
-	esac
-	value=$(parameter "$name")
+	value=$(parameter AuthType)
 	[ -n "$value" ] || fail "The stage $stage is not deployed: run make deploy STAGE=$stage"
 	echo "$value"
 	;;

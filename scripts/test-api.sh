@@ -28,4 +28,4 @@ smoke:* | *: | *:http://127.0.0.1:* | *:http://localhost:* | *:*/test) ;;
 	;;
 esac
 echo "Testing ${API_ENDPOINT:-a local service}, because $why." >&2
-exec cargo test --package tests --test "$1"
+exec cargo test --workspace --test "$1"

@@ -11,13 +11,17 @@ python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2
 }
 aws=$(command -v aws || true)
 
+echo "Installing in .venv the tools that scripts/requirements*.txt and this script name, about 1 GB." \
+	"The first time, this takes 5 to 10 minutes."
 python3 -m venv .venv
+echo "SAM CLI, cargo-lambda, cfn-lint, shellcheck, zig ..."
 .venv/bin/pip install --quiet --disable-pip-version-check --requirement scripts/requirements.txt
 case ${aws:-$PWD/.venv/bin/aws} in
 "$PWD"/.venv/*) .venv/bin/pip install --quiet --disable-pip-version-check \
 	--requirement scripts/requirements-aws.txt ;;
 *) echo "Using the AWS CLI that is installed: $aws" ;;
 esac
+echo "checkov ..."
 python3 -m venv .venv/checkov
 .venv/checkov/bin/pip install --quiet --disable-pip-version-check \
 	--requirement scripts/requirements-checkov.txt
@@ -27,5 +31,6 @@ command -v rustup >/dev/null || {
 	echo "rustup is missing. It installs what cross-compiling needs: see https://rustup.rs." >&2
 	exit 1
 }
+echo "cargo-auditable and the targets of the functions ..."
 cargo install --quiet --locked --root .venv cargo-auditable@0.7.7
 rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join_all;
 use lambda_http::Body;
-use lambda_http::http::{Method, Request};
+use lambda_http::http::{Method, Request, Uri};
 use local::{Database, InvokeError, Options, Service};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::auth::authenticate;
 use crate::client::{Client, percent_encoded};
+use crate::specification::assert_documented;
 use crate::{Operation, Reply, executables, operations, template, template_with_variables};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
@@ -128,6 +129,19 @@ impl Api {
             database,
             instances,
             ..options
+        })
+        .await
+    }
+
+    /// Starts a local service on the DynamoDB server at this URL, whose functions have this timeout.
+    pub async fn with_timeout(endpoint: &str, timeout: Duration) -> Self {
+        let mut template = template();
+        for function in template.functions.values_mut() {
+            function.timeout = timeout;
+        }
+        Self::start(Options {
+            database: Database::Endpoint(endpoint.to_owned()),
+            ..Options::new(template, executables().to_owned())
         })
         .await
     }
@@ -271,6 +285,20 @@ impl Api {
         pages
     }
 
+    /// Returns the users with an email address as soon as there are some. The index may lag behind a
+    /// write for a moment, and each request gives it time to catch up.
+    pub async fn found(&self, email: &str) -> Value {
+        let path = format!("/users?email={}", percent_encoded(email));
+        let mut found = json!([]);
+        for _ in 0..100 {
+            found = self.get(&path).await.json();
+            if found != json!([]) {
+                break;
+            }
+        }
+        found
+    }
+
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
     /// of write units, so after a 503, this waits as long as the response says and tries again, up
     /// to twenty times.
@@ -373,10 +401,14 @@ impl Api {
         if self.service.is_none() {
             authenticate(&mut request);
         }
-        let response = self.client.send(request).await;
+        let response = self.client.send(request.clone()).await;
         let response = response.unwrap_or_else(|error| panic!("{name} at {}: {error}", self.url));
         let (parts, text) = response.into_parts();
-        Reply::new(&name, parts.status.as_u16(), parts.headers, text)
+        let reply = Reply::new(&name, parts.status.as_u16(), parts.headers, text);
+        let stage = self.url.parse::<Uri>().expect("a URL");
+        let path = request.uri().path().strip_prefix(stage.path());
+        assert_documented(path.unwrap_or_default(), &request, &reply);
+        reply
     }
 }
 

@@ -10,6 +10,7 @@
 mod api;
 mod auth;
 mod browser;
+mod cases;
 mod client;
 mod event;
 mod executables;
@@ -19,10 +20,12 @@ pub mod oracle;
 mod process;
 mod reply;
 pub mod repository;
+pub mod specification;
 mod table;
 
 pub use api::Api;
 pub use browser::Browser;
+pub use cases::cases;
 pub use client::{Client, percent_encoded};
 pub use event::Event;
 pub use executables::executables;

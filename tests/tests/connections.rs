@@ -35,7 +35,7 @@ async fn request_each(api: &Api, table: &Table) {
 }
 
 #[tokio::test]
-async fn a_process_opens_one_connection_and_serves_its_invocations_on_it() {
+async fn a_process_serves_its_invocations_on_one_connection() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     let before = proxy.connections();
@@ -123,7 +123,7 @@ async fn connections_that_died_together_cost_only_one_attempt() {
 }
 
 #[tokio::test]
-async fn the_outcome_of_a_write_whose_response_was_lost_is_not_misreported() {
+async fn the_outcome_of_a_lost_response_is_not_misreported() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::on(proxy.url(), table.name()).await;
     let ada = json!({"id": "1", "n": 1.5});

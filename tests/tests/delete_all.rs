@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{Api, Reply, ScriptedResponse, ScriptedServer, executables, template};
+use tests::{Api, Reply, ScriptedResponse, ScriptedServer};
 
 /// How many ids a page has without a limit.
 const PAGE: usize = 1000;
@@ -58,15 +57,7 @@ impl Fixture {
             }
         })
         .await;
-        let mut template = template();
-        for function in template.functions.values_mut() {
-            function.timeout = timeout;
-        }
-        let api = Api::start(Options {
-            database: Database::Endpoint(dynamodb.endpoint().to_owned()),
-            ..Options::new(template, executables().to_owned())
-        })
-        .await;
+        let api = Api::with_timeout(dynamodb.endpoint(), timeout).await;
         Self {
             users,
             api,
@@ -77,13 +68,14 @@ impl Fixture {
     fn users(&self) -> MutexGuard<'_, Users> {
         self.users.lock().expect("no script panics")
     }
+}
 
-    /// Asserts that a deletion ran out of time, and says exactly how many users it deleted.
-    fn assert_incomplete(&self, reply: &Reply, deleted: usize) {
-        reply.assert_error(503, "DeleteIncomplete");
-        let count = format!("after {deleted} users");
-        assert!(reply.message().contains(&count), "{count}: {}", reply.text);
-    }
+/// Asserts that a deletion ran out of time, and says exactly how many users it deleted.
+#[track_caller]
+fn assert_incomplete(reply: &Reply, deleted: usize) {
+    reply.assert_error(503, "DeleteIncomplete");
+    let count = format!("after {deleted} users");
+    assert!(reply.message().contains(&count), "{count}: {}", reply.text);
 }
 
 impl Users {
@@ -208,7 +200,7 @@ async fn a_deletion_without_time_says_how_many_users_it_deleted() {
     let reply = fixture.api.delete("/users").await;
     let deleted = fixture.users().deleted;
     assert!((500..5000).contains(&deleted), "{deleted}");
-    fixture.assert_incomplete(&reply, deleted);
+    assert_incomplete(&reply, deleted);
 
     fixture.users().maximum = None;
     fixture
@@ -238,7 +230,7 @@ async fn a_failure_leaves_the_number_of_deleted_users() {
     let reply = fixture.api.delete("/users").await;
     let deleted = fixture.users().deleted;
     assert_eq!(deleted, 1500);
-    fixture.assert_incomplete(&reply, deleted);
+    assert_incomplete(&reply, deleted);
 }
 
 #[tokio::test]

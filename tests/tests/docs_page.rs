@@ -1,8 +1,10 @@
 //! The page on which people try out the API, in a browser that can reach only this machine.
 
-use local::Database;
+use std::collections::BTreeMap;
+
+use local::{Database, Options, Template};
 use serde_json::{Value, json};
-use tests::{Api, Browser};
+use tests::{Api, Browser, executables, repository};
 
 /// Functions for the test's scripts, which do what a person does and wait for what a person sees.
 const HELPERS: &str = r#"
@@ -146,5 +148,85 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
             .collect();
         assert!(complaints.is_empty(), "{complaints:#?}");
     }
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(chromium), ignore = "needs Chromium: apt-get install chromium")]
+async fn the_page_shows_exact_numbers_pages_and_the_systems_theme() {
+    let mut browser = Browser::start();
+    let api = Api::local(Database::Memory).await;
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        &json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]}),
+    );
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        &json!({"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": true}),
+    );
+    browser.open(&api.service().docs_url());
+
+    let user = r#"{"id":"1","n":12345678901234567890.5}"#;
+    let script = format!(
+        "{HELPERS} await open('createUser');
+        await type('createUser', '{BODY}', {});
+        return await execute('createUser');",
+        Value::from(user)
+    );
+    let shown = browser.run(&script);
+    let shown = shown[1].as_str().unwrap_or_default();
+    assert!(shown.contains("12345678901234567890.5"), "{shown}");
+    assert_eq!(api.get("/users/1").await.text, user);
+
+    let samples = browser.run(&format!(
+        "{HELPERS} document.querySelector('#samples button').click();
+        return await seen('the result', () => document.querySelector('#samples output').textContent);"
+    ));
+    assert_eq!(samples, "Added 5; 0 existed already.");
+
+    let script = format!(
+        "{HELPERS} await open('listUsers'); await type('listUsers', '{}', '1');
+        await execute('listUsers');
+        (await seen('a next page', () => document.querySelector('.next-page'))).click();
+        const cursor = operation('listUsers').querySelector('{}');
+        await seen('the cursor', () => cursor.value);
+        await seen('another request', () =>
+            operation('listUsers').querySelector('.request-url').textContent.includes('cursor='));",
+        parameter("limit"),
+        parameter("cursor")
+    );
+    browser.run(&script);
+
+    let page = browser.run(
+        "return [document.documentElement.className, document.documentElement.scrollWidth,
+        document.querySelectorAll('.auth-wrapper, .authorization__btn').length];",
+    );
+    assert_eq!(page, json!(["dark-mode", 390, 0]));
+
+    let script = format!(
+        "{HELPERS} let asked = 0; window.confirm = () => {{ asked += 1; return false; }};
+        await open('deleteAllUsers');
+        operation('deleteAllUsers').querySelector('.execute').click();
+        return asked;"
+    );
+    assert_eq!(browser.run(&script), 1);
+    let users = api.get("/users").await.json();
+    assert_eq!(users.as_array().map(Vec::len), Some(6), "{users}");
+    api.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(chromium), ignore = "needs Chromium: apt-get install chromium")]
+async fn the_page_sends_the_key_of_this_run() {
+    let mut browser = Browser::start();
+    let parameters = BTreeMap::from([("AuthType".to_owned(), "API_KEY".to_owned())]);
+    let template = Template::read(&repository::path("template.yaml"), &parameters);
+    let template = template.expect("the template");
+    let api = Api::start(Options::new(template, executables().to_owned())).await;
+    browser.open(&api.service().docs_url());
+    assert_eq!(
+        execute(&mut browser, "listUsers", &[]),
+        (json!(200), json!([]))
+    );
     api.stop().await;
 }

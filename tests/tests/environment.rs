@@ -79,7 +79,7 @@ async fn the_log_names_a_file_of_certificates_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
+async fn a_server_is_trusted_if_the_file_contains_its_root() {
     let (table, proxy) = (Table::new().await, TlsProxy::start(engine()).await);
     let root = proxy.root().to_str().expect("a path");
     let api = Api::with_variables(&[
@@ -98,7 +98,7 @@ async fn a_server_is_trusted_if_the_file_of_certificates_contains_its_root() {
 }
 
 #[tokio::test]
-async fn an_untrusted_certificate_leads_to_service_unavailable_and_the_log_says_which_and_why() {
+async fn the_log_says_which_certificate_is_untrusted_and_why() {
     let (proxy, other) = (
         TlsProxy::start(engine()).await,
         TlsProxy::start(engine()).await,

@@ -167,7 +167,7 @@ async fn query_parameters_can_be_written_in_every_way() {
 }
 
 #[tokio::test]
-async fn an_event_that_a_person_typed_is_served_as_if_it_came_from_the_api() {
+async fn an_event_that_a_person_typed_is_served() {
     let fixture = Fixture::start().await;
     fixture.serves("GetAllFunction", &json!({})).await;
     fixture.serves("PostFunction", &json!({"body": "{}"})).await;
@@ -393,7 +393,7 @@ async fn a_body_that_is_not_valid_base64_is_rejected() {
 }
 
 #[tokio::test]
-async fn an_unpaired_surrogate_is_rejected_only_in_a_part_that_is_read() {
+async fn an_unpaired_surrogate_matters_only_in_a_part_that_is_read() {
     let fixture = Fixture::start().await;
     let header = r#"{"httpMethod": "GET", "headers": {"x": "\ud800"}, "path": "\udc00"}"#;
     let reply = fixture

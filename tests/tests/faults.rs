@@ -7,34 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use local::{Database, Options};
 use serde_json::{Value, json};
-use tests::{
-    Api, ScriptedResponse, ScriptedServer, deleted_ids, empty_table, executables, operations,
-    template,
-};
-
-/// Starts the API on this server, with this timeout of every function.
-async fn api_with_timeout(dynamodb: &ScriptedServer, timeout: Duration) -> Api {
-    let mut template = template();
-    for function in template.functions.values_mut() {
-        function.timeout = timeout;
-    }
-    let options = Options::new(template, executables().to_owned());
-    let database = Database::Endpoint(dynamodb.endpoint().to_owned());
-    Api::start(Options {
-        database,
-        ..options
-    })
-    .await
-}
+use tests::{Api, ScriptedResponse, ScriptedServer, deleted_ids, empty_table, operations};
 
 /// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
 async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
     let is_throttling = matches!(fault, ScriptedResponse::Error(400, _)) && status == 503;
     let timeout = Duration::from_secs(if is_throttling { 8 } else { 28 });
     let dynamodb = ScriptedServer::always(fault).await;
-    let api = api_with_timeout(&dynamodb, timeout).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), timeout).await;
     let start = Instant::now();
     for (operation, reply) in api.request_each("1").await {
         // A deletion goes on while time is left.
@@ -111,7 +92,7 @@ async fn garbage_leads_to_service_unavailable() {
 }
 
 #[tokio::test]
-async fn a_success_that_dynamodb_cannot_have_sent_leads_to_service_unavailable() {
+async fn a_success_that_dynamodb_cannot_have_sent_is_refused() {
     let garbage = [
         json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
         json!({"message": "Service Unavailable"}),
@@ -151,7 +132,7 @@ async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
 }
 
 #[tokio::test]
-async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable() {
+async fn a_list_without_items_or_with_another_count_is_refused() {
     for list in [json!({}), json!({"Items": [], "Count": 5})] {
         let dynamodb = ScriptedServer::always(ScriptedResponse::Json(200, list)).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
@@ -165,7 +146,7 @@ async fn a_list_without_items_or_with_another_count_leads_to_service_unavailable
 }
 
 #[tokio::test]
-async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable() {
+async fn unprocessed_deletes_that_nobody_requested_are_refused() {
     let stranger = json!({"DeleteRequest": {"Key": {"id": {"S": "other"}}}});
     let put = json!({"PutRequest": {"Item": {"id": {"S": "1"}}}});
     let own = json!({"DeleteRequest": {"Key": {"id": {"S": "1"}}}});
@@ -189,7 +170,7 @@ async fn unprocessed_deletes_that_were_not_requested_lead_to_service_unavailable
 }
 
 #[tokio::test]
-async fn a_missing_or_incomplete_response_leads_to_service_unavailable() {
+async fn a_missing_or_incomplete_response_is_unavailable() {
     let faults = [
         ScriptedResponse::Partial,
         ScriptedResponse::Stalled,
@@ -303,7 +284,7 @@ fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> Scripte
 }
 
 #[tokio::test]
-async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
+async fn a_user_stored_by_an_unanswered_attempt_counts_as_created() {
     let user = r#"{"id":"1","n":1e24}"#;
     let dynamodb = ScriptedServer::start(stores_without_response(
         json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
@@ -317,7 +298,7 @@ async fn a_user_stored_by_an_attempt_without_a_response_counts_as_created() {
 }
 
 #[tokio::test]
-async fn a_user_that_existed_before_an_attempt_that_stored_nothing_is_not_claimed() {
+async fn a_user_that_existed_before_the_attempts_is_not_claimed() {
     let ada = json!({"id": {"S": "1"}});
     let not_applied = [
         ScriptedResponse::Error(400, "ThrottlingException"),
@@ -400,7 +381,7 @@ async fn a_failed_condition_in_a_server_error_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_user_stored_by_another_client_between_two_attempts_exists_already() {
+async fn a_user_stored_by_another_client_meanwhile_exists_already() {
     let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
     let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
     api.post("/users", r#"{"id": "1", "n": 0.5}"#)
@@ -446,7 +427,7 @@ async fn users_that_a_batch_leaves_unprocessed_are_deleted_later() {
 }
 
 #[tokio::test]
-async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
+async fn deleting_all_stops_in_time_and_says_how_many_it_deleted() {
     let dynamodb = ScriptedServer::start(|operation, request| {
         if operation == "Scan" {
             let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) {
@@ -467,7 +448,7 @@ async fn deleting_all_users_stops_in_time_and_says_how_many_it_deleted() {
         ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
     })
     .await;
-    let api = api_with_timeout(&dynamodb, Duration::from_secs(5)).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(5)).await;
     let reply = api.delete("/users").await;
     reply.assert_error(503, "DeleteIncomplete");
     assert!(reply.message().contains("29 users"), "{}", reply.message());
@@ -486,7 +467,7 @@ async fn an_endless_list_ends_with_the_invocation() {
         )
     })
     .await;
-    let api = api_with_timeout(&dynamodb, Duration::from_secs(4)).await;
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(4)).await;
     api.get("/users")
         .await
         .assert_error(503, "ServiceUnavailable");
@@ -497,7 +478,7 @@ async fn an_endless_list_ends_with_the_invocation() {
 }
 
 #[tokio::test]
-async fn a_page_that_continues_where_it_began_leads_to_service_unavailable() {
+async fn a_page_that_continues_where_it_began_is_refused() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
     let dynamodb = ScriptedServer::start(move |operation, _| match operation {
         "Scan" => ScriptedResponse::Json(200, same.clone()),

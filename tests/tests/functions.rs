@@ -10,7 +10,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tests::{Process, ScriptedResponse, ScriptedServer, empty_table, executables, operations};
+use tests::{
+    Process, ScriptedResponse, ScriptedServer, empty_table, executables, one_item, operations,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
@@ -362,6 +364,34 @@ async fn white_space_around_a_variable_is_ignored() {
     let origin = &response["multiValueHeaders"]["access-control-allow-origin"];
     assert_eq!(*origin, json!(["https://a.example"]));
     assert_eq!(seen.lock().expect("no panic")["TableName"], json!("people"));
+}
+
+#[tokio::test]
+async fn the_most_specific_variable_names_the_endpoint() {
+    let named = |name: &'static str| {
+        ScriptedServer::start(move |operation, _| {
+            let user = json!({"id": {"S": "1"}, "server": {"S": name}});
+            ScriptedResponse::Json(200, one_item(operation, &user))
+        })
+    };
+    let (right, wrong) = (named("right").await, named("wrong").await);
+    let (right, wrong) = (right.endpoint(), wrong.endpoint());
+    for endpoints in [[right, wrong, wrong], [" ", right, wrong], ["", "", right]] {
+        let mut api = RuntimeApi::start().await;
+        let variables = [
+            ("DYNAMO_ENDPOINT", endpoints[0]),
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoints[1]),
+            ("AWS_ENDPOINT_URL", endpoints[2]),
+        ];
+        let _process = api.spawn("get", &variables);
+        let (_, response) = api
+            .invoke(&json!({"pathParameters": {"id": "1"}}), &[])
+            .await;
+        assert_eq!(
+            response["body"], r#"{"id":"1","server":"right"}"#,
+            "{endpoints:?}"
+        );
+    }
 }
 
 #[tokio::test]

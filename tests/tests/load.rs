@@ -88,7 +88,8 @@ async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetched() {
+#[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
+async fn a_killed_function_costs_at_most_one_request() {
     let api = Api::local(Database::Memory).await;
     let killer = Killer {
         endpoint: api.service().dynamodb_endpoint(),
@@ -108,11 +109,7 @@ async fn functions_killed_at_random_cost_at_most_the_request_that_each_had_fetch
         killer.requests
     );
     assert!(lost <= kills, "{lost} requests were lost to {kills} kills");
-    if Path::new("/proc/self/environ").exists() {
-        assert!(kills > 50, "only {kills} functions were killed");
-    } else {
-        eprintln!("not checked: this system does not show the environment of a process");
-    }
+    assert!(kills > 50, "only {kills} functions were killed");
     let all = api.get("/users").await.json();
     let users = all.as_array().expect("a list");
     let stored: BTreeMap<_, _> = users
@@ -271,7 +268,7 @@ async fn check(service: &Running, known: &Known) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_killed_during_writes_loses_no_acknowledged_write_and_leaves_no_process() {
+async fn a_killed_service_loses_no_write_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("users.db");
     let known = Known::default();

@@ -133,7 +133,7 @@ async fn the_embedded_dynamodb_accepts_only_this_runs_key() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_a_request_also_get_json() {
+async fn bytes_that_are_not_a_request_get_an_error() {
     let service = service(&[]).await;
     let many = "x: 1\r\n".repeat(2000);
     for (request, status) in [
@@ -156,21 +156,14 @@ async fn bytes_that_are_not_a_request_also_get_json() {
             ),
             431,
         ),
-        (
-            "POST /test/users HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\
-             transfer-encoding: chunked\r\n\r\n0\r\n\r\n"
-                .to_owned(),
-            400,
-        ),
     ] {
         let line = request.chars().take(30).collect::<String>();
+        let is_a_request = request.contains("connection: close");
         let (actual, head, body) = raw(service.url(), request).await;
-        assert_eq!(
-            (actual, &body["code"]),
-            (status, &json!("InvalidRequest")),
-            "{line}: {body}"
-        );
-        assert!(head.contains("content-type: application/json"), "{head}");
+        assert_eq!(actual, status, "{line}: {head}");
+        if is_a_request {
+            assert_eq!(body["code"], json!("InvalidRequest"), "{line}: {body}");
+        }
     }
     service.stop().await;
 }
@@ -237,8 +230,6 @@ async fn only_a_stage_with_cors_responds_to_preflight_requests() {
         status == 403 && head.contains("access-control-allow-origin: http"),
         "{head}"
     );
-    let (_, head, _) = raw(open.url(), "nonsense\r\n\r\n".to_owned()).await;
-    assert!(head.contains("access-control-allow-origin: http"), "{head}");
     open.stop().await;
 
     let closed = service(&[]).await;
@@ -266,7 +257,7 @@ fn script(requests: &[(&str, String, &str)]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(chromium), ignore = "needs Chromium: apt-get install chromium")]
-async fn a_page_of_another_origin_can_do_what_cors_allows_and_nothing_else() {
+async fn a_page_of_another_origin_can_do_only_what_cors_allows() {
     let mut browser = Browser::start();
     // Any of its responses is a page of another origin.
     let other = service(&[]).await;

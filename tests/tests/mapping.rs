@@ -6,7 +6,7 @@ use tests::repository;
 use users_core::{Key, User};
 
 #[test]
-fn members_with_the_private_names_of_json_libraries_are_kept_unchanged() {
+fn members_with_private_names_of_json_libraries_are_kept() {
     let json = concat!(
         r#"{"a":{"$serde_json::private::Number":"1.5"},"#,
         r#""b":{"$serde_json::private::RawValue":"[1]"},"id":"1"}"#
@@ -50,6 +50,15 @@ proptest! {
 
     #[test]
     fn text_that_is_nearly_a_user_is_a_user_or_rejected(text in NEARLY_A_USER) {
-        let _ = User::from_json(&text);
+        let is_json = Json::parse(&text).is_some();
+        match User::from_json(&text) {
+            Ok(user) => {
+                prop_assert!(is_json);
+                prop_assert!(user.to_json().is_ok_and(|json| Json::parse(&json).is_some()));
+            }
+            Err(error) => {
+                prop_assert!(["InvalidRequest", "InvalidUser"].contains(&error.code()), "{error:?}");
+            }
+        }
     }
 }

@@ -2,12 +2,13 @@
 //! DynamoDB call in a sampled trace.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lambda_http::http::Method;
 use serde_json::{Value, json};
 use tests::{
-    Api, Daemon, Operation, ScriptedResponse, ScriptedServer, TRACE, Table, engine, operations,
-    repository, trace_header,
+    Api, Daemon, Event, Operation, ScriptedResponse, ScriptedServer, TRACE, Table, engine,
+    operations, repository, trace_header,
 };
 
 async fn start_on(table: &Table, variables: &[(&str, &str)]) -> Api {
@@ -129,7 +130,7 @@ async fn each_request_has_one_line_that_an_operator_can_query() {
 }
 
 #[tokio::test]
-async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
+async fn the_line_of_a_failed_request_has_the_whole_chain() {
     let dynamodb =
         ScriptedServer::always(ScriptedResponse::Error(400, "ThrottlingException")).await;
     let api = Api::with_variables(&[
@@ -166,6 +167,125 @@ async fn a_failure_is_logged_with_its_whole_chain_in_the_line_of_its_request() {
     );
 }
 
+/// How long DynamoDB takes for each page in [`slow_pages`].
+const PAGE_TIME: Duration = Duration::from_millis(200);
+
+/// Starts a server with a list of two pages, each of which takes 1.5 units.
+async fn slow_pages() -> ScriptedServer {
+    ScriptedServer::start(|_, request| {
+        let mut page = json!({
+            "Items": [],
+            "ConsumedCapacity": {"TableName": "user-profiles", "CapacityUnits": 1.5},
+        });
+        if request.get("ExclusiveStartKey").is_none() {
+            page["LastEvaluatedKey"] = json!({"id": {"S": "1"}});
+        }
+        ScriptedResponse::Late(PAGE_TIME, page.to_string().into_bytes())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_line_has_the_time_and_the_units_of_its_own_request() {
+    let dynamodb = slow_pages().await;
+    let api = Api::with_variables(&[
+        ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+    ])
+    .await;
+    let start = Instant::now();
+    for _ in 0..2 {
+        api.get("/users").await.assert_is(200, &json!([]));
+    }
+    let elapsed = start.elapsed().as_secs_f64() * 1000.0;
+    let lines = api.into_request_lines().await;
+    assert_eq!(lines.len(), 2);
+    for line in lines {
+        assert_eq!(
+            (&line["dynamodb_calls"], &line["read_units"]),
+            (&json!(2), &json!(3.0))
+        );
+        let time = |name: &str| line[name].as_f64().expect("a number");
+        let (latency, dynamodb) = (time("latency_ms"), time("dynamodb_ms"));
+        let least = 2.0 * PAGE_TIME.as_secs_f64() * 1000.0;
+        assert!(least <= dynamodb && dynamodb <= latency, "{line}");
+        assert!(latency <= elapsed - least, "{line}: {elapsed} ms for both");
+    }
+}
+
+#[tokio::test]
+async fn the_times_of_a_subsegment_are_seconds_of_the_clock() {
+    let (dynamodb, daemon) = (slow_pages().await, Daemon::start());
+    let api = Api::with_variables(&[
+        ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+        ("AWS_XRAY_DAEMON_ADDRESS", &daemon.address),
+    ])
+    .await;
+    let now = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs_f64()
+    };
+    let before = now();
+    api.send_traced(Method::GET, "/users", "", &trace_header(true))
+        .await
+        .assert_ok();
+    let after = now();
+    let mut last = before - 0.001;
+    for _ in 0..2 {
+        let subsegment = daemon.receive();
+        let start = subsegment["start_time"].as_f64().expect("a time");
+        let end = subsegment["end_time"].as_f64().expect("a time");
+        assert!(
+            last <= start && end <= after + 0.001,
+            "{before} {after} {subsegment}"
+        );
+        assert!(
+            end - start >= PAGE_TIME.as_secs_f64() - 0.001,
+            "{subsegment}"
+        );
+        last = end - 0.001;
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_the_service_is_logged_at_error_in_both_formats() {
+    for (format, marks) in [
+        ("JSON", [r#""level":"ERROR""#, r#""status":500"#]),
+        ("Text", ["ERROR", "status=500"]),
+    ] {
+        for level in ["INFO", "ERROR"] {
+            let denied = ScriptedResponse::Error(400, "AccessDeniedException");
+            let dynamodb = ScriptedServer::always(denied).await;
+            let api = Api::with_variables(&[
+                ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
+                ("AWS_LAMBDA_LOG_FORMAT", format),
+                ("AWS_LAMBDA_LOG_LEVEL", level),
+            ])
+            .await;
+            api.get("/users/1").await.assert_error(500, "InternalError");
+            let log = api.into_log().await;
+            let is_logged = |line: &String| marks.iter().all(|mark| line.contains(mark));
+            assert!(log.iter().any(is_logged), "{format} {level}: {log:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_correlation_id_is_the_request_id_that_the_client_sees() {
+    let table = Table::new().await;
+    let api = start_on(&table, &[("AWS_LAMBDA_LOG_FORMAT", "JSON")]).await;
+    let mut event = Event::new("GET", "/users").json();
+    event["requestContext"]["requestId"] = json!("the-id");
+    event["requestContext"]["extendedRequestId"] = json!("another-id");
+    let reply = api.invoke("GetAllFunction", &event.to_string()).await;
+    reply.expect("a response").assert_ok();
+    let lines = api.into_request_lines().await;
+    assert_eq!(lines[0]["correlation_id"], "the-id");
+    assert_ne!(lines[0]["function_request_id"], "the-id");
+}
+
 #[tokio::test]
 async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let (table, daemon) = (Table::new().await, Daemon::start());
@@ -185,11 +305,16 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     api.send_traced(Method::DELETE, path, "", &trace_header(true))
         .await;
     let subsegment = daemon.receive();
+    let request_id = &subsegment["aws"]["request_id"];
+    assert!(
+        request_id.as_str().is_some_and(|id| id.len() > 20),
+        "{subsegment}"
+    );
     assert_eq!(
         subsegment["aws"],
         json!({
             "operation": "DeleteItem", "region": "eu-west-1", "table_name": table.name(),
-            "request_id": subsegment["aws"]["request_id"], "retries": 0,
+            "request_id": request_id, "retries": 0,
             "consumed_capacity": 1.0,
         })
     );
@@ -211,14 +336,10 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
         id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()),
         "{id}"
     );
-    assert!(
-        subsegment["start_time"].as_f64() < subsegment["end_time"].as_f64(),
-        "{subsegment}"
-    );
 }
 
 #[tokio::test]
-async fn a_subsegment_says_whether_dynamodb_throttled_rejected_or_failed() {
+async fn a_subsegment_has_the_kind_of_dynamodbs_error() {
     for (status, code, error, throttle, fault) in [
         (400, "ThrottlingException", true, true, false),
         (400, "AccessDeniedException", true, false, false),
@@ -268,7 +389,7 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_missing_or_cannot_be_addressed_costs_nothing() {
+async fn a_missing_daemon_fails_no_request() {
     let table = Table::new().await;
     for address in [
         "127.0.0.1:9",

@@ -1,50 +1,35 @@
 //! `openapi.yaml` describes what `template.yaml` deploys, and its examples are real responses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use lambda_http::http::Method;
 use local::Database;
 use serde_json::{Value, json};
-use tests::repository::{self, yaml};
-use tests::{Api, Reply, template};
-
-fn specification() -> Value {
-    yaml("openapi.yaml")
-}
+use tests::repository::yaml;
+use tests::specification::{mismatch, parameter_value, resolved, specification};
+use tests::{Api, Reply, repository, template};
 
 /// Returns the definition of the API in the template.
 fn definition() -> Value {
     yaml("template.yaml")["Resources"]["Api"]["Properties"]["DefinitionBody"].clone()
 }
 
-/// Returns a value, or the value that it refers to.
-fn resolved<'a>(specification: &'a Value, value: &'a Value) -> &'a Value {
-    match value["$ref"].as_str() {
-        Some(reference) => specification
-            .pointer(reference.trim_start_matches('#'))
-            .unwrap_or_else(|| panic!("{reference} is missing")),
-        None => value,
-    }
-}
-
 /// An operation of the specification.
-struct Operation<'a> {
-    specification: &'a Value,
+struct Operation {
     method: String,
-    path: &'a str,
-    value: &'a Value,
+    path: &'static str,
+    value: &'static Value,
 }
 
-impl Operation<'_> {
+impl Operation {
     /// Returns the documented responses by status.
-    fn responses(&self) -> BTreeMap<&str, &Value> {
+    fn responses(&self) -> BTreeMap<&'static str, &'static Value> {
         let responses = self.value["responses"]
             .as_object()
             .expect("responses")
             .iter();
         responses
-            .map(|(status, response)| (status.as_str(), resolved(self.specification, response)))
+            .map(|(status, response)| (status.as_str(), resolved(response)))
             .collect()
     }
 
@@ -58,25 +43,24 @@ impl Operation<'_> {
         let examples = examples.unwrap_or_else(|| panic!("{self}: {status} has no examples"));
         examples
             .values()
-            .map(|example| &resolved(self.specification, example)["value"])
+            .map(|example| &resolved(example)["value"])
             .collect()
     }
 }
 
-impl std::fmt::Display for Operation<'_> {
+impl std::fmt::Display for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.path)
     }
 }
 
-fn operations(specification: &Value) -> Vec<Operation<'_>> {
-    let paths = specification["paths"].as_object().expect("paths").iter();
+fn operations() -> Vec<Operation> {
+    let paths = specification()["paths"].as_object().expect("paths").iter();
     let operations = paths.flat_map(|(path, item)| {
         let members = item.as_object().expect("an object").iter();
         members
             .filter(|(member, _)| *member != "parameters")
             .map(move |(method, value)| Operation {
-                specification,
                 method: method.to_uppercase(),
                 path,
                 value,
@@ -106,7 +90,6 @@ fn parameters(item: &Value, method: &str) -> BTreeSet<(String, String, bool)> {
 
 #[test]
 fn the_specification_has_the_deployed_operations_with_their_functions() {
-    let specification = specification();
     let deployed: BTreeSet<_> = tests::operations()
         .iter()
         .map(|deployed| {
@@ -117,7 +100,7 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
             )
         })
         .collect();
-    let operations = operations(&specification);
+    let operations = operations();
     let specified: BTreeSet<_> = operations
         .iter()
         .map(|operation| {
@@ -138,11 +121,220 @@ fn the_specification_has_the_deployed_operations_with_their_functions() {
 }
 
 #[test]
+fn the_methods_of_generated_clients_keep_their_names() {
+    let ids: Vec<_> = operations()
+        .iter()
+        .map(|operation| format!("{operation}: {}", operation.value["operationId"]))
+        .collect();
+    let expected = [
+        r#"DELETE /users: "deleteAllUsers""#,
+        r#"GET /users: "listUsers""#,
+        r#"POST /users: "createUser""#,
+        r#"DELETE /users/{id}: "deleteUser""#,
+        r#"GET /users/{id}: "getUser""#,
+        r#"PUT /users/{id}: "replaceUser""#,
+    ];
+    assert_eq!(ids, expected);
+    for operation in operations() {
+        for link in operation.responses()["200"]["links"]
+            .as_object()
+            .into_iter()
+            .flat_map(|links| links.values())
+        {
+            let id = &link["operationId"];
+            assert!(
+                ids.iter().any(|known| known.ends_with(&id.to_string())),
+                "{link}"
+            );
+            for value in link["parameters"].as_object().expect("parameters").values() {
+                let value = value.as_str().expect("an expression");
+                let pointer = value.strip_prefix("$response.body#").expect("a pointer");
+                let is_there = |user: &&Value| user.pointer(pointer).is_some();
+                assert!(operation.examples("200").iter().all(is_there), "{link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_example_matches_its_schema() {
+    for operation in operations() {
+        let request = resolved(&operation.value["requestBody"]);
+        let bodies = operation.responses();
+        let responses = bodies.iter().map(|(status, response)| (*status, *response));
+        for (what, message) in responses.chain([("the request", request)]) {
+            let content = &message["content"]["application/json"];
+            for example in content["examples"].as_object().into_iter().flatten() {
+                let value = &resolved(example.1)["value"];
+                let mismatch = mismatch(&content["schema"], value);
+                assert_eq!(mismatch, None, "{operation}: {what}: {}", example.0);
+            }
+            for header in message["headers"].as_object().into_iter().flatten() {
+                let header = resolved(header.1);
+                let mismatch = mismatch(&header["schema"], &header["example"]);
+                assert_eq!(mismatch, None, "{operation}: {what}: {header}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_may_rely_on_an_id_a_code_and_a_message() {
+    let schemas = &specification()["components"]["schemas"];
+    for (schema, incomplete) in [
+        ("User", json!({"email": "ada@example.com"})),
+        ("ErrorBody", json!({"code": "InvalidUser"})),
+        ("ErrorBody", json!({"message": "no"})),
+        ("ErrorBody", json!({"code": "Unknown", "message": "no"})),
+    ] {
+        let mismatch = mismatch(&schemas[schema], &incomplete);
+        assert!(mismatch.is_some(), "{schema} allows {incomplete}");
+    }
+}
+
+/// Ids of APIs have no hyphens, so this one is nobody's.
+#[test]
+fn the_server_names_no_strangers_api() {
+    let api = &specification()["servers"][1]["variables"]["api"]["default"];
+    assert!(api.as_str().is_some_and(|id| id.contains('-')), "{api}");
+}
+
+#[test]
+fn a_request_needs_a_body_exactly_if_it_has_one() {
+    for operation in operations() {
+        let has_body = ["POST", "PUT"].contains(&operation.method.as_str());
+        let required = operation.value["requestBody"]["required"] == true;
+        assert_eq!(required, has_body, "{operation}");
+    }
+}
+
+/// Each schema allows what the service accepts, up to its limits, and nothing that it rejects.
+#[tokio::test]
+async fn schemas_have_the_limits_of_the_service() {
+    let api = Api::local(Database::Memory).await;
+    let list = &specification()["paths"]["/users"]["get"]["parameters"];
+    let long = "x".repeat(2048);
+    for (name, value, accepted) in [
+        ("limit", "0", false),
+        ("limit", "1", true),
+        ("limit", "1000", true),
+        ("limit", "1001", false),
+        ("limit", "x", false),
+        ("cursor", "", false),
+        ("cursor", "YWRh", true),
+        ("cursor", "a-_9", true),
+        ("cursor", "YWR=", false),
+        ("email", "", true),
+        ("email", &long, true),
+    ] {
+        let parameter = list.as_array().expect("parameters").iter();
+        let mut named = parameter.filter(|parameter| parameter["name"] == name);
+        let schema = &named.next().expect(name)["schema"];
+        let allowed = mismatch(schema, &parameter_value(schema, value)).is_none();
+        assert_eq!(allowed, accepted, "the schema of {name}={value}");
+        if value != "a-_9" {
+            let reply = api.get(&format!("/users?{name}={value}")).await;
+            assert_eq!(reply.status == 200, accepted, "{reply}");
+        }
+    }
+
+    let too_long = format!("{long}x");
+    let bodies = [
+        (json!({}), true),
+        (json!({"id": long, "email": long}), true),
+        (json!({"id": too_long}), false),
+        (json!({"id": ""}), false),
+        (json!({"id": 1}), false),
+        (json!({"id": null}), false),
+        (json!({"email": too_long}), false),
+        (json!({"email": ""}), false),
+        (json!({"email": 1}), false),
+        (json!([]), false),
+        (json!(null), false),
+        (json!({"any": [{"thing": null}, 1, "text", true]}), true),
+    ];
+    let schema = |path: &str, method: &str| {
+        let body = &specification()["paths"][path][method]["requestBody"];
+        &body["content"]["application/json"]["schema"]
+    };
+    api.post("/users", r#"{"id": "ada"}"#).await.assert_ok();
+    for (body, accepted) in bodies {
+        let text = body.to_string();
+        let created = schema("/users", "post");
+        assert_eq!(mismatch(created, &body).is_none(), accepted, "POST {body}");
+        let reply = api.post("/users", &text).await;
+        assert_eq!(reply.status == 200, accepted, "{reply}");
+
+        let replacing = schema("/users/{id}", "put");
+        let reply = api.put("/users/ada", &text).await;
+        let allowed = mismatch(replacing, &body).is_none();
+        assert_eq!(allowed, reply.status == 200, "PUT {body}");
+    }
+}
+
+/// The requests of `users.http` cover all operations. Running all of them deletes nobody.
+#[tokio::test]
+async fn running_all_of_users_http_deletes_nobody() {
+    let api = Api::local(Database::Memory).await;
+    for id in ["ada", "grace"] {
+        let user = json!({"id": id}).to_string();
+        api.post("/users", &user).await.assert_ok();
+    }
+    let text = repository::text("users.http");
+    let variables: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('@')?.split_once(" = "))
+        .map(|(name, value)| (format!("{{{{{name}}}}}"), value))
+        .collect();
+    let with_variables = |request: &str| {
+        let replace = |text: String, (name, value): &(String, &str)| text.replace(name, value);
+        variables.iter().fold(request.to_owned(), replace)
+    };
+    let mut statuses = Vec::new();
+    for request in text.split("\n### ").skip(1) {
+        let (_, request) = request.split_once('\n').expect("a title");
+        let request = with_variables(request);
+        let (head, body) = request.split_once("\n\n").unwrap_or((&request, ""));
+        let (method, url) = head
+            .lines()
+            .next()
+            .and_then(|line| line.split_once(' '))
+            .expect(head);
+        let path = url
+            .strip_prefix("http://127.0.0.1:3000/test")
+            .expect("the base");
+        let reply = api
+            .send(method.parse().expect("a method"), path, body.trim())
+            .await;
+        statuses.push((method.to_owned(), reply.status));
+    }
+    let expected = [
+        ("POST", 200),
+        ("POST", 200),
+        ("GET", 200),
+        ("GET", 200),
+        ("GET", 200),
+        ("GET", 200),
+        ("PUT", 200),
+        ("DELETE", 200),
+        ("GET", 400),
+        ("DELETE", 403),
+    ];
+    assert_eq!(
+        statuses,
+        expected.map(|(method, status)| (method.to_owned(), status))
+    );
+    for id in ["ada", "grace"] {
+        api.get(&format!("/users/{id}")).await.assert_ok();
+    }
+}
+
+#[test]
 fn the_specification_has_the_deployed_parameters() {
-    let (specification, definition) = (specification(), definition());
-    for Operation { method, path, .. } in operations(&specification) {
+    let definition = definition();
+    for Operation { method, path, .. } in operations() {
         assert_eq!(
-            parameters(&specification["paths"][path], &method),
+            parameters(&specification()["paths"][path], &method),
             parameters(&definition["paths"][path], &method),
             "{method} {path}"
         );
@@ -151,16 +343,16 @@ fn the_specification_has_the_deployed_parameters() {
 
 #[test]
 fn the_specification_has_a_security_scheme_for_each_auth_type() {
-    let (mut specification, definition) = (specification(), definition());
+    let definition = definition();
     let auth_types = &yaml("template.yaml")["Parameters"]["AuthType"]["AllowedValues"];
     assert_eq!(auth_types, &json!(["NONE", "API_KEY", "AWS_IAM"]));
     assert_eq!(
-        specification["security"],
+        specification()["security"],
         json!([{}, {"api_key": []}, {"sigv4": []}])
     );
     let deployed =
         json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]);
-    for operation in operations(&specification) {
+    for operation in operations() {
         let own = &definition["paths"][operation.path][operation.method.to_lowercase()];
         assert_eq!(
             own["security"], deployed,
@@ -168,88 +360,60 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
         );
         assert_eq!(operation.value["security"], Value::Null, "{operation}");
     }
-    let schemes = &mut specification["components"]["securitySchemes"];
+    let mut schemes = specification()["components"]["securitySchemes"].clone();
     for scheme in schemes.as_object_mut().expect("schemes").values_mut() {
         let description = scheme
             .as_object_mut()
             .and_then(|scheme| scheme.remove("description"));
         assert!(description.is_some(), "{scheme} has no description");
     }
-    assert_eq!(*schemes, definition["components"]["securitySchemes"]);
+    assert_eq!(schemes, definition["components"]["securitySchemes"]);
 }
 
-/// Returns the statuses of a gateway response. `4XX` means the statuses that have no response type
-/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html>).
-fn statuses(kind: &str) -> &'static [&'static str] {
+/// Returns the response under which the specification has an error of API Gateway's own.
+fn documented_status(kind: &str) -> &'static str {
     match kind {
-        "DEFAULT_4XX" => &["4XX"],
-        "DEFAULT_5XX" => &["500", "502"],
-        "MISSING_AUTHENTICATION_TOKEN"
-        | "ACCESS_DENIED"
-        | "INVALID_API_KEY"
-        | "INVALID_SIGNATURE"
-        | "EXPIRED_TOKEN" => &["403"],
-        "REQUEST_TOO_LARGE" => &["413"],
-        "THROTTLED" => &["429"],
-        "INTEGRATION_FAILURE" | "INTEGRATION_TIMEOUT" => &["504"],
-        _ => panic!("{kind} has no status here"),
+        "DEFAULT_5XX" | "INTEGRATION_FAILURE" | "INTEGRATION_TIMEOUT" => "5XX",
+        _ => "4XX",
     }
 }
 
 #[test]
-fn the_specification_has_each_api_gateway_error_under_its_status() {
-    let (specification, definition) = (specification(), definition());
+fn each_error_of_api_gateway_is_an_example_of_each_operation() {
+    let definition = definition();
     let responses = definition["x-amazon-apigateway-gateway-responses"].as_object();
-    let operations = operations(&specification);
-    let mut seen = BTreeSet::new();
+    let operations = operations();
     for (kind, response) in responses.expect("gateway responses") {
-        assert_eq!(
-            response["statusCode"],
-            Value::Null,
-            "{kind} has another status"
-        );
         let template = response["responseTemplates"]["application/json"]
             .as_str()
             .expect("text");
         let body = template.replace("$context.error.messageString", "null");
         let body: Value = serde_json::from_str(&body).expect("a template of JSON");
-        for (status, operation) in statuses(kind)
-            .iter()
-            .flat_map(|status| operations.iter().map(move |one| (status, one)))
-        {
-            seen.insert(*status);
-            let found = operation.examples(status).into_iter().any(|example| {
+        for operation in &operations {
+            let examples = operation.examples(documented_status(kind));
+            let found = examples.into_iter().any(|example| {
                 example["code"] == body["code"]
                     && (body["message"].is_null() || example["message"] == body["message"])
             });
-            assert!(
-                found,
-                "{operation}: no example of {status} is {kind}'s {body}"
-            );
+            assert!(found, "{operation}: no example is {kind}'s {body}");
         }
     }
-    // The functions return the other statuses.
-    seen.extend(["200", "400", "503"]);
     for operation in &operations {
-        assert_eq!(
-            operation.responses().into_keys().collect::<BTreeSet<_>>(),
-            seen,
-            "{operation}"
-        );
+        let statuses: Vec<_> = operation.responses().into_keys().collect();
+        assert_eq!(statuses, ["200", "400", "4XX", "503", "5XX"], "{operation}");
     }
 }
 
 #[test]
 fn every_code_has_an_example() {
-    let specification = specification();
-    let error = &specification["components"]["schemas"]["Error"]["properties"]["code"];
+    let error = &specification()["components"]["schemas"]["ErrorBody"]["properties"]["code"];
     let codes: BTreeSet<_> = error["enum"]
         .as_array()
         .expect("codes")
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let operations = operations(&specification);
+    let operations = operations();
     let mut shown = BTreeSet::new();
     for operation in &operations {
         for (status, response) in operation.responses() {
@@ -272,20 +436,6 @@ fn every_code_has_an_example() {
             "the description lacks {code}"
         );
     }
-}
-
-#[test]
-fn the_openapi_3_0_copy_is_current() {
-    let derived = Command::new("sh")
-        .arg(repository::path("scripts/openapi-3.0.sh"))
-        .output()
-        .expect("sh runs");
-    assert!(derived.status.success(), "{derived:?}");
-    let copy = repository::text("docs/openapi-3.0.yaml");
-    assert!(
-        copy.as_bytes() == derived.stdout,
-        "docs/openapi-3.0.yaml is not current: run `make openapi-3.0`"
-    );
 }
 
 /// An API, and the bodies of its responses by operation and status.
@@ -311,13 +461,12 @@ impl Recorder {
 
 #[tokio::test]
 async fn every_example_of_an_operations_own_response_is_a_real_one() {
-    let specification = specification();
     let mut real = Recorder {
         api: Api::local(Database::Memory).await,
         bodies: BTreeMap::default(),
     };
     let request = |path: &str, method: &str, example: &str| {
-        let body = &specification["paths"][path][method]["requestBody"];
+        let body = &specification()["paths"][path][method]["requestBody"];
         body["content"]["application/json"]["examples"][example]["value"].to_string()
     };
     let ada = request("/users", "post", "id");
@@ -365,7 +514,7 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
     let too_large = real.api.post("/users", &"x".repeat(7_000_000)).await;
 
     let id = created.json()["id"].clone();
-    for operation in operations(&specification) {
+    for operation in operations() {
         for status in [200, 400] {
             let mut bodies = real
                 .bodies
@@ -384,16 +533,12 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
                 );
             }
         }
-        assert!(
-            operation.examples("403").contains(&&unknown.json()),
-            "{}",
-            unknown.text
-        );
-        assert!(
-            operation.examples("413").contains(&&too_large.json()),
-            "{}",
-            too_large.text
-        );
+        for refused in [&unknown, &too_large] {
+            assert!(
+                operation.examples("4XX").contains(&&refused.json()),
+                "{operation}: {refused}"
+            );
+        }
     }
     real.api.stop().await;
 }

@@ -78,7 +78,7 @@ async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_during_its_operation() {
+async fn a_write_with_a_lost_response_applies_once_or_twice() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
     proxy.lose_every(50);
@@ -89,6 +89,23 @@ async fn a_write_whose_response_is_lost_takes_effect_once_or_twice_and_only_duri
         );
     }
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_may_take_effect_later() {
+    /// The shortest time after which the service gives up an attempt, in nanoseconds.
+    const GIVEN_UP: u64 = 2_000_000_000;
+
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
+    proxy.delay_every(120);
+    for (user, history) in histories(&api).await {
+        assert!(
+            is_linearizable(&history, Effects::OnceAndLater(GIVEN_UP)),
+            "user {user}: {history:#?}"
+        );
+    }
+    assert!(proxy.delayed() > 3, "{} were late", proxy.delayed());
 }
 
 /// Starts a server that forwards requests to the one at this URL, but throttles about one in 25
@@ -132,7 +149,7 @@ async fn a_request_that_is_throttled_takes_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn throttled_requests_and_lost_responses_together_leave_one_order() {
+async fn throttles_and_lost_responses_together_leave_one_order() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let (server, throttled) = throttling(proxy.url()).await;
     let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
@@ -169,7 +186,7 @@ async fn only_one_of_many_clients_creates_a_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_all_users_during_writes_deletes_every_user_that_existed() {
+async fn deleting_all_during_writes_deletes_all_that_existed() {
     let table = Table::new().await;
     let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
     let before: Vec<_> = (0..200)

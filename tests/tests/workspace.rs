@@ -1,7 +1,9 @@
 //! Checks what all crates share, and that everything that is fetched has a fixed version.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::repository::{self, text, toml, yaml};
@@ -26,7 +28,7 @@ fn members() -> Vec<(PathBuf, toml::Table)> {
 }
 
 #[test]
-fn each_crate_has_the_lints_of_the_workspace_which_forbid_unsafe_code() {
+fn each_crate_has_the_lints_of_the_workspace() {
     let workspace = toml("Cargo.toml");
     assert_eq!(
         workspace["workspace"]["lints"]["rust"]["unsafe_code"].as_str(),
@@ -45,7 +47,7 @@ fn each_crate_has_the_lints_of_the_workspace_which_forbid_unsafe_code() {
 }
 
 #[test]
-fn each_dependency_has_its_version_in_the_manifest_of_the_workspace() {
+fn each_dependency_has_its_version_in_the_root_manifest() {
     for (path, member) in members() {
         for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(dependencies) = member.get(kind).and_then(toml::Value::as_table) else {
@@ -70,7 +72,7 @@ fn the_embedded_engine_has_an_exact_version() {
 }
 
 #[test]
-fn workflows_may_only_read_the_repository_and_use_actions_by_their_hash() {
+fn workflows_only_read_and_use_actions_by_their_hash() {
     for path in entries(".github/workflows") {
         let workflow = yaml(&path);
         let name = path.display();
@@ -86,7 +88,13 @@ fn workflows_may_only_read_the_repository_and_use_actions_by_their_hash() {
                 json!({"contents": "read", "id-token": "write"}),
             ];
             assert!(allowed.contains(&job["permissions"]), "{name}: {job_name}");
-            for step in job["steps"].as_array().expect("steps") {
+            // A job without steps is another workflow of this repository.
+            let is_own = |uses: &str| uses.starts_with("./.github/workflows/");
+            assert!(
+                job["steps"].is_array() || job["uses"].as_str().is_some_and(is_own),
+                "{name}: {job_name}"
+            );
+            for step in job["steps"].as_array().into_iter().flatten() {
                 let Some(action) = step["uses"].as_str() else {
                     continue;
                 };
@@ -141,4 +149,61 @@ fn every_tool_that_is_installed_has_an_exact_version() {
             }
         }
     }
+}
+
+/// Returns the words of a text that contain `user`.
+fn words_about_users(text: &str) -> impl Iterator<Item = String> {
+    let is_part = |character: char| character.is_alphanumeric() || "-_".contains(character);
+    text.split(move |character| !is_part(character))
+        .filter(|word| word.to_lowercase().contains("user"))
+        .map(|word| word.trim_matches('-').to_owned())
+}
+
+/// Returns the words about users that are not ours, as CONTRIBUTING.md lists them.
+fn words_of_others() -> BTreeSet<String> {
+    let page = text("CONTRIBUTING.md");
+    let list = page.split("words of others stay:").nth(1);
+    let list = list.and_then(|rest| rest.split(". Then:").next());
+    words_about_users(list.expect("a list of words")).collect()
+}
+
+#[test]
+fn the_project_can_be_renamed_to_keep_something_else() {
+    let copy = tempfile::tempdir().expect("a directory");
+    let run = |program: &str, arguments: &[&str], directory: &Path| {
+        let output = Command::new(program)
+            .args(arguments)
+            .current_dir(directory)
+            .output()
+            .expect("the program runs");
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {output:?}"
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for file in run("git", &["ls-files"], &repository::path(".")).lines() {
+        let target = copy.path().join(file);
+        fs::create_dir_all(target.parent().expect("a directory")).expect("a directory");
+        // A file that is deleted but not yet committed is listed, too.
+        let _ = fs::copy(repository::path(file), target);
+    }
+    run("git", &["init", "--quiet"], copy.path());
+    run("git", &["add", "--all"], copy.path());
+    run("scripts/rename.sh", &["order", "orders"], copy.path());
+
+    run(
+        "cargo",
+        &["metadata", "--offline", "--no-deps", "--format-version=1"],
+        copy.path(),
+    );
+    let mut left = BTreeSet::new();
+    for file in run("git", &["ls-files"], copy.path()).lines() {
+        assert!(!file.contains("user"), "{file}");
+        let text = fs::read_to_string(copy.path().join(file)).expect("text");
+        if file != "scripts/rename.sh" {
+            left.extend(words_about_users(&text));
+        }
+    }
+    assert_eq!(left, words_of_others());
 }

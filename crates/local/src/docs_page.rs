@@ -1,5 +1,6 @@
-//! The page at `/docs`, for trying the API in a browser, and the specification that it shows, at
-//! `/openapi.yaml`. Both are outside the stage, because they are not part of the API.
+//! The page at `/docs`, for trying the API in a browser, its documentation at `/docs/api.md`, and the
+//! specification that it shows, at `/openapi.yaml`. They are outside the stage, because they are not
+//! part of the API.
 //!
 //! The page is Swagger UI. All its files are in this executable.
 
@@ -9,10 +10,11 @@ use std::sync::LazyLock;
 
 use axum::body::Bytes;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderName, Method};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, Method};
+use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::ZipArchive;
 
@@ -25,6 +27,8 @@ const SERVER: &str = "http://127.0.0.1:3000/test";
 
 const INDEX: &str = include_str!("docs_page/index.html");
 const SCRIPT: &str = include_str!("docs_page/page.js");
+const STYLE: &str = include_str!("docs_page/page.css");
+const DOCUMENTATION: &str = include_str!("../../../docs/api.md");
 
 /// What the page may do: load files from this service, and call its API or a deployed stage.
 /// Swagger UI's style sheet contains images as `data:` URLs.
@@ -65,16 +69,35 @@ fn unpacked(name: &str) -> Option<Bytes> {
     Some(content.into())
 }
 
-/// Returns the response to a request for the page, for one of its files or for the specification.
-/// Returns `None` for any other request.
-pub(crate) fn respond(method: &Method, path: &str, stage: &str) -> Option<Response> {
+/// Returns the response to a request for the page, for one of its files or for the specification,
+/// and leads a browser from `/` to the page. Returns `None` for any other request. The page fills in
+/// `key`.
+pub(crate) fn respond(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    stage: &str,
+    key: Option<&str>,
+) -> Option<Response> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return None;
     }
+    if path == "/" {
+        let accept = headers.get(ACCEPT)?.to_str().ok()?;
+        return accept
+            .contains("text/html")
+            .then(|| Redirect::temporary(PATH).into_response());
+    }
     let (content_type, body) = match path.trim_end_matches('/') {
-        PATH => ("text/html; charset=utf-8", INDEX.into()),
+        PATH => (
+            "text/html; charset=utf-8",
+            INDEX.replacen("{key}", key.unwrap_or_default(), 1).into(),
+        ),
         "/openapi.yaml" => ("application/yaml", specification(stage).into()),
         "/docs/page.js" => ("text/javascript; charset=utf-8", SCRIPT.into()),
+        "/docs/page.css" => ("text/css; charset=utf-8", STYLE.into()),
+        // A browser shows this, but downloads Markdown.
+        "/docs/api.md" => ("text/plain; charset=utf-8", DOCUMENTATION.into()),
         path => {
             let name = path.strip_prefix(PATH)?.strip_prefix('/')?;
             let content_type = match name.rsplit_once('.')?.1 {
@@ -106,11 +129,13 @@ fn specification(stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
+    use axum::http::HeaderValue;
+    use axum::http::header::LOCATION;
 
     use super::*;
 
     async fn body(path: &str) -> (String, Bytes) {
-        let response = respond(&Method::GET, path, "dev").expect(path);
+        let response = respond(&Method::GET, path, &HeaderMap::new(), "dev", None).expect(path);
         let headers = response.headers();
         assert_eq!(headers[CONTENT_SECURITY_POLICY], POLICY, "{path}");
         let content_type = headers[CONTENT_TYPE].to_str().expect("text").to_owned();
@@ -130,7 +155,7 @@ mod tests {
             .skip(1)
             .filter_map(|rest| rest.split('"').next());
         let names: Vec<_> = names.collect();
-        assert_eq!(names.len(), 4, "{page}");
+        assert_eq!(names.len(), 5, "{page}");
         for name in names {
             let (content_type, content) = body(&format!("/docs/{name}")).await;
             let expected = match name.rsplit_once('.').expect("an extension").1 {
@@ -169,7 +194,24 @@ mod tests {
             (Method::GET, "/"),
             (Method::OPTIONS, "/openapi.yaml"),
         ] {
-            assert!(respond(&method, path, "docs").is_none(), "{method} {path}");
+            let response = respond(&method, path, &HeaderMap::new(), "docs", None);
+            assert!(response.is_none(), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_browser_is_led_to_the_page() {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/html,*/*"))]);
+        let response = respond(&Method::GET, "/", &headers, "test", None).expect("a response");
+        assert_eq!(response.headers()[LOCATION], PATH);
+    }
+
+    #[tokio::test]
+    async fn the_page_has_the_key_of_this_run() {
+        let headers = HeaderMap::new();
+        let response = respond(&Method::GET, PATH, &headers, "test", Some("abc"));
+        let body = response.expect("the page").into_body();
+        let page = to_bytes(body, usize::MAX).await.expect("a body");
+        assert!(String::from_utf8_lossy(&page).contains(r#"data-key="abc""#));
     }
 }

@@ -33,9 +33,8 @@ const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
 /// Functions keep their connections while they wait for requests.
 const LIMITS: Limits = Limits {
-    connections: 256,
     idle: Duration::from_mins(20),
-    queries_sockets: false,
+    half_close: false,
 };
 
 /// A running embedded DynamoDB.
@@ -122,7 +121,7 @@ impl Server {
             .fallback(respond)
             .layer(DefaultBodyLimit::max(MAX_REQUEST))
             .with_state(self);
-        let server = serve(listener, router, LIMITS, None, stop.clone());
+        let server = serve(listener, router, LIMITS, stop.clone());
         tokio::select! {
             () = server => {}
             () = async {

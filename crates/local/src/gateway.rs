@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING,
-};
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -21,17 +19,16 @@ use uuid::Uuid;
 
 use crate::docs_page;
 use crate::event::{add_headers, event};
-use crate::gateway_responses::{GatewayError, Rendered};
+use crate::gateway_responses::GatewayError;
 use crate::guard;
 use crate::processes::{InvokeError, Processes};
 use crate::request_log::{RequestLog, Served};
 use crate::response::http_response;
 use crate::routing::{Matched, find};
 use crate::runtime_api::Invocation;
-use crate::server::{Limits, raw, serve};
+use crate::server::{Limits, Peer, serve};
 use crate::template::{Mock, Template};
 use crate::throttle::Bucket;
-use crate::wire::Connection;
 
 /// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
 /// duration of an invocation
@@ -48,10 +45,11 @@ const MAX_EVENT: usize = 6 * 1024 * 1024;
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a connection may wait for its next request.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The maximum number of connections. Each uses a file descriptor.
-const MAX_CONNECTIONS: usize = 512;
+/// Some clients close their side after a request, and wait for the response.
+const LIMITS: Limits = Limits {
+    idle: Duration::from_mins(1),
+    half_close: true,
+};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -104,26 +102,19 @@ impl Gateway {
 
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
-        let gateway = Arc::new(self);
-        let limits = Limits {
-            connections: MAX_CONNECTIONS,
-            idle: IDLE_TIMEOUT,
-            queries_sockets: false,
-        };
         let router = Router::new()
-            .fallback(respond)
-            .with_state(Arc::clone(&gateway));
-        let errors = Arc::new(move |status| gateway.protocol_error(status));
-        serve(listener, router, limits, Some(errors), stop).await;
+            .fallback(serve_request)
+            .with_state(Arc::new(self));
+        serve(listener, router, LIMITS, stop).await;
     }
 
     async fn respond(
         &self,
         request: Request,
-        connection: &Connection,
+        Peer(peer): Peer,
         request_id: &str,
     ) -> Result<Response, GatewayError> {
-        check_head(&request, connection)?;
+        check_head(&request)?;
         let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let Template {
@@ -132,7 +123,11 @@ impl Gateway {
             mocks,
             ..
         } = &self.template;
-        if let Some(response) = docs_page::respond(&parts.method, &path, stage) {
+        // Whoever can reach this service over a network has to know the key.
+        let key = self.api_key.as_deref();
+        let key = key.filter(|_| self.address.ip().is_loopback());
+        let page = docs_page::respond(&parts.method, &path, &parts.headers, stage, key);
+        if let Some(response) = page {
             return Ok(response);
         }
         let methods = mocks
@@ -152,12 +147,9 @@ impl Gateway {
             self.check_key(&parts.headers)?;
         }
         throttle(self.buckets.get(matched.index))?;
-        connection.wait_for_body(true);
-        let body = read_body(&parts.headers, body).await;
-        connection.wait_for_body(false);
-        let body = body?;
+        let body = read_body(&parts.headers, body).await?;
 
-        let client = connection.peer.ip();
+        let client = peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
         let event = event(
             stage,
@@ -216,35 +208,22 @@ impl Gateway {
         }
         throttle(self.key_bucket.as_ref())
     }
-
-    /// Returns the response to bytes that hyper does not accept as a request.
-    fn protocol_error(&self, status: StatusCode) -> Vec<u8> {
-        let message = match status {
-            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => TOO_LARGE,
-            _ => "the request is not valid HTTP/1.1",
-        };
-        let error = GatewayError::Protocol(status, message.to_owned());
-        let (status, headers, body): Rendered = self.template.gateway_responses.render(&error);
-        (self.requests)(&Served::unreadable(status, &body));
-        raw(status, &headers, &body)
-    }
 }
 
 const TOO_LARGE: &str = "the request line and headers together can have at most 10,240 bytes";
 
-async fn respond(
+async fn serve_request(
     State(gateway): State<Arc<Gateway>>,
-    Extension(connection): Extension<Arc<Connection>>,
+    Extension(peer): Extension<Peer>,
     request: Request,
 ) -> Response {
     let start = Instant::now();
     let request_id = Uuid::new_v4().to_string();
     let mut served = Served::new(&request, &gateway.template.stage);
-    let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
     let (address, origins) = (gateway.address.ip(), &gateway.origins);
     let mut response = match guard::check(request.uri(), request.headers(), address, origins) {
         Ok(()) => gateway
-            .respond(request, &connection, &request_id)
+            .respond(request, peer, &request_id)
             .await
             .unwrap_or_else(|error| {
                 gateway
@@ -257,12 +236,6 @@ async fn respond(
     };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
-    }
-    if is_chunked {
-        // `wire.rs` cannot know where the next request begins.
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     served.finish(&mut response, start.elapsed()).await;
     (gateway.requests)(&served);
@@ -277,17 +250,9 @@ fn throttle(bucket: Option<&Bucket>) -> Result<(), GatewayError> {
     }
 }
 
-/// Checks the size and the framing of a request.
-fn check_head(request: &Request, connection: &Connection) -> Result<(), GatewayError> {
+/// Checks the size of a request's head.
+fn check_head(request: &Request) -> Result<(), GatewayError> {
     let headers = request.headers();
-    // A connection with an ambiguous request may still have earlier ones to serve.
-    if connection.is_ambiguous() && headers.contains_key(TRANSFER_ENCODING) {
-        let message = "send either Content-Length or Transfer-Encoding, not both";
-        return Err(GatewayError::Protocol(
-            StatusCode::BAD_REQUEST,
-            message.to_owned(),
-        ));
-    }
     let line = request.method().as_str().len() + request.uri().to_string().len();
     // Spaces, the version and the line breaks that the parsed request no longer has.
     let line = line + "  HTTP/1.1\r\n\r\n".len();

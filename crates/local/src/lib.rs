@@ -22,7 +22,6 @@ mod runtime_api;
 mod server;
 mod template;
 mod throttle;
-mod wire;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

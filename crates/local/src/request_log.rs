@@ -57,18 +57,6 @@ impl Served {
         }
     }
 
-    /// Returns the entry for bytes that are not an HTTP request.
-    pub(crate) fn unreadable(status: StatusCode, body: &str) -> Self {
-        Self {
-            method: "-".to_owned(),
-            path: "(invalid request)".to_owned(),
-            status: status.as_u16(),
-            code: code(body.as_bytes()),
-            duration: Duration::ZERO,
-            hint: None,
-        }
-    }
-
     /// Adds the status, the error code and the duration. Leaves the response unchanged.
     pub(crate) async fn finish(&mut self, response: &mut Response, duration: Duration) {
         let status = response.status();

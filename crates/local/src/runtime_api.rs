@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::middleware::{Next, from_fn};
@@ -22,16 +22,15 @@ use tokio::task::JoinHandle;
 
 use crate::guard;
 use crate::server::{Limits, serve};
-use crate::wire::Connection;
 
 /// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;
 
-/// A process keeps its single connection while it works.
+/// A process keeps its connection while it works. The request of a process that has exited is
+/// cancelled, so that it takes no invocation.
 const LIMITS: Limits = Limits {
-    connections: 16,
     idle: Duration::from_mins(20),
-    queries_sockets: true,
+    half_close: false,
 };
 
 const ACCEPTED: &str = r#"{"status":"OK"}"#;
@@ -80,8 +79,6 @@ struct Slots {
     offered: Option<Offer>,
     /// The process works on it, under this request id.
     running: Option<(String, oneshot::Sender<Outcome>)>,
-    /// The connection on which an invocation was last handed out.
-    connection: Option<Arc<Connection>>,
 }
 
 struct Offer {
@@ -116,7 +113,7 @@ impl RuntimeApi {
             .layer(from_fn(only_programs))
             .with_state(Arc::clone(&process));
         let (stop, stopped) = watch::channel(());
-        let server = tokio::spawn(serve(listener, router, LIMITS, None, stopped));
+        let server = tokio::spawn(serve(listener, router, LIMITS, stopped));
         Ok(Self {
             address,
             process,
@@ -158,15 +155,10 @@ impl RuntimeApi {
         receiver
     }
 
-    /// Returns whether the process, which has exited, did not read its invocation. If so, another
-    /// process can serve it. The kernel resets a connection that is closed with unread data.
+    /// Returns whether the process, which has exited, did not ask for its invocation. If so, another
+    /// process can serve it.
     pub(crate) fn unfetched(&self) -> bool {
-        let slots = self.process.lock();
-        slots.offered.is_some()
-            || slots
-                .connection
-                .as_ref()
-                .is_some_and(|connection| connection.is_reset())
+        self.process.lock().offered.is_some()
     }
 }
 
@@ -183,8 +175,8 @@ impl Process {
             .expect("nothing panics while it holds this lock")
     }
 
-    /// Returns the response that hands out the offered invocation on `connection`, if there is one.
-    fn fetch(&self, connection: &Arc<Connection>) -> Option<Response> {
+    /// Returns the response that hands out the offered invocation, if there is one.
+    fn fetch(&self) -> Option<Response> {
         let mut slots = self.lock();
         let Offer {
             invocation,
@@ -193,7 +185,6 @@ impl Process {
         } = slots.offered.take()?;
         let id = invocation.request_id;
         slots.running = Some((id.clone(), outcome));
-        slots.connection = Some(Arc::clone(connection));
         let deadline = deadline
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
@@ -237,19 +228,11 @@ async fn only_programs(request: Request, next: Next) -> Response {
     }
 }
 
-async fn next(
-    State(process): State<Arc<Process>>,
-    Extension(connection): Extension<Arc<Connection>>,
-) -> Response {
+async fn next(State(process): State<Arc<Process>>) -> Response {
     // Fails after the first request, because the value is already set.
     let _ = process.initialised.set(Ok(()));
     loop {
-        if connection.is_closed() {
-            // Another connection may be waiting.
-            process.offered.notify_one();
-            return StatusCode::BAD_REQUEST.into_response();
-        }
-        if let Some(response) = process.fetch(&connection) {
+        if let Some(response) = process.fetch() {
             return response;
         }
         process.offered.notified().await;

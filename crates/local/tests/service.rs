@@ -168,7 +168,7 @@ async fn one_process_serves_consecutive_requests() {
 }
 
 #[tokio::test]
-async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wait() {
+async fn concurrent_requests_get_own_processes_up_to_the_limit() {
     let gate = Gate::new().await;
     let service = start(Options {
         instances: 2,
@@ -201,7 +201,7 @@ async fn concurrent_requests_get_their_own_processes_up_to_the_limit_and_then_wa
 }
 
 #[tokio::test]
-async fn a_process_that_crashes_during_a_request_fails_that_request_and_is_replaced() {
+async fn a_process_that_crashes_fails_one_request_and_is_replaced() {
     let gate = Gate::new().await;
     let service = start(options("responds", &gate.url)).await;
     let crash = async {
@@ -218,7 +218,7 @@ async fn a_process_that_crashes_during_a_request_fails_that_request_and_is_repla
 }
 
 #[tokio::test]
-async fn a_process_that_exits_after_its_response_is_replaced_without_failing_a_request() {
+async fn a_process_that_exits_after_its_response_is_replaced() {
     let service = start(options("responds-once", "")).await;
     let mut pids = BTreeSet::new();
     for _ in 0..5 {
@@ -279,7 +279,7 @@ async fn idle_connections_make_room_for_those_that_send_requests() {
 }
 
 #[tokio::test]
-async fn a_function_that_cannot_start_fails_each_request_and_its_output_is_logged() {
+async fn a_function_that_cannot_start_fails_requests_and_is_logged() {
     let (sender, mut lines) = mpsc::unbounded_channel();
     let logs = Arc::new(move |function: &str, line: &str| {
         let _ = sender.send(format!("{function} | {line}"));

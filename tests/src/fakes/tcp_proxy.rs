@@ -5,12 +5,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::Server;
+
+/// How late a request is that a proxy delays. A function gives up an attempt after two seconds on a
+/// reused connection, or else after six.
+const DELAY: Duration = Duration::from_secs(7);
 
 /// How connections behave once they are killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +42,10 @@ struct Shared {
     lose_every: AtomicUsize,
     reads: AtomicUsize,
     lost: AtomicUsize,
+    /// One in this many first attempts is delayed; 0 means none.
+    delay_every: AtomicUsize,
+    requests: AtomicUsize,
+    delayed: AtomicUsize,
     /// How many connections have died, the oldest first, and how.
     dead: watch::Sender<(usize, Death)>,
 }
@@ -49,6 +59,9 @@ impl TcpProxy {
             lose_every: AtomicUsize::new(0),
             reads: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            delay_every: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            delayed: AtomicUsize::new(0),
             dead: watch::Sender::new((0, Death::Reset)),
         });
         let forwarded = Arc::clone(&shared);
@@ -91,6 +104,16 @@ impl TcpProxy {
         self.shared.lose_every.store(count, Relaxed);
     }
 
+    /// From now on, delivers one in this many first attempts late, when the client has given up.
+    pub fn delay_every(&self, count: usize) {
+        self.shared.delay_every.store(count, Relaxed);
+    }
+
+    /// Returns how many requests were delayed.
+    pub fn delayed(&self) -> usize {
+        self.shared.delayed.load(Relaxed)
+    }
+
     /// Returns how many reads were lost.
     pub fn lost(&self) -> usize {
         self.shared.lost.load(Relaxed)
@@ -98,6 +121,14 @@ impl TcpProxy {
 }
 
 impl Shared {
+    fn delays_request(&self) -> bool {
+        let number = self.requests.fetch_add(1, Relaxed) + 1;
+        let every = self.delay_every.load(Relaxed);
+        let delays = every > 0 && number.is_multiple_of(every);
+        self.delayed.fetch_add(usize::from(delays), Relaxed);
+        delays
+    }
+
     fn loses_read(&self, is_first_attempt: bool) -> bool {
         let number = self.reads.fetch_add(usize::from(is_first_attempt), Relaxed) + 1;
         let every = self.lose_every.load(Relaxed);
@@ -135,6 +166,9 @@ async fn forward(mut client: TcpStream, number: usize, shared: &Shared) -> Optio
                 // The SDK numbers attempts in a header: `amz-sdk-request: attempt=1; max=3`.
                 if request.starts_with(b"POST ") {
                     is_first_attempt = request[..bytes].windows(10).any(|text| text == b"attempt=1;");
+                    if is_first_attempt && shared.delays_request() {
+                        sleep(DELAY).await;
+                    }
                 }
                 server.write_all(&request[..bytes]).await.ok()?;
             }

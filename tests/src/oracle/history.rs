@@ -47,6 +47,9 @@ pub enum Effects {
     Once,
     /// Once or twice: a retry of a write whose response was lost may repeat it.
     OnceOrTwice,
+    /// Once or twice, and the second time perhaps after the response: an attempt that the service
+    /// gave up may arrive late. Only a call that took at least this long has such an attempt.
+    OnceAndLater(u64),
 }
 
 /// Returns whether some order of these operations explains every outcome. The user does not exist
@@ -55,7 +58,7 @@ pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
     let mut seen = HashSet::new();
     let mut stack = vec![(vec![Progress::Open; history.len()], None)];
     while let Some((progress, state)) = stack.pop() {
-        let open = || (0..history.len()).filter(|i| progress[*i] != Progress::Done);
+        let open = || (0..history.len()).filter(|i| progress[*i] < Progress::Done);
         // The next operation in the order must start before the first response of an open one.
         let end = |i: usize| match history[i].outcome {
             Outcome::Unknown => u64::MAX,
@@ -80,8 +83,22 @@ pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
                 }
             };
             next(outcome, Progress::Done);
-            if effects == Effects::OnceOrTwice && progress[i] == Progress::Open {
+            if effects != Effects::Once && progress[i] == Progress::Open {
                 next(Outcome::Unknown, Progress::Begun);
+            }
+        }
+        let Effects::OnceAndLater(slow) = effects else {
+            continue;
+        };
+        for (i, call) in history.iter().enumerate() {
+            if progress[i] == Progress::Done && call.end - call.start >= slow {
+                let (mut progress, mut state) = (progress.clone(), state);
+                progress[i] = Progress::Repeated;
+                apply(&mut state, call.action, Outcome::Unknown);
+                if seen.insert((progress.clone(), state)) {
+                    // Tried last, because it is rare.
+                    stack.insert(0, (progress, state));
+                }
             }
         }
     }
@@ -89,12 +106,14 @@ pub fn is_linearizable(history: &[Call], effects: Effects) -> bool {
 }
 
 /// How far an operation has been placed in the order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Progress {
     Open,
     /// An attempt whose response was lost took effect.
     Begun,
     Done,
+    /// An attempt that was late took effect after the operation.
+    Repeated,
 }
 
 /// Applies an operation to the user's value, and returns whether it can have this outcome.
@@ -171,6 +190,22 @@ mod tests {
         ];
         assert!(!is_linearizable(&history, Effects::Once));
         assert!(is_linearizable(&history, Effects::OnceOrTwice));
+    }
+
+    #[test]
+    fn a_late_attempt_may_undo_a_later_write() {
+        let mut history = [
+            call(Action::Create(1), Outcome::Done(1), 0, 1),
+            call(Action::Replace(2), Outcome::Done(2), 2, 10),
+            call(Action::Replace(3), Outcome::Done(3), 11, 12),
+            call(Action::Read, Outcome::Done(2), 13, 14),
+        ];
+        assert!(!is_linearizable(&history, Effects::OnceOrTwice));
+        assert!(!is_linearizable(&history, Effects::OnceAndLater(9)));
+        assert!(is_linearizable(&history, Effects::OnceAndLater(8)));
+        // It takes effect only once.
+        history[2].outcome = Outcome::Done(4);
+        assert!(!is_linearizable(&history, Effects::OnceAndLater(8)));
     }
 
     /// Without memoisation, all orders of these operations would be tried, which takes hours.

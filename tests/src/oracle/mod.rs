@@ -3,3 +3,15 @@
 pub mod history;
 pub mod json;
 pub mod model;
+
+/// The statuses and codes of the contract.
+pub const CODES: [(u16, &str); 8] = [
+    (400, "InvalidRequest"),
+    (400, "InvalidUser"),
+    (400, "UserNotFound"),
+    (400, "UserAlreadyExists"),
+    (400, "ResponseTooLarge"),
+    (500, "InternalError"),
+    (503, "ServiceUnavailable"),
+    (503, "DeleteIncomplete"),
+];

@@ -175,6 +175,9 @@ fn user(body: &str, id: Option<&str>) -> Result<Members, &'static str> {
         .iter()
         .filter_map(|name| user.get(*name))
         .all(is_key);
+    // Browsers cannot request these.
+    let is_dots = id.is_none()
+        && matches!(user.get("id"), Some(Json::String(id)) if [".", ".."].contains(&id.as_str()));
     let random_id = if user.contains_key("id") {
         0
     } else {
@@ -183,7 +186,7 @@ fn user(body: &str, id: Option<&str>) -> Result<Members, &'static str> {
     let is_small = bytes(&user) + random_id <= USER_BYTES;
     let user = Json::Object(user);
     match user {
-        _ if !keys_are_valid || !is_small || !is_storable(&user, 1) => Err(INVALID_USER),
+        _ if !keys_are_valid || is_dots || !is_small || !is_storable(&user, 1) => Err(INVALID_USER),
         Json::Object(user) => Ok(user),
         _ => Err(INVALID_REQUEST),
     }

@@ -28,7 +28,7 @@ async fn exchange(address: &str, request: &[u8]) -> String {
 }
 
 #[test]
-fn any_bytes_over_http_get_json_or_nothing_in_return() {
+fn a_request_over_http_gets_a_response() {
     let runtime = Runtime::new().expect("a runtime");
     let tables: Vec<_> = (0..THREADS)
         .map(|_| runtime.block_on(Table::new()))
@@ -55,6 +55,10 @@ fn any_bytes_over_http_get_json_or_nothing_in_return() {
         |api, case, meter| {
             let (method, path, headers, body, is_announced) = case;
             let url = api.url().trim_start_matches("http://");
+            // A header may announce more of a body than there is.
+            let is_complete = !headers.iter().any(|header| {
+                header.starts_with("content-length") || header.starts_with("transfer")
+            });
             let (address, stage) = url.split_once('/').expect("a URL with a stage");
             let mut head = format!("{method} /{stage}{path} HTTP/1.1\r\nhost: localhost\r\n");
             for header in headers {
@@ -78,7 +82,7 @@ fn any_bytes_over_http_get_json_or_nothing_in_return() {
                     prop_assert!(json.is_ok() || head.contains("chunked"), "{response}");
                 }
             } else {
-                prop_assert!(response.is_empty(), "{response}");
+                prop_assert!(response.is_empty() && !is_complete, "no response");
             }
             meter.finish_case()
         },

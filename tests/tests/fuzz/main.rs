@@ -12,37 +12,22 @@ mod meter;
 mod operations;
 
 use std::cell::RefCell;
+use std::thread;
 use std::time::Instant;
-use std::{env, thread};
 
 use meter::{Figures, Meter};
 use proptest::prelude::{Strategy, prop_assert};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use tests::oracle::CODES;
 use tests::{Api, repository};
 use tokio::runtime::Runtime;
-
-/// The statuses and codes of the contract.
-const CODES: [(u16, &str); 8] = [
-    (400, "InvalidRequest"),
-    (400, "InvalidUser"),
-    (400, "UserNotFound"),
-    (400, "UserAlreadyExists"),
-    (400, "ResponseTooLarge"),
-    (500, "InternalError"),
-    (503, "ServiceUnavailable"),
-    (503, "DeleteIncomplete"),
-];
 
 /// How long a failed case is shrunk, in milliseconds.
 const SHRINK_TIME: u32 = 60_000;
 
 /// Returns this percentage of all cases.
 fn cases(percent: u32) -> u32 {
-    let all = env::var("CASES").unwrap_or_else(|_| "1000".to_owned());
-    let all: u32 = all
-        .parse()
-        .expect("CASES is a number of cases, such as 100000");
-    all.div_ceil(100) * percent
+    tests::cases(1000).div_ceil(100) * percent
 }
 
 /// Tries cases on several threads. Each thread has its own worker, its own meter of the functions

@@ -353,7 +353,7 @@ fn is_random_uuid(id: &Json) -> bool {
 }
 
 #[test]
-fn each_operation_of_a_sequence_returns_and_stores_what_the_model_does() {
+fn each_operation_returns_and_stores_what_the_model_does() {
     let runtime = Runtime::new().expect("a runtime");
     let services: Vec<_> = (0..THREADS)
         .map(|_| {

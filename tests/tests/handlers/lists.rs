@@ -21,7 +21,7 @@ async fn pages(table: &Table, query: &[(&str, &str)]) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn the_list_for_an_email_address_contains_the_users_with_exactly_that_address() {
+async fn a_list_by_email_has_the_users_with_exactly_that_address() {
     let table = Table::new().await;
     table.put(&ada()).await;
     table
@@ -84,7 +84,7 @@ async fn a_list_of_many_megabytes_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_list_that_does_not_fit_in_a_response_is_rejected_with_advice_to_use_pages() {
+async fn a_list_that_exceeds_a_response_is_rejected_with_advice() {
     let table = Table::new().await;
     // A quotation mark becomes four bytes, because the body and the response both escape it.
     let users: Vec<_> = (0..20)

@@ -35,7 +35,7 @@ async fn a_new_user_without_an_id_gets_a_random_uuid() {
 }
 
 #[tokio::test]
-async fn a_new_user_whose_id_exists_is_rejected_and_the_stored_user_is_unchanged() {
+async fn a_taken_id_is_rejected_and_its_user_is_unchanged() {
     let table = Table::new().await;
     table.put(&ada()).await;
     post(&table, r#"{"id": "1", "name": "Eve"}"#)
@@ -102,7 +102,7 @@ async fn a_body_in_base64_is_decoded() {
 }
 
 #[tokio::test]
-async fn a_user_that_breaks_a_rule_is_rejected_with_the_name_of_the_attribute() {
+async fn the_error_for_a_broken_rule_names_the_attribute() {
     let table = Table::new().await;
     let deep = format!("{}1{}", "[".repeat(32), "]".repeat(32));
     for (attribute, value) in [

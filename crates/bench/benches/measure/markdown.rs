@@ -19,22 +19,23 @@ pub(crate) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>
 
 /// Returns a bar chart in milliseconds, in Mermaid's notation, which GitHub draws.
 pub(crate) fn chart(title: &str, bars: &[(String, Duration)]) -> String {
-    let join = |texts: Vec<String>| texts.join(", ");
-    let names = bars.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-    let lengths = bars
-        .iter()
-        .map(|(_, time)| format!("{:.2}", milliseconds(*time)))
-        .collect();
+    let names: Vec<_> = bars.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let lengths = bars.iter().map(|(_, time)| milliseconds(*time));
+    let longest = lengths.clone().fold(0.0, f64::max).ceil();
+    let lengths: Vec<_> = lengths.map(|length| format!("{length:.2}")).collect();
+    // Mermaid's own colour is hardly visible on white, and its axis does not start at 0.
     format!(
         "```mermaid\n\
+         %%{{init: {{\"themeVariables\": {{\"xyChart\": \
+         {{\"plotColorPalette\": \"#218bff\"}}}}}}}}%%\n\
          xychart-beta\n    \
              title \"{title}\"\n    \
              x-axis [{}]\n    \
-             y-axis \"milliseconds\"\n    \
+             y-axis \"milliseconds\" 0 --> {longest}\n    \
              bar [{}]\n\
          ```\n",
-        join(names),
-        join(lengths)
+        names.join(", "),
+        lengths.join(", ")
     )
 }
 
