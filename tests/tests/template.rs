@@ -623,16 +623,24 @@ fn lists_and_deletions_of_all_have_a_throttle_of_their_own() {
 }
 
 #[test]
-fn no_cache_keeps_an_error_of_api_gateway() {
+fn each_error_of_api_gateway_has_the_same_headers() {
     let yaml = yaml();
     let definition = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"];
     let responses = definition["x-amazon-apigateway-gateway-responses"].as_object();
+    let if_cors = |value: &str| json!(["HasCors", value, "AWS::NoValue"]);
     for (kind, response) in responses.expect("an object") {
         let parameters = &response["responseParameters"];
-        assert_eq!(
-            parameters["gatewayresponse.header.Cache-Control"], "'no-store'",
-            "{kind}"
-        );
+        for (name, value) in [
+            ("Cache-Control", json!("'no-store'")),
+            ("Access-Control-Allow-Origin", if_cors("'*'")),
+            (
+                "Access-Control-Expose-Headers",
+                if_cors("'Link, Retry-After, x-amzn-RequestId'"),
+            ),
+        ] {
+            let header = &parameters[format!("gatewayresponse.header.{name}")];
+            assert_eq!(*header, value, "{kind}: {name}");
+        }
         let retry_after = &parameters["gatewayresponse.header.Retry-After"];
         assert_eq!(retry_after.is_string(), kind == "THROTTLED", "{kind}");
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -85,8 +87,7 @@ impl Gateway {
             .filter_map(|_| template.throttle.map(bucket))
             .collect();
         let key_bucket = template.key_throttle.map(bucket);
-        let headers = template.mocks.iter().map(|mock| &mock.headers);
-        let origins = headers.filter_map(|headers| headers.get(ACCESS_CONTROL_ALLOW_ORIGIN));
+        let origins = template.mocks.iter().flat_map(|mock| &mock.origins);
         let origins = origins.cloned().collect();
         Self {
             template,
@@ -135,7 +136,7 @@ impl Gateway {
             .map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
             throttle(self.buckets.get(routes.len() + index))?;
-            return Ok(mock_response(&mocks[index]));
+            return Ok(mock_response(&mocks[index], &parts.headers));
         }
         let methods = routes
             .iter()
@@ -306,8 +307,15 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
     })
 }
 
-fn mock_response(mock: &Mock) -> Response {
+fn mock_response(mock: &Mock, request: &HeaderMap) -> Response {
     let mut headers = mock.headers.clone();
+    let allowed = mock
+        .origins
+        .iter()
+        .find(|allowed| *allowed == "*" || Some(*allowed) == request.get(ORIGIN));
+    if let Some(allowed) = allowed {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed.clone());
+    }
     headers
         .entry(CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/json"));

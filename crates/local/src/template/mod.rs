@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::Error;
@@ -64,7 +64,8 @@ pub struct Route {
     pub needs_key: bool,
 }
 
-/// A method of the API with a mock integration, which always returns the same response.
+/// A method of the API with a mock integration, which returns the same response to every request,
+/// but for the origin that it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mock {
     /// The method, in capital letters.
@@ -75,6 +76,8 @@ pub struct Mock {
     pub status: StatusCode,
     /// The headers of the response.
     pub headers: HeaderMap,
+    /// The origins that the response allows, where `*` means any.
+    pub origins: Vec<HeaderValue>,
 }
 
 /// An `AWS::Serverless::Function`.
@@ -192,14 +195,21 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
                     path: path.clone(),
                     function: function.to_owned(),
                 });
-            } else if let Some((status, parameters)) = mock_response(operation) {
-                let headers = literal_headers(entries(parameters), "method.response.header.")
-                    .map_err(|problem| Error::Template(format!("{method} {path}: {problem}")))?;
+            } else if let Some((status, response)) = mock_response(operation) {
+                let parameters = entries(response.get("responseParameters"));
+                let place = |problem| Error::Template(format!("{method} {path}: {problem}"));
+                let headers =
+                    literal_headers(parameters, "method.response.header.").map_err(place)?;
+                let origins = match response.pointer("/responseTemplates/application~1json") {
+                    Some(mapping) => allowed_origins(mapping).map_err(place)?,
+                    None => Vec::new(),
+                };
                 mocks.push(Mock {
                     method,
                     path: path.clone(),
                     status,
                     headers,
+                    origins,
                 });
             }
         }
@@ -245,8 +255,8 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     Ok(needs_key)
 }
 
-/// Returns the status and the parameters of an operation's mock integration.
-fn mock_response(operation: &Value) -> Option<(StatusCode, Option<&Value>)> {
+/// Returns the status and the definition of the response of an operation's mock integration.
+fn mock_response(operation: &Value) -> Option<(StatusCode, &Value)> {
     let integration = operation.get("x-amazon-apigateway-integration")?;
     integration
         .get("type")?
@@ -254,7 +264,22 @@ fn mock_response(operation: &Value) -> Option<(StatusCode, Option<&Value>)> {
         .filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
     let response = integration.pointer("/responses/default")?;
     let status = text(response.get("statusCode")?)?.parse().ok()?;
-    Some((status, response.get("responseParameters")))
+    Some((status, response))
+}
+
+/// Returns the list that a response's mapping template compares with the request's `Origin`. The
+/// rest of the mapping is written in Velocity, and known to allow the origin if the list has it.
+///
+/// # Errors
+/// What is wrong if the mapping does not begin with such a list.
+fn allowed_origins(mapping: &Value) -> Result<Vec<HeaderValue>, String> {
+    let list = mapping.as_str().and_then(|mapping| {
+        let (list, _) = mapping
+            .strip_prefix("#set($allowed = \",")?
+            .split_once(",\")")?;
+        list.split(',').map(|origin| origin.parse().ok()).collect()
+    });
+    list.ok_or_else(|| "the response's mapping template has no list of origins".to_owned())
 }
 
 /// Returns the logical id of the function in an operation's `uri`, such as
@@ -419,6 +444,10 @@ Resources:
                   default:
                     statusCode: "204"
                     responseParameters: { method.response.header.X: "'x'" }
+                    responseTemplates:
+                      application/json: |
+                        #set($allowed = ",http://a.example,app://b,")
+                        #if($allowed.contains("..."))
             patch:
               x-amazon-apigateway-integration: { type: http_proxy, uri: !Sub "https://${Get.Arn}" }
   Get:
@@ -470,6 +499,7 @@ Outputs:
             (StatusCode::NO_CONTENT, 1)
         );
         assert_eq!(mock.headers["x"], "x");
+        assert_eq!(mock.origins, ["http://a.example", "app://b"]);
     }
 
     #[test]
@@ -583,6 +613,10 @@ Outputs:
             (
                 "'",
                 "OPTIONS /users/{id}: method.response.header.X is not a header with a literal",
+            ),
+            (
+                "#set($allowed",
+                "OPTIONS /users/{id}: the response's mapping template has no list of origins",
             ),
             (
                 "AttributeName: email, AttributeType: S",
