@@ -345,13 +345,17 @@ fn the_specification_has_the_deployed_parameters() {
 fn the_specification_has_a_security_scheme_for_each_auth_type() {
     let definition = definition();
     let auth_types = &yaml("template.yaml")["Parameters"]["AuthType"]["AllowedValues"];
-    assert_eq!(auth_types, &json!(["NONE", "API_KEY", "AWS_IAM"]));
+    assert_eq!(
+        auth_types,
+        &json!(["NONE", "API_KEY", "AWS_IAM", "COGNITO"])
+    );
     assert_eq!(
         specification()["security"],
-        json!([{}, {"api_key": []}, {"sigv4": []}])
+        json!([{}, {"api_key": []}, {"sigv4": []}, {"cognito": []}])
     );
-    let deployed =
-        json!(["NeedsApiKey", [{"api_key": []}], ["NeedsSignature", [{"sigv4": []}], []]]);
+    let user = json!(["NeedsUser", [{"cognito": []}], []]);
+    let signature = json!(["NeedsSignature", [{"sigv4": []}], user]);
+    let deployed = json!(["NeedsApiKey", [{"api_key": []}], signature]);
     for operation in operations() {
         let own = &definition["paths"][operation.path][operation.method.to_lowercase()];
         assert_eq!(
@@ -367,7 +371,12 @@ fn the_specification_has_a_security_scheme_for_each_auth_type() {
             .and_then(|scheme| scheme.remove("description"));
         assert!(description.is_some(), "{scheme} has no description");
     }
-    assert_eq!(schemes, definition["components"]["securitySchemes"]);
+    // API Gateway has its own way to write this scheme.
+    assert_eq!(schemes["cognito"].take()["scheme"], "bearer");
+    let mut deployed = definition["components"]["securitySchemes"].clone();
+    let authorizer = &deployed["cognito"].take()[1]["x-amazon-apigateway-authorizer"];
+    assert_eq!(authorizer["providerARNs"], json!(["UserPoolArn"]));
+    assert_eq!(schemes, deployed);
 }
 
 /// Returns the response under which the specification has an error of API Gateway's own.

@@ -51,6 +51,8 @@ Resources/Api/Properties/DefinitionBody/paths/~1users/get/parameters:
   - { name: email, in: query, required: false, schema: { type: string } }
   - { name: limit, in: query, required: false, schema: { type: string } }
   - { name: cursor, in: query, required: false, schema: { type: string } }
+Resources/Api/Properties/DefinitionBody/paths/~1users/options/1/security: []
+Resources/Api/Properties/DefinitionBody/paths/~1users~1{id}/options/1/security: []
 Resources/ApiUsagePlan/Properties/Throttle: { RateLimit: RateLimit, BurstLimit: BurstLimit }
 Resources/ApiAccessLogs/Properties/RetentionInDays: LogRetentionDays
 Parameters/ApiExecutionLogLevel/Default: "OFF"
@@ -305,8 +307,9 @@ fn the_functions_get_the_environment_variables_that_they_read() {
 
 #[test]
 fn resources_are_tagged_with_service_and_stage() {
-    const WITHOUT_TAGS: [&str; 5] = [
+    const WITHOUT_TAGS: [&str; 6] = [
         "AWS::ApiGateway::Account",
+        "AWS::ApiGateway::BasePathMapping",
         "AWS::ApiGateway::UsagePlanKey",
         "AWS::IAM::ManagedPolicy",
         "AWS::Logs::MetricFilter",

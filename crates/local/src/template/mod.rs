@@ -220,7 +220,7 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
 /// Returns whether an operation's `security` requires an API key.
 ///
 /// # Errors
-/// [`Error::Parameter`] if it requires a signature, which only AWS can check.
+/// [`Error::Parameter`] if it requires a signature or a token, which only AWS can check.
 fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
     let schemes = definition.pointer("/components/securitySchemes");
     let mut needs_key = false;
@@ -237,12 +237,16 @@ fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
                     .and_then(|scheme| scheme.get(key))
                     .is_some_and(|found| found == value)
             };
-            if has("x-amazon-apigateway-authtype", "awsSigv4") {
-                return Err(Error::Parameter(
-                    "AuthType=AWS_IAM is not available here, because only AWS can check its \
-                     principals' signatures: use AuthType=API_KEY or NONE, or deploy the API"
-                        .to_owned(),
-                ));
+            for (kind, auth_type, sent) in [
+                ("awsSigv4", "AWS_IAM", "signatures"),
+                ("cognito_user_pools", "COGNITO", "tokens"),
+            ] {
+                if has("x-amazon-apigateway-authtype", kind) {
+                    return Err(Error::Parameter(format!(
+                        "AuthType={auth_type} is not available here, because only AWS can check \
+                         its {sent}: use AuthType=API_KEY or NONE, or deploy the API"
+                    )));
+                }
             }
             if !(has("type", "apiKey") && has("in", "header")) {
                 return Err(Error::Template(format!(
