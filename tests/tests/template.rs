@@ -596,3 +596,44 @@ fn resources_are_tagged_with_service_and_stage() {
         }
     }
 }
+
+#[test]
+fn lists_and_deletions_of_all_have_a_throttle_of_their_own() {
+    let yaml = yaml();
+    let settings = &yaml["Resources"]["Api"]["Properties"]["MethodSettings"];
+    let [all, list, delete_all] = settings.as_array().expect("a list").as_slice() else {
+        panic!("{settings}")
+    };
+    for (setting, method, path, parameters) in [
+        (all, "*", "/*", ""),
+        (list, "GET", "/~1users", "List"),
+        (delete_all, "DELETE", "/~1users", "DeleteAll"),
+    ] {
+        let expected = json!({
+            "HttpMethod": method,
+            "ResourcePath": path,
+            "MetricsEnabled": false,
+            "LoggingLevel": ["HasApiLogs", "ApiExecutionLogLevel", "OFF"],
+            "DataTraceEnabled": false,
+            "ThrottlingRateLimit": format!("{parameters}RateLimit"),
+            "ThrottlingBurstLimit": format!("{parameters}BurstLimit"),
+        });
+        assert_eq!(*setting, expected);
+    }
+}
+
+#[test]
+fn no_cache_keeps_an_error_of_api_gateway() {
+    let yaml = yaml();
+    let definition = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"];
+    let responses = definition["x-amazon-apigateway-gateway-responses"].as_object();
+    for (kind, response) in responses.expect("an object") {
+        let parameters = &response["responseParameters"];
+        assert_eq!(
+            parameters["gatewayresponse.header.Cache-Control"], "'no-store'",
+            "{kind}"
+        );
+        let retry_after = &parameters["gatewayresponse.header.Retry-After"];
+        assert_eq!(retry_after.is_string(), kind == "THROTTLED", "{kind}");
+    }
+}
