@@ -155,12 +155,13 @@ mod tests {
             .skip(1)
             .filter_map(|rest| rest.split('"').next());
         let names: Vec<_> = names.collect();
-        assert_eq!(names.len(), 5, "{page}");
+        assert_eq!(names.len(), 6, "{page}");
         for name in names {
             let (content_type, content) = body(&format!("/docs/{name}")).await;
             let expected = match name.rsplit_once('.').expect("an extension").1 {
                 "js" => "text/javascript",
                 "css" => "text/css",
+                "md" => "text/plain",
                 _ => "image/png",
             };
             assert!(

@@ -55,8 +55,8 @@ pub(crate) fn check(
         return Err(Rejection {
             code: "HostNotAllowed",
             message: format!(
-                "this service is only available as localhost or a loopback address, not as \
-                 '{name}'; to serve it under other names, start it with `make run HOST=0.0.0.0`"
+                "this service is only available as localhost or by an address, not as '{name}'; \
+                 to serve it under other names, start it with `make run HOST=0.0.0.0`"
             ),
         });
     }
@@ -101,17 +101,17 @@ pub(crate) fn check_internal(uri: &Uri, headers: &HeaderMap) -> Result<(), Rejec
     match foreign_name(uri, headers) {
         Some(name) => Err(Rejection {
             code: "HostNotAllowed",
-            message: format!("this port is only available as a loopback address, not as '{name}'"),
+            message: format!("this port is only available by an address, not as '{name}'"),
         }),
         None => Ok(()),
     }
 }
 
-/// Returns the name by which a request calls this machine, if others may have the same. A request
+/// Returns the name by which a request calls this machine, if a stranger may own it. A request
 /// without any name, which HTTP/1.0 allows, is not from a browser.
 fn foreign_name<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let names = [host(headers), uri.authority().map(Authority::as_str)];
-    names.into_iter().flatten().find(|name| !is_loopback(name))
+    names.into_iter().flatten().find(|name| !is_own(name))
 }
 
 /// Returns the `Host` of a request. If there are several, none can be trusted, so this returns an
@@ -125,9 +125,11 @@ fn host(headers: &HeaderMap) -> Option<&str> {
     Some(host.to_str().unwrap_or_default())
 }
 
-/// Returns whether a name, with or without a port, can only mean this machine, as names that end in
-/// `.localhost` do (<https://www.rfc-editor.org/rfc/rfc6761#section-6.3>).
-fn is_loopback(name: &str) -> bool {
+/// Returns whether no stranger can make a name, with or without a port, mean this machine. Names
+/// that end in `.localhost` are loopback names
+/// (<https://www.rfc-editor.org/rfc/rfc6761#section-6.3>). An address is no name that could be
+/// rebound; emulators call their host by one, such as 10.0.2.2.
+fn is_own(name: &str) -> bool {
     let Ok(authority) = name.parse::<Authority>() else {
         return false;
     };
@@ -136,11 +138,7 @@ fn is_loopback(name: &str) -> bool {
     }
     let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -176,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn on_loopback_only_loopback_names_are_served() {
+    fn on_loopback_only_own_names_are_served() {
         let address = Ipv4Addr::LOCALHOST.into();
         for name in [
             "localhost",
@@ -186,6 +184,8 @@ mod tests {
             "127.0.0.1:3000",
             "127.1.2.3",
             "[::1]:3000",
+            "10.0.2.2:3000",
+            "192.168.1.2:3000",
         ] {
             assert_eq!(code(address, &[], &[("host", name)]), "", "{name}");
         }
@@ -195,8 +195,6 @@ mod tests {
             "localhost.evil.example",
             "notlocalhost",
             "127.0.0.1.evil.example",
-            "192.168.1.2:3000",
-            "0.0.0.0:3000",
             "localhost@evil.example",
             "evil.example@localhost",
             "",

@@ -421,36 +421,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_invocation_that_the_process_did_not_read_is_unfetched() {
-        let api = start().await;
-        // The process asks, reads nothing, and disconnects before or after the invocation is
-        // offered.
-        for offered_first in [false, true] {
-            let ask =
-                b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: localhost\r\n\r\n";
-            let mut process = std::net::TcpStream::connect(api.address()).expect("the API listens");
-            std::io::Write::write_all(&mut process, ask).expect("the API reads");
-            api.initialised().await.expect("the process asks");
-            let outcome = if offered_first {
-                let outcome = offer(&api);
-                while api.process.lock().offered.is_some() {
-                    tokio::task::yield_now().await;
-                }
-                process.peek(&mut [0]).expect("the invocation arrives");
-                drop(process);
-                outcome
-            } else {
-                drop(process);
-                offer(&api)
-            };
-            assert!(api.unfetched());
-            drop(outcome);
-            // Otherwise, the next process would get the invocation that was not handed out.
-            api.process.lock().offered = None;
-        }
-    }
-
-    #[tokio::test]
     async fn a_browser_gets_no_invocation() {
         let api = start().await;
         let _outcome = offer(&api);
