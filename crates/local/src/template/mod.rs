@@ -1,6 +1,11 @@
 //! Reads an AWS SAM template: the stage and its throttle, the routes, their functions, API
 //! Gateway's own responses, and the table's schema. Ignores everything else.
 
+mod evaluate;
+mod gateway_responses;
+mod parameters;
+mod yaml;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -13,22 +18,13 @@ use aws_sdk_dynamodb::types::{
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-use crate::Error;
-use crate::gateway_responses::{GatewayResponses, literal_headers};
-use crate::throttle::Throttle;
-use document::{Document, Resource};
+use crate::error::Error;
+use evaluate::{Document, Resource};
+use gateway_responses::literal_headers;
 use yaml::{entries, text};
 
-mod document;
-mod parameters;
-mod yaml;
-
+pub use gateway_responses::GatewayResponses;
 pub use parameters::parse as parse_parameters;
-
-/// The account id in events and ARNs. AWS's documentation uses the same one.
-pub(crate) const ACCOUNT_ID: &str = "123456789012";
-/// The default region.
-pub(crate) const REGION: &str = "us-east-1";
 
 /// What the template says about the service, for given values of its parameters.
 #[derive(Clone, Debug)]
@@ -92,6 +88,22 @@ pub struct Function {
     pub log_level: Option<String>,
     /// The environment variables, without those whose values exist only on AWS, such as ARNs.
     pub variables: BTreeMap<String, String>,
+}
+
+/// A limit on requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Throttle {
+    /// Requests per second on average.
+    pub rate: f64,
+    /// Requests that are accepted at once.
+    pub burst: f64,
+}
+
+impl Throttle {
+    /// Returns a throttle, unless the numbers are invalid.
+    pub(crate) fn new(rate: f64, burst: f64) -> Option<Self> {
+        (rate > 0.0 && burst >= 1.0).then_some(Self { rate, burst })
+    }
 }
 
 /// The `AWS::DynamoDB::Table`.

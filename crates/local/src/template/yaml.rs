@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Tagged;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Parses a template. CloudFormation's tags become their long form: `!Sub x` becomes
 /// `{"Fn::Sub": "x"}`.

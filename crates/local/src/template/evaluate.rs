@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::parameters;
 use super::yaml::{self, entries, text};
-use crate::Error;
+use crate::error::Error;
 
 /// An evaluated template. A value that is unknown here stays an intrinsic function.
 pub(super) struct Document {

@@ -1,5 +1,13 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
+mod docs_page;
+mod error;
+mod event;
+mod function_response;
+mod request_log;
+mod routing;
+mod throttle;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +25,18 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::docs_page;
-use crate::event::{add_headers, event};
-use crate::gateway_responses::GatewayError;
-use crate::guard;
-use crate::processes::{InvokeError, Processes};
-use crate::request_log::{RequestLog, Served};
-use crate::response::http_response;
-use crate::routing::{Matched, find};
-use crate::runtime_api::Invocation;
-use crate::server::{Limits, Peer, serve};
+use crate::http::{Limits, Peer, guard, serve};
+use crate::lambda::{Invocation, InvokeError, Processes};
 use crate::template::{Mock, Template};
-use crate::throttle::Bucket;
+use error::GatewayError;
+use event::{add_headers, event};
+use function_response::http_response;
+use routing::{Matched, find};
+use throttle::Bucket;
+
+pub(crate) use docs_page::PATH as DOCS_PATH;
+pub(crate) use event::new_trace_id;
+pub use request_log::{RequestLog, Served};
 
 /// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
 /// duration of an invocation
@@ -225,13 +233,7 @@ async fn serve_request(
         Ok(()) => gateway
             .respond(request, peer, &request_id)
             .await
-            .unwrap_or_else(|error| {
-                gateway
-                    .template
-                    .gateway_responses
-                    .render(&error)
-                    .into_response()
-            }),
+            .unwrap_or_else(|error| error.response(&gateway.template.gateway_responses)),
         Err(rejection) => rejection.into_response(),
     };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {

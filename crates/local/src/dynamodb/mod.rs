@@ -1,5 +1,8 @@
 //! The DynamoDB that the functions use: an embedded one, or one at an endpoint.
 
+mod data_file;
+mod embedded;
+
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +16,11 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use users_core::{Chain, ENDPOINT_VARIABLE};
 
-use crate::Error;
-use crate::data_file::DataFile;
-use crate::embedded::Embedded;
-use crate::template::{REGION, Table};
+use crate::aws::REGION;
+use crate::error::Error;
+use crate::template::Table;
+use data_file::DataFile;
+use embedded::Embedded;
 
 /// The secret of the embedded DynamoDB's access key, which is not checked: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
