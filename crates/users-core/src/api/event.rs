@@ -6,12 +6,11 @@
 
 use base64_simd::STANDARD as BASE64;
 use lambda_http::{Body, Request};
-use percent_encoding::percent_decode_str;
 use serde_json::value::RawValue;
 
 use super::members::{Members, text};
 use super::route::{Part, Route};
-use crate::error::{Error, shortened};
+use crate::error::Error;
 use crate::user::ID;
 
 /// The members of an event that are read.
@@ -32,7 +31,7 @@ const MEMBERS: &[&str] = &[
 
 /// Members that no REST proxy event has: those of payload 2.0, VPC Lattice, authorizers and event
 /// sources.
-const FOREIGN_MEMBERS: &[&str] = &[
+pub(super) const FOREIGN_MEMBERS: &[&str] = &[
     "rawPath",
     "raw_path",
     "routeKey",
@@ -51,7 +50,7 @@ const CONTEXT_MEMBERS: &[&str] = &["httpMethod", "resourcePath", "path", "reques
 
 /// Members that no request context of a REST API has: those of payload 2.0, load balancers,
 /// WebSocket APIs and VPC Lattice.
-const FOREIGN_CONTEXT_MEMBERS: &[&str] = &[
+pub(super) const FOREIGN_CONTEXT_MEMBERS: &[&str] = &[
     "http",
     "elb",
     "routeKey",
@@ -72,9 +71,9 @@ const CURSOR: &str = "cursor";
 
 /// An event, of which only the members that an operation may need are parsed.
 pub(crate) struct Event<'a> {
-    members: Members<'a>,
+    pub(super) members: Members<'a>,
     /// The request context, or nothing if it is no object.
-    context: Option<Members<'a>>,
+    pub(super) context: Option<Members<'a>>,
 }
 
 /// The path and query of a request. A request has this as an extension.
@@ -177,108 +176,6 @@ impl<'a> Event<'a> {
         Ok(request)
     }
 
-    /// Refuses an event that is not one of a REST API, or that names another method, resource or
-    /// path, wherever such events name them.
-    fn refuse_other_operations(&self, route: Route, id: Option<&str>) -> Result<(), Error> {
-        let Route {
-            method, resource, ..
-        } = route;
-        let foreign = FOREIGN_MEMBERS
-            .iter()
-            .find(|name| self.members.get(name).is_some())
-            .or_else(|| {
-                FOREIGN_CONTEXT_MEMBERS
-                    .iter()
-                    .find(|name| self.in_context(name).is_some())
-            });
-        if let Some(name) = foreign {
-            return Err(invalid(format!(
-                "this function serves only proxy events of a REST API, which have no '{name}'"
-            )));
-        }
-        let names = [
-            (self.members.get("httpMethod"), method),
-            (self.in_context("httpMethod"), method),
-            (self.members.get("resource"), resource),
-            (self.in_context("resourcePath"), resource),
-        ];
-        let is_other = |(name, own): (Option<&RawValue>, &str)| {
-            name.is_some_and(|name| text(name).as_deref() != Some(own))
-        };
-        let paths = [self.members.text("path"), self.context_text("path")];
-        let has_other_path = paths
-            .iter()
-            .flatten()
-            .any(|path| !is_path_of(path, resource, id));
-        if names.into_iter().any(is_other) || has_other_path {
-            return Err(invalid(format!(
-                "this function serves only {method} {resource}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// Refuses an event that could mean fewer than all users, or that cannot be understood.
-    fn refuse_fewer_than_all(&self) -> Result<(), Error> {
-        const INSTEAD: &str = "to delete some, find their ids with GET /users, and send \
-                               DELETE /users/{id} for each";
-
-        if self.members.get("httpMethod").is_none() {
-            return Err(invalid(
-                "this function deletes all users: its event must contain \
-                 \"httpMethod\": \"DELETE\"",
-            ));
-        }
-        for name in [
-            "pathParameters",
-            "queryStringParameters",
-            "multiValueQueryStringParameters",
-        ] {
-            let Some(parameters) = self.members.get(name) else {
-                continue;
-            };
-            let parameters = Members::parse(parameters.get(), &[]).map_err(|_| malformed(name))?;
-            if let Some(parameter) = parameters.other() {
-                return Err(invalid(format!(
-                    "DELETE /users deletes all users and accepts no parameters such as '{}': \
-                     {INSTEAD}",
-                    shortened(parameter)
-                )));
-            }
-        }
-        if let Some(body) = self.members.get("body")
-            && text(body).is_none_or(|body| !body.is_empty())
-        {
-            return Err(invalid(format!(
-                "DELETE /users deletes all users and accepts no body: {INSTEAD}; to delete all, \
-                 send the request without a body"
-            )));
-        }
-        let context = self
-            .context
-            .as_ref()
-            .ok_or_else(|| malformed("requestContext"))?;
-        for path in [self.members.get("path"), context.get("path")] {
-            let Some(path) = path else { continue };
-            if text(path).ok_or_else(|| malformed("path"))?.ends_with('/') {
-                return Err(invalid(
-                    "the path ends with '/', as if an id were missing: send DELETE /users/{id} to \
-                     delete a user, or DELETE /users to delete all",
-                ));
-            }
-        }
-        // A person typed the event. API Gateway's have a context, and AWS may add members to them.
-        if context.is_empty()
-            && let Some(name) = self.members.other()
-        {
-            return Err(invalid(format!(
-                "this function deletes all users, and does not know the member '{}' of the event",
-                shortened(name)
-            )));
-        }
-        Ok(())
-    }
-
     /// Returns the `{id}` of the path, percent-encoded.
     fn path_id(&self) -> Result<Option<String>, Error> {
         let malformed = || invalid("'pathParameters' must be an object with the string 'id'");
@@ -336,29 +233,12 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn in_context(&self, name: &str) -> Option<&'a RawValue> {
+    pub(super) fn in_context(&self, name: &str) -> Option<&'a RawValue> {
         self.context.as_ref()?.get(name)
     }
 
-    fn context_text(&self, name: &str) -> Option<String> {
+    pub(super) fn context_text(&self, name: &str) -> Option<String> {
         text(self.in_context(name)?)
-    }
-}
-
-/// Returns whether a path, perhaps below a stage or the base path of a custom domain, is one of
-/// this resource with this id. API Gateway's own test page sends the resource itself as a path.
-fn is_path_of(path: &str, resource: &str, id: Option<&str>) -> bool {
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let is_for = |id: &str| {
-        let own = resource.replace("{id}", id);
-        path.ends_with(&own) || decoded(path).ends_with(&own)
-    };
-    match id {
-        _ if path.ends_with(resource) => true,
-        Some(id) => is_for(id) || is_for(&decoded(id)),
-        // An operation that needs an id is refused without one.
-        None => resource.contains("{id}"),
     }
 }
 
@@ -371,18 +251,18 @@ fn last_value(raw: &RawValue) -> Option<String> {
     Some(text(last).unwrap_or_else(|| last.get().to_owned()))
 }
 
-fn malformed(name: &str) -> Error {
+pub(super) fn malformed(name: &str) -> Error {
     invalid(format!("'{name}' of the event is malformed"))
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+pub(super) fn invalid(message: impl Into<String>) -> Error {
     Error::InvalidRequest(message.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::{DELETE, DELETE_ALL, GET, GET_ALL, POST};
+    use crate::handlers::{GET, GET_ALL, POST};
 
     fn id_in(event: &str) -> Option<String> {
         target(&request(event, GET).expect(event)).id.clone()
@@ -405,55 +285,6 @@ mod tests {
         assert_eq!(query.email.as_deref(), Some("b"));
         assert_eq!(query.limit.as_deref(), Some("5"));
         assert_eq!(query.cursor, None);
-    }
-
-    #[test]
-    fn an_event_for_another_operation_is_refused() {
-        for (rule, event) in [
-            ("another method", r#"{"httpMethod": "GET"}"#),
-            ("another resource", r#"{"resource": "/users"}"#),
-            (
-                "another path",
-                r#"{"path": "/users/2", "pathParameters": {"id": "1"}}"#,
-            ),
-            (
-                "another method in the context",
-                r#"{"requestContext": {"httpMethod": "PUT"}}"#,
-            ),
-            (
-                "payload 2.0",
-                r#"{"requestContext": {"http": {"method": "DELETE"}}}"#,
-            ),
-            ("a load balancer", r#"{"requestContext": {"elb": {}}}"#),
-        ] {
-            let error = request(event, DELETE).expect_err(rule);
-            assert_eq!(error.code(), "InvalidRequest", "{rule}");
-        }
-    }
-
-    #[test]
-    fn only_a_plain_request_deletes_all_users() {
-        let plain = r#"{"httpMethod": "DELETE", "path": "/users", "body": ""}"#;
-        request(plain, DELETE_ALL).expect("a request");
-        for (rule, event) in [
-            ("no method", "{}"),
-            ("a body", r#"{"httpMethod": "DELETE", "body": "{}"}"#),
-            (
-                "a path parameter",
-                r#"{"httpMethod": "DELETE", "pathParameters": {"id": null}}"#,
-            ),
-            (
-                "an unknown member",
-                r#"{"httpMethod": "DELETE", "dryRun": true}"#,
-            ),
-            (
-                "a path that is no text",
-                r#"{"httpMethod": "DELETE", "path": ["/users/5"]}"#,
-            ),
-        ] {
-            let error = request(event, DELETE_ALL).expect_err(rule);
-            assert_eq!(error.code(), "InvalidRequest", "{rule}");
-        }
     }
 
     #[test]

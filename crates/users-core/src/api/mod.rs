@@ -5,6 +5,7 @@ mod event;
 pub mod handlers;
 mod list;
 mod members;
+mod refusal;
 mod response;
 mod route;
 
