@@ -30,7 +30,8 @@ pub use error::Error;
 pub use gateway::{RequestLog, Served};
 pub use lambda::{Invocation, InvokeError, Logs, RuntimeApi};
 pub use template::{
-    Function, GatewayResponses, Mock, Route, Table, Template, Throttle, parse_parameters,
+    AttributeDefinition, Function, GatewayResponses, Index, Key, Mock, Projection, Route, Table,
+    Template, Throttle, parse_parameters,
 };
 
 use dynamodb::DynamoDb;

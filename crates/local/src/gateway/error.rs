@@ -118,7 +118,7 @@ mod tests {
                 "responseTemplates": { "application/json": "slow down" },
             },
         });
-        let defined = GatewayResponses::new(Some(&definitions)).expect("valid definitions");
+        let defined = serde_json::from_value(definitions).expect("valid definitions");
         let (parts, body) = error.response(&defined).into_parts();
         let body = to_bytes(body, usize::MAX).await.expect("a body");
         let text = String::from_utf8(body.to_vec()).expect("text");

@@ -70,8 +70,8 @@ pub(crate) struct Gateway {
     api_key: Option<String>,
     /// The origins whose pages may use the API.
     origins: Vec<HeaderValue>,
-    /// One bucket for each route, and then one for each mock, if the stage throttles requests.
-    buckets: Vec<Bucket>,
+    /// For each route, and then for each mock.
+    buckets: Vec<Option<Bucket>>,
     key_bucket: Option<Bucket>,
     requests: RequestLog,
 }
@@ -88,9 +88,11 @@ impl Gateway {
     ) -> Self {
         let now = Instant::now();
         let bucket = |throttle| Bucket::new(throttle, now);
-        let methods = template.routes.len() + template.mocks.len();
-        let buckets = (0..methods)
-            .filter_map(|_| template.throttle.map(bucket))
+        let routes = template.routes.iter().map(|route| route.throttle);
+        let mocks = template.mocks.iter().map(|_| None);
+        let buckets = routes
+            .chain(mocks)
+            .map(|own| own.or(template.throttle).map(bucket))
             .collect();
         let key_bucket = template.key_throttle.map(bucket);
         let headers = template.mocks.iter().map(|mock| &mock.headers);
@@ -142,7 +144,7 @@ impl Gateway {
             .iter()
             .map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
-            throttle(self.buckets.get(routes.len() + index))?;
+            throttle(self.buckets[routes.len() + index].as_ref())?;
             return Ok(mock_response(&mocks[index]));
         }
         let methods = routes
@@ -154,7 +156,7 @@ impl Gateway {
         if route.needs_key {
             self.check_key(&parts.headers)?;
         }
-        throttle(self.buckets.get(matched.index))?;
+        throttle(self.buckets[matched.index].as_ref())?;
         let body = read_body(&parts.headers, body).await?;
 
         let client = peer.ip();

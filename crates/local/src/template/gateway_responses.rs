@@ -9,19 +9,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::error::Error;
-
 /// The variable for the error's message, in quotes.
 const MESSAGE: &str = "$context.error.messageString";
 /// The body if the template defines none.
 const DEFAULT_TEMPLATE: &str = r#"{"message":$context.error.messageString}"#;
 
 /// The responses that the template defines, by response type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 pub struct GatewayResponses(BTreeMap<String, GatewayResponse>);
 
 /// One response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "Definition")]
 pub(crate) struct GatewayResponse {
     pub(crate) headers: HeaderMap,
     /// The template of the body, which is JSON.
@@ -55,14 +54,13 @@ struct Definition {
     response_parameters: Map<String, Value>,
 }
 
-impl Definition {
-    /// Returns the response.
-    ///
-    /// # Errors
+impl TryFrom<Definition> for GatewayResponse {
     /// What the definition uses and this service does not support.
-    fn into_response(mut self) -> Result<GatewayResponse, String> {
-        if self
-            .response_templates
+    type Error = String;
+
+    fn try_from(mut definition: Definition) -> Result<Self, String> {
+        let templates = &mut definition.response_templates;
+        if templates
             .values()
             .any(|body| render(body, "").contains("$context"))
         {
@@ -70,9 +68,10 @@ impl Definition {
                 "{MESSAGE} is the only variable that is supported here"
             ));
         }
-        let body = self.response_templates.remove("application/json");
-        Ok(GatewayResponse {
-            headers: literal_headers(&self.response_parameters, "gatewayresponse.header.")?,
+        let body = templates.remove("application/json");
+        let headers = &definition.response_parameters;
+        Ok(Self {
+            headers: literal_headers(headers, "gatewayresponse.header.")?,
             body: body.unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned()),
         })
     }
@@ -84,8 +83,8 @@ impl Definition {
 ///
 /// # Errors
 /// The parameter that is anything else, which this service does not support.
-pub(crate) fn literal_headers<'a>(
-    parameters: impl IntoIterator<Item = (&'a String, &'a Value)>,
+pub(super) fn literal_headers(
+    parameters: &Map<String, Value>,
     prefix: &str,
 ) -> Result<HeaderMap, String> {
     let header = |name: &str, value: &Value| {
@@ -93,34 +92,13 @@ pub(crate) fn literal_headers<'a>(
         let name = HeaderName::try_from(name.strip_prefix(prefix)?).ok()?;
         Some((name, HeaderValue::try_from(value).ok()?))
     };
-    let headers = parameters.into_iter().map(|(name, value)| {
+    let headers = parameters.iter().map(|(name, value)| {
         header(name, value).ok_or_else(|| format!("{name} is not a header with a literal value"))
     });
     headers.collect()
 }
 
 impl GatewayResponses {
-    /// Reads the definitions.
-    ///
-    /// # Errors
-    /// [`Error::Template`] if a definition uses something that this service does not support.
-    pub(crate) fn new(definitions: Option<&Value>) -> Result<Self, Error> {
-        let Some(definitions) = definitions else {
-            return Ok(Self::default());
-        };
-        let problem = |problem: String| {
-            Error::Template(format!("x-amazon-apigateway-gateway-responses: {problem}"))
-        };
-        let definitions: BTreeMap<String, Definition> = serde_json::from_value(definitions.clone())
-            .map_err(|error| problem(error.to_string()))?;
-        let responses = definitions.into_iter().map(|(kind, definition)| {
-            let response = definition.into_response();
-            let response = response.map_err(|error| problem(format!("{kind}: {error}")))?;
-            Ok((kind, response))
-        });
-        responses.collect::<Result<_, Error>>().map(Self)
-    }
-
     /// Returns the response of this type, if it is defined.
     pub(crate) fn get(&self, kind: &str) -> Option<&GatewayResponse> {
         self.0.get(kind)
@@ -151,7 +129,7 @@ mod tests {
             json!({"responseTemplates": {"application/json": "$context.requestId"}}),
             json!({"statusCode": 420}),
         ] {
-            GatewayResponses::new(Some(&json!({"DEFAULT_4XX": definition})))
+            serde_json::from_value::<GatewayResponses>(json!({"DEFAULT_4XX": definition}))
                 .expect_err("the definition is not supported");
         }
     }
