@@ -86,8 +86,14 @@ impl Subject {
         };
         let dynamodb = ScriptedServer::start(script).await;
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        let event = Event::new(&operation.method, &operation.path);
-        let event = event.id("1").body("{\"id\": \"1\"}").json();
+        let mut event = Event::new(&operation.method, &operation.path);
+        if operation.path.contains("{id}") {
+            event = event.id("1");
+        }
+        if operation.has_body {
+            event = event.body(r#"{"id": "1"}"#);
+        }
+        let event = event.json();
         Self {
             operation,
             event,
