@@ -157,6 +157,9 @@ impl Api {
     pub async fn start(mut options: Options) -> Self {
         options.template.throttle = None;
         options.template.key_throttle = None;
+        for route in &mut options.template.routes {
+            route.throttle = None;
+        }
         let (lines, log) = unbounded_channel();
         let logs = options.logs;
         options.logs = Arc::new(move |function, line| {

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 
-use aws_sdk_dynamodb::types::ProjectionType;
 use serde_json::{Value, json};
 use tests::{Operation, operations, repository, template};
 use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TABLE_VARIABLE};
@@ -251,8 +250,8 @@ fn the_table_has_the_keys_that_the_store_uses() {
         .iter()
         .map(|attribute| {
             (
-                attribute.attribute_name(),
-                attribute.attribute_type().as_str(),
+                attribute.attribute_name.as_str(),
+                attribute.attribute_type.as_str(),
             )
         })
         .collect();
@@ -262,28 +261,25 @@ fn the_table_has_the_keys_that_the_store_uses() {
         panic!("{:?}", table.key_schema)
     };
     assert_eq!(
-        (key.attribute_name(), key.key_type().as_str()),
+        (key.attribute_name.as_str(), key.key_type.as_str()),
         (ID, "HASH")
     );
 
     let [index] = &table.global_secondary_indexes[..] else {
         panic!("{:?}", table.global_secondary_indexes)
     };
-    let [key] = index.key_schema() else {
+    let [key] = index.key_schema.as_slice() else {
         panic!("{index:?}")
     };
     assert_eq!(
         (
-            index.index_name(),
-            key.attribute_name(),
-            key.key_type().as_str()
+            index.index_name.as_str(),
+            key.attribute_name.as_str(),
+            key.key_type.as_str()
         ),
         (EMAIL_INDEX, EMAIL, "HASH")
     );
-    let projection = index
-        .projection()
-        .and_then(|projection| projection.projection_type());
-    assert_eq!(projection.map(ProjectionType::as_str), Some("ALL"));
+    assert_eq!(index.projection.projection_type, "ALL");
 }
 
 #[test]

@@ -6,28 +6,18 @@
 //! Runtime API and use an embedded DynamoDB. Routes, functions, the table and API Gateway's own
 //! responses come from the SAM template.
 
-mod data_file;
-mod docs_page;
+mod aws;
 mod dynamodb;
-mod embedded;
-mod event;
+mod error;
 mod gateway;
-mod gateway_responses;
-mod guard;
-mod processes;
-mod request_log;
-mod response;
-mod routing;
-mod runtime_api;
-mod server;
+mod http;
+mod lambda;
 mod template;
-mod throttle;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -36,23 +26,18 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 pub use dynamodb::{Database, create_table};
-pub use gateway_responses::GatewayResponses;
-pub use processes::InvokeError;
-pub use request_log::{RequestLog, Served};
-pub use runtime_api::{Invocation, RuntimeApi};
-pub use template::{Function, Mock, Route, Table, Template, parse_parameters};
-pub use throttle::Throttle;
+pub use error::Error;
+pub use gateway::{RequestLog, Served};
+pub use lambda::{Invocation, InvokeError, Logs, RuntimeApi};
+pub use template::{
+    AttributeDefinition, Function, GatewayResponses, Index, Key, Mock, Projection, Route, Table,
+    Template, Throttle, parse_parameters,
+};
 
 use dynamodb::DynamoDb;
 use gateway::Gateway;
-use processes::Processes;
-
-/// How long busy connections may delay stopping the service.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Receives each line that a function prints, or that the service logs about it. The arguments are
-/// the name of the function's executable, and the line.
-pub type Logs = Arc<dyn Fn(&str, &str) + Send + Sync>;
+use http::STOP_TIMEOUT;
+use lambda::Processes;
 
 /// Options of a service.
 pub struct Options {
@@ -87,67 +72,6 @@ impl Options {
             requests: Arc::new(|_| {}),
         }
     }
-}
-
-/// Why a service could not start. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A parameter of the template has an invalid value.
-    #[error("{0}")]
-    Parameter(String),
-    /// The template cannot be read, or lacks what the service needs.
-    #[error("cannot use the template: {0}")]
-    Template(String),
-    /// A function's executable is missing.
-    #[error(
-        "the function {} is not built: run `make run`, or `cargo build --workspace --bins` first",
-        executable.display()
-    )]
-    NotBuilt {
-        /// Where it should be.
-        executable: PathBuf,
-    },
-    /// Another program listens on the port.
-    #[error("port {port} is in use: choose another with `make run PORT={}`", port.wrapping_add(1))]
-    PortInUse {
-        /// The port.
-        port: u16,
-    },
-    /// The service cannot listen on the address for another reason.
-    #[error("cannot listen on this address: {0}; choose another with HOST= or PORT=")]
-    Listen(io::Error),
-    /// Another local service uses the data file.
-    #[error(
-        "{} is in use by another local service: stop that one, or choose another file with \
-         DATA=FILE",
-        path.display()
-    )]
-    DataInUse {
-        /// The data file.
-        path: PathBuf,
-    },
-    /// The data file cannot be used.
-    #[error(
-        "cannot keep users in {}: {problem}; choose another file with DATA=FILE, or use MEMORY=1",
-        path.display()
-    )]
-    Data {
-        /// The data file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The DynamoDB at an endpoint cannot be used.
-    #[error(
-        "cannot use the DynamoDB at {endpoint}: {problem}; start it, or correct or unset \
-         DYNAMO_ENDPOINT"
-    )]
-    DynamoDb {
-        /// Its URL.
-        endpoint: String,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 /// A running service. Dropping it stops it too, but does not wait until it has stopped.
@@ -239,7 +163,7 @@ impl Service {
             .url
             .rsplit_once('/')
             .map_or(self.url.as_str(), |(origin, _)| origin);
-        format!("{origin}{}", docs_page::PATH)
+        format!("{origin}{}", gateway::DOCS_PATH)
     }
 
     /// Returns the URL of the DynamoDB that holds the table.
@@ -279,7 +203,7 @@ impl Service {
         let invocation = Invocation {
             event: event.into(),
             request_id: Uuid::new_v4().to_string(),
-            trace_id: event::new_trace_id(),
+            trace_id: gateway::new_trace_id(),
         };
         let response = self.functions.invoke(function, invocation).await?;
         Ok(String::from_utf8_lossy(&response).into_owned())

@@ -1,34 +1,28 @@
-//! Reads an AWS SAM template: the stage and its throttle, the routes, their functions, API
+//! Reads an AWS SAM template: the stage and its throttles, the routes, their functions, API
 //! Gateway's own responses, and the table's schema. Ignores everything else.
+
+mod evaluate;
+mod gateway_responses;
+mod parameters;
+mod properties;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
-};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde::Deserialize;
 
-use crate::Error;
-use crate::gateway_responses::{GatewayResponses, literal_headers};
-use crate::throttle::Throttle;
-use document::{Document, Resource};
-use yaml::{entries, text};
+use crate::error::Error;
+use evaluate::Document;
+use gateway_responses::literal_headers;
+use properties::{Api, FunctionResource, Operation, Resource, SecurityScheme, UsagePlan};
+use yaml::{number, text};
 
-mod document;
-mod parameters;
-mod yaml;
-
+pub use gateway_responses::GatewayResponses;
 pub use parameters::parse as parse_parameters;
-
-/// The account id in events and ARNs. AWS's documentation uses the same one.
-pub(crate) const ACCOUNT_ID: &str = "123456789012";
-/// The default region.
-pub(crate) const REGION: &str = "us-east-1";
 
 /// What the template says about the service, for given values of its parameters.
 #[derive(Clone, Debug)]
@@ -39,7 +33,7 @@ pub struct Template {
     pub routes: Vec<Route>,
     /// The methods that API Gateway serves itself, such as the preflight requests of CORS.
     pub mocks: Vec<Mock>,
-    /// The stage's throttle, which applies to each method.
+    /// The stage's throttle, which applies to each method without one of its own.
     pub throttle: Option<Throttle>,
     /// The throttle of the API key, if it has a usage plan.
     pub key_throttle: Option<Throttle>,
@@ -52,7 +46,7 @@ pub struct Template {
 }
 
 /// A method of the API with a Lambda proxy integration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// The method, in capital letters.
     pub method: String,
@@ -62,6 +56,8 @@ pub struct Route {
     pub function: String,
     /// Whether requests need the API key.
     pub needs_key: bool,
+    /// The method's own throttle.
+    pub throttle: Option<Throttle>,
 }
 
 /// A method of the API with a mock integration, which returns the same response to every request,
@@ -97,17 +93,79 @@ pub struct Function {
     pub variables: BTreeMap<String, String>,
 }
 
+/// A limit on requests.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+pub struct Throttle {
+    /// Requests per second on average.
+    #[serde(
+        rename = "RateLimit",
+        alias = "ThrottlingRateLimit",
+        deserialize_with = "number"
+    )]
+    pub rate: f64,
+    /// Requests that are accepted at once.
+    #[serde(
+        rename = "BurstLimit",
+        alias = "ThrottlingBurstLimit",
+        deserialize_with = "number"
+    )]
+    pub burst: f64,
+}
+
 /// The `AWS::DynamoDB::Table`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
 pub struct Table {
     /// The name of the table in DynamoDB.
+    #[serde(rename = "TableName")]
     pub name: String,
     /// The types of the key attributes, including those of the indexes.
     pub attribute_definitions: Vec<AttributeDefinition>,
     /// The primary key.
-    pub key_schema: Vec<KeySchemaElement>,
+    pub key_schema: Vec<Key>,
     /// The indexes, with their keys and projections.
-    pub global_secondary_indexes: Vec<GlobalSecondaryIndex>,
+    #[serde(default)]
+    pub global_secondary_indexes: Vec<Index>,
+}
+
+/// The type of an attribute.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct AttributeDefinition {
+    /// The attribute.
+    pub attribute_name: String,
+    /// Its type, such as `S`.
+    pub attribute_type: String,
+}
+
+/// A part of a key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Key {
+    /// The attribute.
+    pub attribute_name: String,
+    /// `HASH` or `RANGE`.
+    pub key_type: String,
+}
+
+/// A global secondary index.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Index {
+    /// The name of the index.
+    pub index_name: String,
+    /// Its key.
+    pub key_schema: Vec<Key>,
+    /// What it contains.
+    pub projection: Projection,
+}
+
+/// What an index contains of each item.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+pub struct Projection {
+    /// `ALL`, `KEYS_ONLY` or `INCLUDE`.
+    pub projection_type: String,
 }
 
 impl Template {
@@ -129,87 +187,76 @@ impl Template {
     /// or if only AWS can apply it.
     pub fn parse(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self, Error> {
         let document = Document::parse(text, parameters)?;
-        let api = document.resource_of_type("AWS::Serverless::Api")?;
-        let definition = api.get("/Properties/DefinitionBody")?;
-        let (routes, mocks) = methods(definition)?;
+        let api: Api = properties_of(&document, "AWS::Serverless::Api")?;
+        let (routes, mocks) = methods(&api)?;
         let functions = routes
             .iter()
             .map(|route| {
-                let resource = document.resource(&route.function)?;
-                Ok((route.function.clone(), function(&document, &resource)?))
+                Ok((
+                    route.function.clone(),
+                    function(&document, &route.function)?,
+                ))
             })
             .collect::<Result<_, Error>>()?;
-        let usage_plan = document.resource_of_type("AWS::ApiGateway::UsagePlan").ok();
+        let usage_plan = match document.find("AWS::ApiGateway::UsagePlan") {
+            Some(id) => Some(document.resource::<Resource<UsagePlan>>(&id)?),
+            None => None,
+        };
         Ok(Self {
-            stage: api.text("/Properties/StageName")?,
-            throttle: stage_throttle(api.node.pointer("/Properties/MethodSettings")),
-            key_throttle: usage_plan.and_then(|plan| {
-                let throttle = plan.node.pointer("/Properties/Throttle")?;
-                Throttle::new(
-                    number(throttle, "RateLimit")?,
-                    number(throttle, "BurstLimit")?,
-                )
-            }),
-            gateway_responses: GatewayResponses::new(
-                definition.get("x-amazon-apigateway-gateway-responses"),
-            )?,
+            throttle: api.throttle("*", "*"),
+            key_throttle: usage_plan.and_then(|plan| plan.properties.throttle),
+            stage: api.stage_name,
+            gateway_responses: api.definition_body.gateway_responses,
             routes,
             mocks,
             functions,
-            table: table(&document.resource_of_type("AWS::DynamoDB::Table")?)?,
+            table: properties_of(&document, "AWS::DynamoDB::Table")?,
         })
     }
 }
 
-/// Returns the throttle that applies to every method of a stage.
-fn stage_throttle(settings: Option<&Value>) -> Option<Throttle> {
-    let all = settings?.as_array()?.iter().find(|setting| {
-        setting
-            .get("HttpMethod")
-            .is_some_and(|method| method == "*")
-            && setting.get("ResourcePath").is_some_and(|path| path == "/*")
-    })?;
-    Throttle::new(
-        number(all, "ThrottlingRateLimit")?,
-        number(all, "ThrottlingBurstLimit")?,
-    )
+/// Returns the properties of the first resource of a type.
+fn properties_of<T: for<'de> Deserialize<'de>>(
+    document: &Document,
+    kind: &str,
+) -> Result<T, Error> {
+    let id = document
+        .find(kind)
+        .ok_or_else(|| Error::Template(format!("no resource is an {kind}")))?;
+    let resource: Resource<T> = document.resource(&id)?;
+    Ok(resource.properties)
 }
 
-fn number(node: &Value, name: &str) -> Option<f64> {
-    text(node.get(name)?)?.parse().ok()
-}
-
-/// Returns the methods under `paths` that invoke a function, and those with a mock integration.
-fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
-    const METHODS: [&str; 7] = ["delete", "get", "head", "options", "patch", "post", "put"];
+/// Returns the methods that invoke a function, and those with a mock integration.
+fn methods(api: &Api) -> Result<(Vec<Route>, Vec<Mock>), Error> {
     let (mut routes, mut mocks) = (Vec::new(), Vec::new());
-    for (path, methods) in entries(definition.get("paths")) {
-        for (method, operation) in
-            entries(Some(methods)).filter(|(method, _)| METHODS.contains(&method.as_str()))
-        {
-            let method = method.to_uppercase();
-            if let Some(function) = integrated_function(operation) {
+    for (path, methods) in &api.definition_body.paths {
+        for (method, operation) in methods.operations() {
+            let method = method.to_owned();
+            let path = path.clone();
+            if let Some(function) = operation.function() {
                 routes.push(Route {
-                    needs_key: needs_key(definition, operation)?,
-                    method,
-                    path: path.clone(),
+                    needs_key: needs_key(
+                        operation,
+                        &api.definition_body.components.security_schemes,
+                    )?,
+                    throttle: api.throttle(&method, &path),
                     function: function.to_owned(),
+                    method,
+                    path,
                 });
-            } else if let Some((status, response)) = mock_response(operation) {
-                let parameters = entries(response.get("responseParameters"));
+            } else if let Some(response) = operation.mock_response() {
                 let place = |problem| Error::Template(format!("{method} {path}: {problem}"));
+                let parameters = &response.response_parameters;
                 let headers =
                     literal_headers(parameters, "method.response.header.").map_err(place)?;
-                let origins = match response.pointer("/responseTemplates/application~1json") {
-                    Some(mapping) => allowed_origins(mapping).map_err(place)?,
-                    None => Vec::new(),
-                };
+                let origins = response.allowed_origins().map_err(place)?;
                 mocks.push(Mock {
-                    method,
-                    path: path.clone(),
-                    status,
+                    status: response.status_code,
                     headers,
                     origins,
+                    method,
+                    path,
                 });
             }
         }
@@ -221,161 +268,57 @@ fn methods(definition: &Value) -> Result<(Vec<Route>, Vec<Mock>), Error> {
 ///
 /// # Errors
 /// [`Error::Parameter`] if it requires a signature or a token, which only AWS can check.
-fn needs_key(definition: &Value, operation: &Value) -> Result<bool, Error> {
-    let schemes = definition.pointer("/components/securitySchemes");
+fn needs_key(
+    operation: &Operation,
+    schemes: &BTreeMap<String, SecurityScheme>,
+) -> Result<bool, Error> {
+    let only_aws_checks = |auth_type: &str, sent: &str| {
+        Error::Parameter(format!(
+            "AuthType={auth_type} is not available here, because only AWS can check its {sent}: \
+             use AuthType=API_KEY or NONE, or deploy the API"
+        ))
+    };
+    let names = operation.security.iter().flat_map(BTreeMap::keys);
     let mut needs_key = false;
-    for requirement in operation
-        .get("security")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
-        for (name, _) in entries(Some(requirement)) {
-            let scheme = schemes.and_then(|schemes| schemes.get(name));
-            let has = |key: &str, value: &str| {
-                scheme
-                    .and_then(|scheme| scheme.get(key))
-                    .is_some_and(|found| found == value)
-            };
-            for (kind, auth_type, sent) in [
-                ("awsSigv4", "AWS_IAM", "signatures"),
-                ("cognito_user_pools", "COGNITO", "tokens"),
-            ] {
-                if has("x-amazon-apigateway-authtype", kind) {
-                    return Err(Error::Parameter(format!(
-                        "AuthType={auth_type} is not available here, because only AWS can check \
-                         its {sent}: use AuthType=API_KEY or NONE, or deploy the API"
-                    )));
-                }
-            }
-            if !(has("type", "apiKey") && has("in", "header")) {
-                return Err(Error::Template(format!(
-                    "the security scheme {name} is not supported"
-                )));
-            }
-            needs_key = true;
+    for name in names {
+        let scheme = schemes.get(name);
+        match scheme.and_then(|scheme| scheme.auth_type.as_deref()) {
+            Some("awsSigv4") => return Err(only_aws_checks("AWS_IAM", "signatures")),
+            Some("cognito_user_pools") => return Err(only_aws_checks("COGNITO", "tokens")),
+            _ => {}
         }
+        if !scheme.is_some_and(|scheme| scheme.kind == "apiKey" && scheme.place == "header") {
+            return Err(Error::Template(format!(
+                "the security scheme {name} is not supported"
+            )));
+        }
+        needs_key = true;
     }
     Ok(needs_key)
 }
 
-/// Returns the status and the definition of the response of an operation's mock integration.
-fn mock_response(operation: &Value) -> Option<(StatusCode, &Value)> {
-    let integration = operation.get("x-amazon-apigateway-integration")?;
-    integration
-        .get("type")?
-        .as_str()
-        .filter(|kind| kind.eq_ignore_ascii_case("mock"))?;
-    let response = integration.pointer("/responses/default")?;
-    let status = text(response.get("statusCode")?)?.parse().ok()?;
-    Some((status, response))
-}
-
-/// Returns the list that a response's mapping template compares with the request's `Origin`. The
-/// rest of the mapping is written in Velocity, and known to allow the origin if the list has it.
-///
-/// # Errors
-/// What is wrong if the mapping does not begin with such a list.
-fn allowed_origins(mapping: &Value) -> Result<Vec<HeaderValue>, String> {
-    let list = mapping.as_str().and_then(|mapping| {
-        let (list, _) = mapping
-            .strip_prefix("#set($allowed = \",")?
-            .split_once(",\")")?;
-        list.split(',').map(|origin| origin.parse().ok()).collect()
-    });
-    list.ok_or_else(|| "the response's mapping template has no list of origins".to_owned())
-}
-
-/// Returns the logical id of the function in an operation's `uri`, such as
-/// `!Sub ...:path/2015-03-31/functions/${GetFunction.Arn}/invocations`.
-fn integrated_function(operation: &Value) -> Option<&str> {
-    let integration = operation.get("x-amazon-apigateway-integration")?;
-    let kind = integration.get("type")?.as_str()?;
-    let uri = integration.pointer("/uri/Fn::Sub")?.as_str()?;
-    let (_, reference) = uri.split_once("/functions/${")?;
-    let (logical_id, _) = reference.split_once(['.', '}'])?;
-    kind.eq_ignore_ascii_case("aws_proxy").then_some(logical_id)
-}
-
-/// Reads a function, with SAM's defaults
-/// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-resource-function.html>).
-fn function(document: &Document, resource: &Resource) -> Result<Function, Error> {
-    let globals = document.get("/Globals/Function");
-    let own = resource.node.get("Properties");
-    let number = |property: &str, default: u32| {
-        let Some(value) = [own, globals]
-            .into_iter()
-            .flatten()
-            .find_map(|properties| properties.get(property))
-        else {
-            return Ok(default);
-        };
-        let number = text(value).and_then(|text| text.parse().ok());
-        number
-            .ok_or_else(|| resource.problem(&format!("/Properties/{property}"), "is not a number"))
-    };
-    // A function's own variables override the global ones.
-    let variables = [globals, own]
+/// Reads a function, with the template's global properties.
+fn function(document: &Document, logical_id: &str) -> Result<Function, Error> {
+    let FunctionResource {
+        metadata,
+        properties,
+    } = document.function(logical_id)?;
+    let variables = properties.environment.variables;
+    let variables = variables
         .into_iter()
-        .flatten()
-        .flat_map(|properties| entries(properties.pointer("/Environment/Variables")))
-        .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
-        .collect();
-    let log_level = [own, globals]
-        .into_iter()
-        .flatten()
-        .find_map(|properties| properties.pointer("/LoggingConfig/ApplicationLogLevel"));
+        .filter_map(|(name, value)| Some((name, text(&value)?)));
     Ok(Function {
-        name: resource.text("/Properties/FunctionName")?,
-        executable: resource.text("/Metadata/BuildProperties/Binary")?,
-        timeout: Duration::from_secs(number("Timeout", 3)?.into()),
-        memory_size: number("MemorySize", 128)?,
-        log_level: log_level.and_then(text),
-        variables,
+        name: properties.function_name,
+        executable: metadata.build_properties.binary,
+        timeout: Duration::from_secs(properties.timeout),
+        memory_size: properties.memory_size,
+        log_level: properties
+            .logging_config
+            .application_log_level
+            .as_ref()
+            .and_then(text),
+        variables: variables.collect(),
     })
-}
-
-fn table(resource: &Resource) -> Result<Table, Error> {
-    const INDEXES: &str = "/Properties/GlobalSecondaryIndexes";
-    let indexes = match resource.get(INDEXES) {
-        Ok(_) => resource.list(INDEXES, index)?,
-        Err(_) => Vec::new(),
-    };
-    Ok(Table {
-        name: resource.text("/Properties/TableName")?,
-        attribute_definitions: resource
-            .list("/Properties/AttributeDefinitions", attribute_definition)?,
-        key_schema: resource.list("/Properties/KeySchema", key)?,
-        global_secondary_indexes: indexes,
-    })
-}
-
-fn attribute_definition(node: &Resource) -> Result<AttributeDefinition, Error> {
-    let definition = AttributeDefinition::builder()
-        .attribute_name(node.text("/AttributeName")?)
-        .attribute_type(ScalarAttributeType::from(
-            node.text("/AttributeType")?.as_str(),
-        ))
-        .build();
-    definition.map_err(|error| node.problem("", error))
-}
-
-fn key(node: &Resource) -> Result<KeySchemaElement, Error> {
-    let key = KeySchemaElement::builder()
-        .attribute_name(node.text("/AttributeName")?)
-        .key_type(KeyType::from(node.text("/KeyType")?.as_str()))
-        .build();
-    key.map_err(|error| node.problem("", error))
-}
-
-fn index(node: &Resource) -> Result<GlobalSecondaryIndex, Error> {
-    let projection = ProjectionType::from(node.text("/Projection/ProjectionType")?.as_str());
-    let index = GlobalSecondaryIndex::builder()
-        .index_name(node.text("/IndexName")?)
-        .set_key_schema(Some(node.list("/KeySchema", key)?))
-        .projection(Projection::builder().projection_type(projection).build())
-        .build();
-    index.map_err(|error| node.problem("", error))
 }
 
 #[cfg(test)]
@@ -426,11 +369,9 @@ Resources:
       StageName: !Ref StageName
       DefinitionBody:
         paths:
-          Fn::If: [Production, { /secret: {} }, !Ref AWS::NoValue]
           /users: { options: { x-amazon-apigateway-integration: { type: mock } } }
           /users/{id}:
             parameters: [{ name: id, in: path }]
-            Fn::If: [Production, {}, {}]
             get:
               responses: { 200: { description: OK } }
               x-amazon-apigateway-integration:
@@ -488,6 +429,7 @@ Outputs:
             path: "/users/{id}".to_owned(),
             function: function.to_owned(),
             needs_key: false,
+            throttle: None,
         };
         assert_eq!(template.stage, "test");
         assert_eq!(template.routes, [route("GET", "Get"), route("PUT", "Put")]);
@@ -540,29 +482,41 @@ Outputs:
     fn a_template_gives_the_schema_of_the_table() {
         let table = parse(TEMPLATE).expect("the template is complete").table;
         assert_eq!(table.name, "users-x");
-        let attributes = table.attribute_definitions.iter().map(|attribute| {
-            (
-                attribute.attribute_name(),
-                attribute.attribute_type().as_str(),
-            )
-        });
-        assert_eq!(
-            attributes.collect::<Vec<_>>(),
-            [("id", "S"), ("email", "S")]
-        );
-        let keys = |keys: &[KeySchemaElement]| {
-            keys.iter()
-                .map(|key| format!("{} {}", key.attribute_name(), key.key_type().as_str()))
-                .collect::<Vec<_>>()
+        let [id, email] = table.attribute_definitions.as_slice() else {
+            panic!("{table:?}")
         };
-        assert_eq!(keys(&table.key_schema), ["id HASH"]);
+        assert_eq!(
+            (id.attribute_name.as_str(), id.attribute_type.as_str()),
+            ("id", "S")
+        );
+        assert_eq!(email.attribute_name, "email");
+        let key = |name: &str| Key {
+            attribute_name: name.to_owned(),
+            key_type: "HASH".to_owned(),
+        };
+        assert_eq!(table.key_schema, [key("id")]);
         let [index] = table.global_secondary_indexes.as_slice() else {
             panic!("{table:?}")
         };
-        assert_eq!(index.index_name(), "email-index");
-        assert_eq!(keys(index.key_schema()), ["email HASH"]);
-        let projection = index.projection().and_then(Projection::projection_type);
-        assert_eq!(projection, Some(&ProjectionType::All));
+        assert_eq!(index.index_name, "email-index");
+        assert_eq!(index.key_schema, [key("email")]);
+        assert_eq!(index.projection.projection_type, "ALL");
+    }
+
+    #[test]
+    fn a_method_may_have_a_throttle_of_its_own() {
+        let settings = "MethodSettings:
+        - { HttpMethod: '*', ResourcePath: '/*', ThrottlingRateLimit: 5, ThrottlingBurstLimit: 9 }
+        - HttpMethod: GET
+          ResourcePath: /~1users~1{id}
+          ThrottlingRateLimit: !Ref Seconds
+          ThrottlingBurstLimit: 8
+      DefinitionBody:";
+        let template = parse(&TEMPLATE.replace("DefinitionBody:", settings)).expect("complete");
+        let throttle = |rate, burst| Some(Throttle { rate, burst });
+        assert_eq!(template.throttle, throttle(5.0, 9.0));
+        let throttles = template.routes.iter().map(|route| route.throttle);
+        assert_eq!(throttles.collect::<Vec<_>>(), [throttle(7.0, 8.0), None]);
     }
 
     #[test]
@@ -608,11 +562,11 @@ Outputs:
             ),
             (
                 "StageName: !Ref StageName",
-                "/Resources/Api/Properties/StageName is missing",
+                "/Resources/Api Properties: missing field `StageName`",
             ),
             (
                 ", Default: 7",
-                "/Resources/Get/Properties/Timeout is not a number",
+                "/Resources/Get Properties.Timeout: not a number",
             ),
             (
                 "'",
@@ -624,11 +578,11 @@ Outputs:
             ),
             (
                 "AttributeName: email, AttributeType: S",
-                "AttributeDefinitions/1/AttributeName is missing",
+                "AttributeDefinitions[1]: missing field `AttributeName`",
             ),
             (
                 "Metadata: { BuildProperties: { Binary: put } }",
-                "/Resources/Put/Metadata/BuildProperties/Binary is missing",
+                "/Resources/Put: missing field `Metadata`",
             ),
         ] {
             let error = parse(&TEMPLATE.replace(removed, ""))

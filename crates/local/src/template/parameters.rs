@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::yaml::{entries, text};
-use crate::Error;
+use crate::error::Error;
 
 /// Parses values of parameters, as in `AuthType=API_KEY RateLimit=5`. If a parameter has several
 /// values, the last counts.

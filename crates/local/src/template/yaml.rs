@@ -1,12 +1,13 @@
 //! Reads a template's YAML as JSON.
 
 use std::fmt;
+use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Tagged;
 
-use crate::Error;
+use crate::error::Error;
 
 /// Parses a template. CloudFormation's tags become their long form: `!Sub x` becomes
 /// `{"Fn::Sub": "x"}`.
@@ -23,6 +24,14 @@ pub(super) fn text(value: &Value) -> Option<String> {
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     }
+}
+
+/// Reads a number, or text that is a number, as a parameter's value is.
+pub(super) fn number<'de, D: Deserializer<'de>, N: FromStr>(
+    deserializer: D,
+) -> Result<N, D::Error> {
+    let number = text(&Value::deserialize(deserializer)?).and_then(|text| text.parse().ok());
+    number.ok_or_else(|| de::Error::custom("not a number"))
 }
 
 pub(super) fn entries(object: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {

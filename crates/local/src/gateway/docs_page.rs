@@ -21,14 +21,14 @@ use zip::ZipArchive;
 /// The page's path.
 pub(crate) const PATH: &str = "/docs";
 
-const SPECIFICATION: &str = include_str!("../../../openapi.yaml");
+const SPECIFICATION: &str = include_str!("../../../../openapi.yaml");
 /// The local service's URL in the specification.
 const SERVER: &str = "http://127.0.0.1:3000/test";
 
 const INDEX: &str = include_str!("docs_page/index.html");
 const SCRIPT: &str = include_str!("docs_page/page.js");
 const STYLE: &str = include_str!("docs_page/page.css");
-const DOCUMENTATION: &str = include_str!("../../../docs/api.md");
+const DOCUMENTATION: &str = include_str!("../../../../docs/api.md");
 
 /// What the page may do: load files from this service, and call its API or a deployed stage.
 /// Swagger UI's style sheet contains images as `data:` URLs.

@@ -1,5 +1,13 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
+mod docs_page;
+mod error;
+mod event;
+mod function_response;
+mod request_log;
+mod routing;
+mod throttle;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,18 +25,18 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::docs_page;
-use crate::event::{add_headers, event};
-use crate::gateway_responses::GatewayError;
-use crate::guard;
-use crate::processes::{InvokeError, Processes};
-use crate::request_log::{RequestLog, Served};
-use crate::response::http_response;
-use crate::routing::{Matched, find};
-use crate::runtime_api::Invocation;
-use crate::server::{Limits, Peer, serve};
+use crate::http::{Limits, Peer, guard, serve};
+use crate::lambda::{Invocation, InvokeError, Processes};
 use crate::template::{Mock, Template};
-use crate::throttle::Bucket;
+use error::GatewayError;
+use event::{add_headers, event};
+use function_response::http_response;
+use routing::{Matched, find};
+use throttle::Bucket;
+
+pub(crate) use docs_page::PATH as DOCS_PATH;
+pub(crate) use event::new_trace_id;
+pub use request_log::{RequestLog, Served};
 
 /// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
 /// duration of an invocation
@@ -62,8 +70,8 @@ pub(crate) struct Gateway {
     api_key: Option<String>,
     /// The origins whose pages may use the API.
     origins: Vec<HeaderValue>,
-    /// One bucket for each route, and then one for each mock, if the stage throttles requests.
-    buckets: Vec<Bucket>,
+    /// For each route, and then for each mock.
+    buckets: Vec<Option<Bucket>>,
     key_bucket: Option<Bucket>,
     requests: RequestLog,
 }
@@ -80,9 +88,11 @@ impl Gateway {
     ) -> Self {
         let now = Instant::now();
         let bucket = |throttle| Bucket::new(throttle, now);
-        let methods = template.routes.len() + template.mocks.len();
-        let buckets = (0..methods)
-            .filter_map(|_| template.throttle.map(bucket))
+        let routes = template.routes.iter().map(|route| route.throttle);
+        let mocks = template.mocks.iter().map(|_| None);
+        let buckets = routes
+            .chain(mocks)
+            .map(|own| own.or(template.throttle).map(bucket))
             .collect();
         let key_bucket = template.key_throttle.map(bucket);
         let origins = template.mocks.iter().flat_map(|mock| &mock.origins);
@@ -133,7 +143,7 @@ impl Gateway {
             .iter()
             .map(|mock| (mock.method.as_str(), mock.path.as_str()));
         if let Some(Matched { index, .. }) = find(stage, methods, &parts.method, &path) {
-            throttle(self.buckets.get(routes.len() + index))?;
+            throttle(self.buckets[routes.len() + index].as_ref())?;
             return Ok(mock_response(&mocks[index], &parts.headers));
         }
         let methods = routes
@@ -145,7 +155,7 @@ impl Gateway {
         if route.needs_key {
             self.check_key(&parts.headers)?;
         }
-        throttle(self.buckets.get(matched.index))?;
+        throttle(self.buckets[matched.index].as_ref())?;
         let body = read_body(&parts.headers, body).await?;
 
         let client = peer.ip();
@@ -224,13 +234,7 @@ async fn serve_request(
         Ok(()) => gateway
             .respond(request, peer, &request_id)
             .await
-            .unwrap_or_else(|error| {
-                gateway
-                    .template
-                    .gateway_responses
-                    .render(&error)
-                    .into_response()
-            }),
+            .unwrap_or_else(|error| error.response(&gateway.template.gateway_responses)),
         Err(rejection) => rejection.into_response(),
     };
     if let Ok(request_id) = HeaderValue::from_str(&request_id) {

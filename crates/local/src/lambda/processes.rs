@@ -18,9 +18,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 
-use crate::runtime_api::{Invocation, RuntimeApi};
-use crate::template::{ACCOUNT_ID, Function, REGION};
-use crate::{Error, Logs};
+use super::{Invocation, Logs, RuntimeApi};
+use crate::aws::{ACCOUNT_ID, REGION};
+use crate::error::Error;
+use crate::template::Function;
 
 /// How long a process may take to ask for its first invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).

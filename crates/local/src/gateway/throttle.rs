@@ -4,21 +4,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A limit on requests.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Throttle {
-    /// Requests per second on average.
-    pub rate: f64,
-    /// Requests that are accepted at once.
-    pub burst: f64,
-}
-
-impl Throttle {
-    /// Returns a throttle, unless the numbers are invalid.
-    pub(crate) fn new(rate: f64, burst: f64) -> Option<Self> {
-        (rate > 0.0 && burst >= 1.0).then_some(Self { rate, burst })
-    }
-}
+use crate::template::Throttle;
 
 /// Counts requests against a limit.
 pub(crate) struct Bucket {
@@ -59,7 +45,10 @@ mod tests {
     #[test]
     fn a_bucket_accepts_a_burst_at_once_and_then_its_rate() {
         let start = Instant::now();
-        let throttle = Throttle::new(2.0, 3.0).expect("a limit");
+        let throttle = Throttle {
+            rate: 2.0,
+            burst: 3.0,
+        };
         let bucket = Bucket::new(throttle, start);
         let taken = |milliseconds| bucket.take(start + Duration::from_millis(milliseconds));
         assert_eq!(

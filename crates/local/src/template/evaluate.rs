@@ -2,13 +2,13 @@
 //! where these are known without AWS.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::parameters;
 use super::yaml::{self, entries, text};
-use crate::Error;
+use crate::error::Error;
 
 /// An evaluated template. A value that is unknown here stays an intrinsic function.
 pub(super) struct Document {
@@ -27,69 +27,64 @@ impl Document {
         Ok(Self { source, evaluated })
     }
 
-    pub(super) fn get(&self, pointer: &str) -> Option<&Value> {
-        self.evaluated.pointer(pointer)
-    }
-
-    pub(super) fn resource(&self, logical_id: &str) -> Result<Resource<'_>, Error> {
-        let place = format!("/Resources/{logical_id}");
-        let node = self
-            .get(&place)
-            .ok_or_else(|| Error::Template(format!("{place} is missing")))?;
-        Ok(Resource { place, node })
-    }
-
-    /// Returns the first resource of a type whose condition, if any, holds.
-    pub(super) fn resource_of_type(&self, kind: &str) -> Result<Resource<'_>, Error> {
+    /// Returns the logical id of the first resource of a type whose condition, if any, holds.
+    pub(super) fn find(&self, kind: &str) -> Option<String> {
         let exists = |node: &Value| {
             let condition = node.get("Condition").and_then(Value::as_str);
             condition.is_none_or(|name| self.source.condition(name) == Some(true))
         };
-        let (logical_id, _) = entries(self.get("/Resources"))
-            .find(|(_, node)| node.get("Type").is_some_and(|value| value == kind) && exists(node))
-            .ok_or_else(|| Error::Template(format!("no resource is an {kind}")))?;
-        self.resource(logical_id)
+        let (logical_id, _) = entries(self.evaluated.get("Resources")).find(|(_, node)| {
+            node.get("Type").is_some_and(|value| value == kind) && exists(node)
+        })?;
+        Some(logical_id.clone())
+    }
+
+    /// Reads a resource.
+    pub(super) fn resource<T: DeserializeOwned>(&self, logical_id: &str) -> Result<T, Error> {
+        read(logical_id, self.node(logical_id)?.clone())
+    }
+
+    /// Reads a function. Its own properties override the global ones.
+    pub(super) fn function<T: DeserializeOwned>(&self, logical_id: &str) -> Result<T, Error> {
+        let mut node = self.node(logical_id)?.clone();
+        let globals = self.evaluated.pointer("/Globals/Function").cloned();
+        if let (Some(mut properties), Some(own)) = (globals, node.get_mut("Properties")) {
+            merge(&mut properties, own.take());
+            *own = properties;
+        }
+        read(logical_id, node)
+    }
+
+    fn node(&self, logical_id: &str) -> Result<&Value, Error> {
+        let place = format!("/Resources/{logical_id}");
+        let node = self.evaluated.pointer(&place);
+        node.ok_or_else(|| Error::Template(format!("{place} is missing")))
     }
 }
 
-/// A node of the document, with its place for messages.
-pub(super) struct Resource<'a> {
-    place: String,
-    pub(super) node: &'a Value,
+/// Reads what the node of a resource says.
+///
+/// # Errors
+/// The place and what is wrong there.
+fn read<T: DeserializeOwned>(logical_id: &str, node: Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(node).map_err(|error| {
+        let problem = match error.path().to_string().as_str() {
+            "." => format!(": {}", error.inner()),
+            path => format!(" {path}: {}", error.inner()),
+        };
+        Error::Template(format!("/Resources/{logical_id}{problem}"))
+    })
 }
 
-impl<'a> Resource<'a> {
-    pub(super) fn get(&self, pointer: &str) -> Result<&'a Value, Error> {
-        self.node
-            .pointer(pointer)
-            .ok_or_else(|| self.problem(pointer, "is missing"))
-    }
-
-    pub(super) fn text(&self, pointer: &str) -> Result<String, Error> {
-        text(self.get(pointer)?)
-            .ok_or_else(|| self.problem(pointer, "must be text that depends only on parameters"))
-    }
-
-    pub(super) fn list<T>(
-        &self,
-        pointer: &str,
-        item: impl Fn(&Self) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        let list = self
-            .get(pointer)?
-            .as_array()
-            .ok_or_else(|| self.problem(pointer, "is not a list"))?;
-        let items = list.iter().enumerate().map(|(position, node)| {
-            item(&Self {
-                place: format!("{}{pointer}/{position}", self.place),
-                node,
-            })
-        });
-        items.collect()
-    }
-
-    pub(super) fn problem(&self, pointer: &str, problem: impl Display) -> Error {
-        Error::Template(format!("{}{pointer} {problem}", self.place))
+/// Adds the members of `overrides`, which replace those of `base` that are not objects.
+fn merge(base: &mut Value, overrides: Value) {
+    match (base, overrides) {
+        (Value::Object(base), Value::Object(overrides)) => {
+            for (name, value) in overrides {
+                merge(base.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (base, overrides) => *base = overrides,
     }
 }
 

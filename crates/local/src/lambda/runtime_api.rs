@@ -20,8 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, SetOnce, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::guard;
-use crate::server::{Limits, serve};
+use crate::http::{Limits, guard, serve};
 
 /// The maximum size of a function's response that Lambda accepts, in bytes.
 const MAX_RESPONSE: usize = 6_291_556;

@@ -1,22 +1,31 @@
 //! The DynamoDB that the functions use: an embedded one, or one at an endpoint.
 
+mod data_file;
+mod embedded;
+
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
-use aws_sdk_dynamodb::types::{BillingMode, TableStatus};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType, TableStatus,
+};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use users_core::{Chain, ENDPOINT_VARIABLE};
 
-use crate::Error;
-use crate::data_file::DataFile;
-use crate::embedded::Embedded;
-use crate::template::{REGION, Table};
+use crate::aws::REGION;
+use crate::error::Error;
+use crate::template::{self, Table};
+use data_file::DataFile;
+use embedded::Embedded;
 
 /// The secret of the embedded DynamoDB's access key, which is not checked: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
@@ -202,12 +211,8 @@ async fn create(client: &Client, table: &Table, name: &str) -> Result<(), String
     let request = client
         .create_table()
         .table_name(name)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(table.attribute_definitions.clone()))
-        .set_key_schema(Some(table.key_schema.clone()))
-        .set_global_secondary_indexes(
-            Some(table.global_secondary_indexes.clone()).filter(|indexes| !indexes.is_empty()),
-        );
+        .billing_mode(BillingMode::PayPerRequest);
+    let request = with_schema(request, table).map_err(|error| error.to_string())?;
     match request.send().await {
         Ok(_) => Ok(()),
         // Another client created it meanwhile.
@@ -220,4 +225,39 @@ async fn create(client: &Client, table: &Table, name: &str) -> Result<(), String
         }
         Err(error) => Err(Chain(&error).to_string()),
     }
+}
+
+fn with_schema(
+    request: CreateTableFluentBuilder,
+    table: &Table,
+) -> Result<CreateTableFluentBuilder, BuildError> {
+    let mut request = request.set_key_schema(Some(key_schema(&table.key_schema)?));
+    for attribute in &table.attribute_definitions {
+        let kind = ScalarAttributeType::from(attribute.attribute_type.as_str());
+        let definition = AttributeDefinition::builder()
+            .attribute_name(&attribute.attribute_name)
+            .attribute_type(kind)
+            .build()?;
+        request = request.attribute_definitions(definition);
+    }
+    for index in &table.global_secondary_indexes {
+        let projection = ProjectionType::from(index.projection.projection_type.as_str());
+        let index = GlobalSecondaryIndex::builder()
+            .index_name(&index.index_name)
+            .set_key_schema(Some(key_schema(&index.key_schema)?))
+            .projection(Projection::builder().projection_type(projection).build())
+            .build()?;
+        request = request.global_secondary_indexes(index);
+    }
+    Ok(request)
+}
+
+fn key_schema(keys: &[template::Key]) -> Result<Vec<KeySchemaElement>, BuildError> {
+    let elements = keys.iter().map(|key| {
+        KeySchemaElement::builder()
+            .attribute_name(&key.attribute_name)
+            .key_type(KeyType::from(key.key_type.as_str()))
+            .build()
+    });
+    elements.collect()
 }

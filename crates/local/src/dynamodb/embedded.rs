@@ -23,9 +23,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::data_file::DataFile;
-use crate::server::{Limits, serve};
-use crate::{Error, STOP_TIMEOUT, guard};
+use super::data_file::DataFile;
+use crate::error::Error;
+use crate::http::{Limits, STOP_TIMEOUT, guard, serve};
 
 /// The maximum size of a request, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).

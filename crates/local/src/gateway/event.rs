@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::routing::Matched;
-use crate::template::ACCOUNT_ID;
+use super::routing::Matched;
+use crate::aws::ACCOUNT_ID;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -143,7 +143,7 @@ mod tests {
     use axum::http::Request;
 
     use super::*;
-    use crate::routing::find;
+    use crate::gateway::routing::find;
 
     /// Returns the event for a request to `GET /users/{id}` or `GET /users`.
     fn event_of(request: axum::http::request::Builder, body: &[u8]) -> Value {
