@@ -1,19 +1,42 @@
 # `make` lists the targets. `run`, `test` and `lint` need only Rust, a C compiler, and a POSIX shell
 # with its tools; `test` also needs curl.
 
-# The variables that targets accept. Others are rejected as mistyped, except those that tools read.
-VARIABLES := API_ENDPOINT API_KEY ARCH AUTH_TYPE CASES CORS DATA DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT \
-	HOST MEMORY N PARAMS PORT SAVE SEED SINCE STAGE UPDATE WIPE YES
+# The variables that each target accepts on the command line. Others are rejected as mistyped,
+# except those that tools read.
+OF_CHECKS := DYNAMODB DYNAMODB_IMAGE DYNAMO_ENDPOINT
+OF_SERVICE := CORS DATA DEBUG DYNAMODB_PORT DYNAMO_ENDPOINT HOST MEMORY PARAMS PORT STAGE
+OF_run := $(OF_SERVICE)
+OF_watch := $(OF_SERVICE)
+OF_seed := API_KEY N PORT STAGE
+OF_reset := API_KEY PORT STAGE YES
+OF_test := CASES
+OF_test-handlers := $(OF_CHECKS)
+OF_test-end-to-end := API_ENDPOINT API_KEY AUTH_TYPE WIPE YES
+OF_smoke := API_ENDPOINT API_KEY AUTH_TYPE
+OF_test-fuzz := CASES
+OF_test-soak := CASES
+OF_test-api := N SEED
+OF_mutants := SINCE
+OF_bench := SAVE
+OF_budget := UPDATE
+OF_package := ARCH
+OF_sbom := ARCH
+OF_deploy := PARAMS STAGE
+OF_destroy := STAGE YES
+OF_ping := STAGE
+OF_api-key := STAGE
+OF_auth-type := STAGE
+OF_logs := STAGE
+OF_traces := STAGE
 OF_TOOLS := AWS_% CARGO CARGO_% MAKE% NO_COLOR PATH RUST% SAM_% SHELL SSL_CERT_%
 on_command_line := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
-$(foreach name,$(filter-out $(VARIABLES) $(OF_TOOLS),$(on_command_line)),\
-	$(error no target accepts the variable '$(name)'. The variables are: $(VARIABLES)))
+accepted := $(sort $(foreach target,$(MAKECMDGOALS),$(OF_$(target))))
+$(foreach name,$(filter-out $(accepted) $(OF_TOOLS),$(on_command_line)),\
+	$(error make $(MAKECMDGOALS) does not accept the variable '$(name)'. It accepts: \
+	$(or $(accepted),none)))
 # Passes on the values from the command line unchanged: make would expand $(shell ...) in them.
 $(foreach name,$(filter-out MAKE%,$(on_command_line)),\
 	$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
-
-# Where Cargo builds.
-TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
 help: ## list these targets
@@ -31,6 +54,13 @@ WHERE_valgrind := Install it. On Debian: apt install valgrind. It runs on Linux 
 need-%:
 	@command -v $* >/dev/null || { echo '$* is missing. $(WHERE_$*)' >&2; exit 1; }
 
+# What only the program would reject after minutes of building.
+need-settings:
+	@case $${STAGE-} in *[!a-zA-Z0-9_-]*) echo "STAGE cannot be '$$STAGE': use letters, digits," \
+		"hyphens and underscores" >&2; exit 2;; esac
+	@case $${PORT-}$${DYNAMODB_PORT-} in *[!0-9]*) echo "PORT and DYNAMODB_PORT are numbers from 1" \
+		"to 65535" >&2; exit 2;; esac
+
 .PHONY: build
 build: need-cargo need-cc ## the local service and the functions, for this machine
 	@cargo build --workspace --bins
@@ -41,10 +71,20 @@ given = $(if $(filter override,$(origin $(1))),$($(1)))
 # These targets read their variables from the environment, to which make exports those on its
 # command line.
 .PHONY: run
-run: build ## serve the API on this machine: PORT=3000, STAGE=test,
+run: need-cargo need-cc need-settings ## serve the API on this machine: PORT=3000, STAGE=test,
 ## DATA=FILE or MEMORY=1 or DYNAMO_ENDPOINT=URL,
-## HOST=ADDRESS, CORS=ORIGIN, PARAMS='Name=Value ...'
-	@exec $(TARGET)/debug/local
+## HOST=ADDRESS, CORS=ORIGINS, PARAMS='Name=Value ...',
+## DEBUG=1, DYNAMODB_PORT=8000
+	@service=$$(scripts/executable local --workspace --bins) && exec "$$service"
+
+.PHONY: watch
+watch: run ## as run, and build again when a source file is saved
+watch: export WATCH := 1
+
+.PHONY: dist
+dist: need-cargo need-cc ## pack the local service for machines without Rust, in
+## target/dist
+	@scripts/dist.sh
 
 .PHONY: seed
 seed: need-curl ## add a few dozen users to the API that make run serves:
@@ -111,13 +151,13 @@ lint-api: ## check openapi.yaml with redocly, which npx downloads
 	@scripts/lint-api.sh
 
 .PHONY: test-api
-test-api: build ## test a local service with requests that schemathesis
+test-api: need-cargo need-cc ## test a local service with requests that schemathesis
 ## generates from openapi.yaml: SEED=, N=1000 for each
 ## operation
 	@scripts/fuzz-api.sh
 
 .PHONY: test-clients
-test-clients: build ## test a local service with generated clients: in
+test-clients: need-cargo need-cc ## test a local service with generated clients: in
 ## TypeScript, Python, Go and Rust
 	@scripts/test-clients.sh
 
@@ -142,7 +182,6 @@ release: need-cargo need-cc ## the functions as deployed but built for this mach
 .PHONY: test-load
 test-load: need-wrk release ## send a release build of the local service requests of
 ## every operation for 60 s; print latencies and CPU time
-	@cargo build --release --package local
 	@PROFILE=release scripts/with-local-service scripts/load/run
 
 .PHONY: bench

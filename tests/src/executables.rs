@@ -3,8 +3,10 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use serde_json::Value;
 
 use crate::repository;
 
@@ -12,19 +14,13 @@ use crate::repository;
 pub fn executables() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
-        // A test runs as `target/PROFILE/deps/NAME-HASH`.
-        let test = env::current_exe().expect("the path of this test");
-        let directory = test
-            .ancestors()
-            .nth(2)
-            .expect("a directory two levels up")
-            .to_owned();
         let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build.args([
             "build",
             "--quiet",
             "--workspace",
             "--bins",
+            "--message-format=json-render-diagnostics",
             "--manifest-path",
         ]);
         build.arg(repository::path("Cargo.toml"));
@@ -37,16 +33,24 @@ pub fn executables() -> &'static Path {
                 build.env_remove(name);
             }
         }
-        build
-            .arg("--target-dir")
-            .arg(directory.parent().expect("the target directory"));
-        if directory.ends_with("release") {
+        // A test runs as `PROFILE/deps/NAME-HASH`.
+        let test = env::current_exe().expect("the path of this test");
+        if test
+            .ancestors()
+            .nth(2)
+            .is_some_and(|it| it.ends_with("release"))
+        {
             build.arg("--release");
         }
-        assert!(
-            build.status().expect("cargo runs").success(),
-            "the executables cannot be built"
-        );
-        directory
+        let output = build.stderr(Stdio::inherit()).output();
+        let output = output.expect("cargo runs");
+        assert!(output.status.success(), "the executables cannot be built");
+        let messages = String::from_utf8(output.stdout).expect("UTF-8");
+        let executable = messages.lines().find_map(|message| {
+            let message: Value = serde_json::from_str(message).ok()?;
+            Some(PathBuf::from(message["executable"].as_str()?))
+        });
+        let executable = executable.expect("an executable");
+        executable.parent().expect("its directory").to_owned()
     })
 }

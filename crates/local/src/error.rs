@@ -6,9 +6,19 @@ use std::path::PathBuf;
 /// Why a service could not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A parameter of the template has an invalid value.
+    /// A parameter of the template is unknown or malformed.
     #[error("{0}")]
     Parameter(String),
+    /// A parameter of the template has a value that it cannot have.
+    #[error("{name} cannot be '{value}': {problem}")]
+    ParameterValue {
+        /// The parameter.
+        name: String,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The template cannot be read, or lacks what the service needs.
     #[error("cannot use the template: {0}")]
     Template(String),
@@ -22,8 +32,10 @@ pub enum Error {
         executable: PathBuf,
     },
     /// Another program listens on the port.
-    #[error("port {port} is in use: choose another with `make run PORT={}`", port.wrapping_add(1))]
+    #[error("port {port} is in use: choose another with {variable}={}", port.wrapping_add(1))]
     PortInUse {
+        /// The variable that sets the port.
+        variable: &'static str,
         /// The port.
         port: u16,
     },
@@ -62,4 +74,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl Error {
+    /// Returns why no server can listen on a port that this variable sets.
+    pub(crate) fn listen(error: io::Error, variable: &'static str, port: u16) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::PortInUse { variable, port },
+            _ => Self::Listen(error),
+        }
+    }
 }

@@ -14,10 +14,10 @@ mod http;
 mod lambda;
 mod template;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ pub use template::{
 use dynamodb::DynamoDb;
 use gateway::Gateway;
 use http::STOP_TIMEOUT;
-use lambda::Processes;
+use lambda::{PoolOptions, Processes};
 
 /// Options of a service.
 pub struct Options {
@@ -47,10 +47,17 @@ pub struct Options {
     pub functions: PathBuf,
     /// Where the users are kept.
     pub database: Database,
+    /// The port of the embedded DynamoDB, which then has the access key `local`. By default a free
+    /// one, with a new key.
+    pub dynamodb_port: Option<u16>,
     /// The address to listen on. Port 0 means any free port.
     pub address: SocketAddr,
     /// The maximum number of processes of each function. Further requests wait.
     pub instances: u16,
+    /// How long functions may take.
+    pub time_limits: TimeLimits,
+    /// Whether the functions' logs tell when a process starts, with its id.
+    pub log_processes: bool,
     /// Where the functions' logs go.
     pub logs: Logs,
     /// Where served requests are reported.
@@ -66,10 +73,34 @@ impl Options {
             template,
             functions,
             database: Database::Memory,
+            dynamodb_port: None,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             instances: 10,
+            time_limits: TimeLimits::default(),
+            log_processes: false,
             logs: Arc::new(|_, _| {}),
             requests: Arc::new(|_| {}),
+        }
+    }
+}
+
+/// How long functions may take, besides each function's own timeout.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimits {
+    /// How long a process may take to ask for its first invocation.
+    pub initialisation: Duration,
+    /// How long API Gateway waits for a function.
+    pub integration: Duration,
+}
+
+impl Default for TimeLimits {
+    /// Returns the limits of AWS
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>,
+    /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+    fn default() -> Self {
+        Self {
+            initialisation: Duration::from_secs(10),
+            integration: Duration::from_secs(29),
         }
     }
 }
@@ -97,19 +128,17 @@ impl Service {
             template,
             functions,
             database,
+            dynamodb_port,
             address,
             instances,
+            time_limits,
+            log_processes,
             logs,
             requests,
         } = options;
         let listener = TcpListener::bind(address)
             .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::AddrInUse => Error::PortInUse {
-                    port: address.port(),
-                },
-                _ => Error::Listen(error),
-            })?;
+            .map_err(|error| Error::listen(error, "PORT", address.port()))?;
         let address = listener.local_addr().map_err(Error::Listen)?;
         let mut reachable = address;
         if address.ip().is_unspecified() {
@@ -118,13 +147,17 @@ impl Service {
         let url = format!("http://{reachable}/{}", template.stage);
 
         let (stop, stopped) = watch::channel(());
-        let dynamodb = DynamoDb::start(&database, stopped.clone())?;
+        let dynamodb = DynamoDb::start(&database, dynamodb_port, &logs, stopped.clone())?;
         let functions = Arc::new(Processes::new(
             &template.functions,
             &functions,
-            instances,
+            &PoolOptions {
+                instances,
+                initialisation: time_limits.initialisation,
+                log_processes,
+                logs,
+            },
             &dynamodb.environment,
-            &logs,
             &stopped,
         )?);
         dynamodb.create_table(&template.table).await?;
@@ -136,6 +169,7 @@ impl Service {
             Arc::clone(&functions),
             address,
             api_key.clone(),
+            time_limits.integration,
             requests,
         );
         let server = tokio::spawn(gateway.serve(listener, stopped));

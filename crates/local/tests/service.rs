@@ -410,7 +410,7 @@ async fn the_error_names_a_port_that_is_in_use() {
     .err()
     .expect("the port is in use");
     let message = format!(
-        "port {} is in use: choose another with `make run PORT={}`",
+        "port {} is in use: choose another with PORT={}",
         address.port(),
         address.port() + 1
     );

@@ -1,16 +1,27 @@
-//! The file with the users. This module checks that it is a database, locks it against other
-//! services, and hides it from other users of the machine.
+//! The file with the users. This module checks that it is ours, locks it against other services,
+//! and hides it from other users of the machine.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::Error;
 
-/// The first bytes of every non-empty database
-/// (<https://www.sqlite.org/fileformat.html#magic_header_string>).
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Marks the files of this program, in the field that SQLite has for that
+/// (<https://www.sqlite.org/pragma.html#pragma_application_id>): "User" in ASCII.
+const APPLICATION_ID: i32 = 0x5573_6572;
+/// The version of their format. It changes when older versions of this program could not use a file.
+const FORMAT: i32 = 1;
+/// The size of the smallest page, in bytes (<https://www.sqlite.org/fileformat.html#pages>). SQLite
+/// takes a file with less than that for an empty one, and overwrites it.
+const MIN_PAGE: u64 = 512;
+/// How long to wait for another program's lock on the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The suffixes of the files that SQLite keeps beside a database
 /// (<https://www.sqlite.org/tempfiles.html>). It deletes those that it does not need.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -29,45 +40,40 @@ impl DataFile {
     ///
     /// # Errors
     /// [`Error::DataInUse`] if another service uses the file, under any path. [`Error::Data`] if it
-    /// is not a data file; it is left unchanged.
+    /// is not a data file, which is left unchanged, or another program has locked it.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |problem: String| Error::Data {
             path: path.to_owned(),
             problem,
         };
-        let exists = check(path).map_err(failed)?;
-        let failed = |error: io::Error| Error::Data {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        };
-        let canonical = if exists {
-            fs::canonicalize(path).map_err(failed)?
+        let failed_io = |error: io::Error| failed(error.to_string());
+        let canonical = if exists(path).map_err(failed)? {
+            fs::canonicalize(path).map_err(failed_io)?
         } else {
-            create(path).map_err(failed)?
+            create(path).map_err(failed_io)?
         };
+        let Some(name) = canonical.to_str() else {
+            return Err(failed("its name is not UTF-8".to_owned()));
+        };
+        check_owner(name).map_err(failed)?;
         let lock = lock(&canonical).map_err(|error| match error {
             TryLockError::WouldBlock => Error::DataInUse {
                 path: path.to_owned(),
             },
-            TryLockError::Error(error) => failed(error),
+            TryLockError::Error(error) => failed_io(error),
         })?;
-        restrict(&canonical).map_err(failed)?;
-        let path = canonical
-            .into_os_string()
-            .into_string()
-            .map_err(|name| Error::Data {
-                path: name.into(),
-                problem: "its name is not UTF-8".to_owned(),
-            })?;
+        restrict(&canonical).map_err(failed_io)?;
+        mark(name).map_err(|error| failed(problem(&error)))?;
+        let path = name.to_owned();
         Ok(Self { path, _lock: lock })
     }
 }
 
-/// Returns whether there is a database at `path`.
+/// Returns whether there is a file at `path`.
 ///
 /// # Errors
-/// What is wrong if there is something else.
-fn check(path: &Path) -> Result<bool, String> {
+/// What is wrong if there is something else, or the file cannot be opened safely.
+fn exists(path: &Path) -> Result<bool, String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -93,21 +99,69 @@ fn check(path: &Path) -> Result<bool, String> {
     if !metadata.is_file() {
         return Err("it is not a regular file".to_owned());
     }
+    if (1..MIN_PAGE).contains(&metadata.len()) {
+        return Err("it is not a database".to_owned());
+    }
     // Only the path ties SQLite's files to their database
     // (https://www.sqlite.org/howtocorrupt.html#multiple_links_to_a_file).
     if metadata.nlink() > 1 {
         return Err("it has other names (hard links), under which others could use it".to_owned());
     }
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAGIC.len() as u64)
-        .read_to_end(&mut start)
-        .map_err(|error| error.to_string())?;
-    // An empty file is an empty database: SQLite writes nothing before the first change.
-    if !start.is_empty() && start != MAGIC {
-        return Err("it is not a database".to_owned());
-    }
     Ok(true)
+}
+
+/// Checks that a file is empty or a database of this program. Leaves the file unchanged.
+///
+/// # Errors
+/// What is wrong with it.
+fn check_owner(path: &str) -> Result<(), String> {
+    // Even a reader creates files beside a database, unless it is said to be immutable. Then the
+    // changes in those files are not read.
+    let has_companions = COMPANIONS
+        .iter()
+        .any(|suffix| with_suffix(Path::new(path), suffix).exists());
+    let uri = format!(
+        "file:{}?immutable={}",
+        utf8_percent_encode(path, NON_ALPHANUMERIC),
+        u8::from(!has_companions)
+    );
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let read = || {
+        let database = Connection::open_with_flags(&uri, flags)?;
+        database.busy_timeout(LOCK_TIMEOUT)?;
+        let query = "SELECT (SELECT application_id FROM pragma_application_id), \
+                     (SELECT user_version FROM pragma_user_version), \
+                     (SELECT count(*) FROM sqlite_schema), \
+                     (SELECT count(*) FROM sqlite_schema WHERE name IN ('_config', '_tables'))";
+        database.query_one(query, [], |row| <(i32, i32, usize, usize)>::try_from(row))
+    };
+    match read().map_err(|error| problem(&error))? {
+        (APPLICATION_ID, ..=FORMAT, ..) => Ok(()),
+        (APPLICATION_ID, ..) => Err("a newer version of this program wrote it".to_owned()),
+        // It is empty, or this program made it before it marked its files.
+        (0, 0, 0, _) | (0, 0, _, 2) => Ok(()),
+        _ => Err("it is the database of another program".to_owned()),
+    }
+}
+
+/// Marks a file as one of this program.
+fn mark(path: &str) -> rusqlite::Result<()> {
+    let mut database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    database.busy_timeout(LOCK_TIMEOUT)?;
+    let change = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    change.pragma_update(None, "application_id", APPLICATION_ID)?;
+    change.pragma_update(None, "user_version", FORMAT)?;
+    change.commit()
+}
+
+/// Returns what is wrong with a file that SQLite cannot use.
+fn problem(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy) => "another program has locked it".to_owned(),
+        Some(ErrorCode::DiskFull) => "the disk is full".to_owned(),
+        Some(ErrorCode::NotADatabase) => "it is not a database".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Creates an empty file and its directory. Returns the path without symbolic links.
@@ -194,9 +248,18 @@ mod tests {
             & 0o777
     }
 
-    /// Writes a file that begins like a database.
-    fn database(path: &Path) {
-        fs::write(path, [MAGIC.as_slice(), b"rest"].concat()).expect("the directory is writable");
+    /// Makes a database with these commands.
+    fn database(path: &Path, commands: &str) -> Connection {
+        let database = Connection::open(path).expect("the directory is writable");
+        database
+            .execute_batch(commands)
+            .expect("the commands are valid");
+        database
+    }
+
+    /// Makes a data file as older versions of this program did.
+    fn unmarked(path: &Path) {
+        database(path, "CREATE TABLE _config (a); CREATE TABLE _tables (a)");
     }
 
     #[test]
@@ -219,7 +282,7 @@ mod tests {
         let directory = directory();
         let path = directory.path().join("users.db");
         let companion = directory.path().join("users.db-wal");
-        database(&path);
+        unmarked(&path);
         fs::write(&companion, "").expect("the directory is writable");
         for file in [&path, &companion] {
             fs::set_permissions(file, Permissions::from_mode(0o644)).expect("the file is ours");
@@ -232,7 +295,7 @@ mod tests {
     fn one_service_at_a_time_uses_a_file_under_any_path() {
         let directory = directory();
         let path = directory.path().join("users.db");
-        database(&path);
+        unmarked(&path);
         let link = directory.path().join("link.db");
         symlink(&path, &link).expect("links can be made");
         let nested = directory.path().join("nested");
@@ -257,8 +320,8 @@ mod tests {
     fn a_file_that_is_not_a_database_is_left_unchanged() {
         let directory = directory();
         let path = directory.path().join("notes.txt");
-        for content in ["short", "something that is longer than sixteen bytes"] {
-            fs::write(&path, content).expect("the directory is writable");
+        for content in ["short".to_owned(), "longer than a page ".repeat(100)] {
+            fs::write(&path, &content).expect("the directory is writable");
             assert!(problem(&path).contains("it is not a database"));
             assert_eq!(
                 fs::read_to_string(&path).expect("it is still there"),
@@ -278,6 +341,57 @@ mod tests {
         symlink(directory.path().join("missing"), &dangling).expect("links can be made");
         assert!(problem(&dangling).contains("a symbolic link to a file that does not exist"));
         assert!(!directory.path().join("missing").exists());
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_left_unchanged() {
+        let newer = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 2");
+        for (commands, expected) in [
+            ("CREATE TABLE notes (a)", "another program"),
+            (
+                "PRAGMA journal_mode = WAL; CREATE TABLE notes (a)",
+                "another program",
+            ),
+            ("PRAGMA application_id = 5", "another program"),
+            ("PRAGMA user_version = 99", "another program"),
+            (&newer, "a newer version"),
+        ] {
+            let directory = directory();
+            let path = directory.path().join("100% other?.db");
+            drop(database(&path, commands));
+            let before = fs::read(&path).expect("it exists");
+            assert!(problem(&path).contains(expected), "{commands}");
+            assert_eq!(fs::read(&path).expect("it exists"), before, "{commands}");
+            let files = fs::read_dir(directory.path()).expect("it exists").count();
+            assert_eq!(files, 1, "{commands}");
+        }
+    }
+
+    #[test]
+    fn a_data_file_of_this_program_is_marked() {
+        let directory = directory();
+        let (old, new) = (
+            directory.path().join("old.db"),
+            directory.path().join("new.db"),
+        );
+        unmarked(&old);
+        for path in [old, new] {
+            for _ in 0..2 {
+                drop(DataFile::open(&path).expect("it is ours"));
+                let database = Connection::open(&path).expect("it is a database");
+                let id = database.pragma_query_value(None, "application_id", |row| row.get(0));
+                assert_eq!(id, Ok(APPLICATION_ID));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_program_has_locked_is_named() {
+        let directory = directory();
+        let path = directory.path().join("users.db");
+        drop(DataFile::open(&path).expect("it can be made"));
+        let _locked = database(&path, "BEGIN EXCLUSIVE");
+        assert!(problem(&path).contains("another program has locked it"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::data_file::DataFile;
 use crate::error::Error;
 use crate::http::{Limits, STOP_TIMEOUT, guard, serve};
+use crate::lambda::Logs;
 
 /// The maximum size of a request, in bytes
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>).
@@ -37,21 +38,35 @@ const LIMITS: Limits = Limits {
     half_close: false,
 };
 
+/// After which time a request seems to wait for another program's lock on the file.
+const SLOW: Duration = Duration::from_millis(500);
+
+/// The name of the thread, and in the log.
+const NAME: &str = "dynamodb";
+/// The access key id of a database on a fixed port, for which people configure other tools once.
+const FIXED_KEY_ID: &str = "local";
+
 /// A running embedded DynamoDB.
 pub(crate) struct Embedded {
     pub(crate) endpoint: String,
-    /// Whoever knows it may use the database. Each run has a new one.
+    /// Whoever knows it may use the database. On a free port, each run has a new one.
     pub(crate) access_key_id: String,
     thread: thread::JoinHandle<()>,
 }
 
 impl Embedded {
-    /// Serves a database on a free loopback port until `stop`'s sender is dropped: the one in
-    /// `file`, or a new one in memory.
+    /// Serves a database on this loopback port, or a free one, until `stop`'s sender is dropped: the
+    /// one in `file`, or a new one in memory. Faults of the file are written to the log.
     ///
     /// # Errors
-    /// [`Error::Data`] if the file cannot be used, [`Error::Listen`] if no port is free.
-    pub(crate) fn start(file: Option<DataFile>, stop: watch::Receiver<()>) -> Result<Self, Error> {
+    /// [`Error::Data`] if the file cannot be used, [`Error::PortInUse`] or [`Error::Listen`] if the
+    /// port cannot.
+    pub(crate) fn start(
+        file: Option<DataFile>,
+        port: Option<u16>,
+        logs: Logs,
+        stop: watch::Receiver<()>,
+    ) -> Result<Self, Error> {
         let database = match &file {
             Some(file) => dynoxide::Database::new(&file.path),
             None => dynoxide::Database::memory(),
@@ -64,30 +79,38 @@ impl Embedded {
                 .into(),
             problem: error.to_string(),
         })?;
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::Listen)?;
+        let port = port.unwrap_or(0);
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .map_err(|error| Error::listen(error, "DYNAMODB_PORT", port))?;
         listener.set_nonblocking(true).map_err(Error::Listen)?;
         let address = listener.local_addr().map_err(Error::Listen)?;
-        let access_key_id = format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase();
+        let access_key_id = if port == 0 {
+            format!("LOCAL{}", Uuid::new_v4().simple()).to_uppercase()
+        } else {
+            FIXED_KEY_ID.to_owned()
+        };
         let server = Arc::new(Server {
             database,
             access_key_id: access_key_id.clone(),
+            path: file.as_ref().map(|file| file.path.clone()),
+            logs,
         });
+        // The database blocks its thread, one request after the other.
         let runtime = runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .thread_name(NAME)
             .enable_all()
             .build()
             .map_err(Error::Listen)?;
-        // The database blocks its thread, so it runs on a separate one, where it does not delay the
-        // gateway. The lock on the file is released after the database is closed.
+        // It does not delay the gateway. The lock on the file is released after the database is
+        // closed, unless another program keeps the database waiting.
         let serve = move || {
             runtime.block_on(server.serve(listener, stop));
-            drop(runtime);
+            runtime.shutdown_timeout(STOP_TIMEOUT);
             drop(file);
         };
-        // `scripts/load/run` finds the thread by its name.
-        let thread = thread::Builder::new()
-            .name("dynamodb".to_owned())
-            .spawn(serve);
+        // `scripts/load/run` finds the threads by their name.
+        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(serve);
         let thread = thread.map_err(Error::Listen)?;
         Ok(Self {
             endpoint: format!("http://{address}"),
@@ -105,6 +128,9 @@ impl Embedded {
 struct Server {
     database: dynoxide::Database,
     access_key_id: String,
+    /// The path of the file, if there is one.
+    path: Option<String>,
+    logs: Logs,
 }
 
 impl Server {
@@ -129,6 +155,37 @@ impl Server {
                 sleep(STOP_TIMEOUT).await;
             } => {}
         }
+    }
+
+    /// Runs an operation as [`run`] does, and writes to the log what is wrong with the file.
+    async fn run(
+        self: Arc<Self>,
+        operation: String,
+        body: Bytes,
+    ) -> Option<dynoxide::Result<String>> {
+        let server = Arc::clone(&self);
+        let mut running = spawn_blocking(move || run(&server.database, &operation, &body));
+        let response = tokio::select! {
+            response = &mut running => response,
+            () = sleep(SLOW), if self.path.is_some() => {
+                self.log("is slow: another program may have locked it");
+                running.await
+            }
+        };
+        let response = response.unwrap_or_else(|panic| {
+            Some(Err(DynoxideError::InternalServerError(panic.to_string())))
+        });
+        if let Some(Err(error)) = &response
+            && error.status_code() == 500
+        {
+            self.log(&format!("cannot be used: {error}"));
+        }
+        response
+    }
+
+    fn log(&self, problem: &str) {
+        let path = self.path.as_deref().unwrap_or("the database");
+        (self.logs)(NAME, &format!("{path} {problem}"));
     }
 
     /// Returns whether a request names this run's access key. Does not check the signature, because
@@ -167,9 +224,14 @@ async fn respond(
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok()?.strip_prefix("DynamoDB_20120810."));
     let (Method::POST, Some(operation)) = (method, operation) else {
-        return error(StatusCode::BAD_REQUEST, "UnknownOperationException", "");
+        return error(
+            StatusCode::BAD_REQUEST,
+            "UnknownOperationException",
+            "POST the request with X-Amz-Target: DynamoDB_20120810.OPERATION",
+        );
     };
-    match run(&server.database, operation, &body) {
+    let unknown = format!("the embedded DynamoDB has no operation {operation}");
+    match server.run(operation.to_owned(), body).await {
         Some(Ok(json)) => ([(CONTENT_TYPE, "application/x-amz-json-1.0")], json).into_response(),
         Some(Err(error)) => {
             let status = StatusCode::from_u16(error.status_code());
@@ -181,7 +243,11 @@ async fn respond(
             )
                 .into_response()
         }
-        None => error(StatusCode::BAD_REQUEST, "UnknownOperationException", ""),
+        None => error(
+            StatusCode::BAD_REQUEST,
+            "UnknownOperationException",
+            &unknown,
+        ),
     }
 }
 
@@ -204,8 +270,10 @@ fn run(
         "DeleteItem" => json_call(body, |request| database.delete_item(request)),
         "DeleteTable" => json_call(body, |request| database.delete_table(request)),
         "DescribeTable" => json_call(body, |request| database.describe_table(request)),
+        "DescribeTimeToLive" => json_call(body, |request| database.describe_time_to_live(request)),
         "ExecuteStatement" => json_call(body, |request| database.execute_statement(request)),
         "GetItem" => json_call(body, |request| database.get_item(request)),
+        "ListTagsOfResource" => json_call(body, |request| database.list_tags_of_resource(request)),
         "ListTables" => json_call(body, |request| database.list_tables(request)),
         "PutItem" => json_call(body, |request| database.put_item(request)),
         "Query" => json_call(body, |request| database.query(request)),

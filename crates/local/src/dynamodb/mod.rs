@@ -5,6 +5,7 @@ mod embedded;
 
 use std::env;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -23,6 +24,7 @@ use users_core::{Chain, ENDPOINT_VARIABLE};
 
 use crate::aws::REGION;
 use crate::error::Error;
+use crate::lambda::Logs;
 use crate::template::{self, Table};
 use data_file::DataFile;
 use embedded::Embedded;
@@ -55,8 +57,14 @@ pub(crate) struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// Opens the database. An embedded one runs until `stop`'s sender is dropped.
-    pub(crate) fn start(database: &Database, stop: watch::Receiver<()>) -> Result<Self, Error> {
+    /// Opens the database. An embedded one runs until `stop`'s sender is dropped, on this port or a
+    /// free one, and writes its faults to the log.
+    pub(crate) fn start(
+        database: &Database,
+        port: Option<u16>,
+        logs: &Logs,
+        stop: watch::Receiver<()>,
+    ) -> Result<Self, Error> {
         let file = match database {
             Database::Endpoint(endpoint) => {
                 return Ok(Self {
@@ -68,7 +76,7 @@ impl DynamoDb {
             Database::Memory => None,
             Database::File(path) => Some(DataFile::open(path)?),
         };
-        let embedded = Embedded::start(file, stop)?;
+        let embedded = Embedded::start(file, port, Arc::clone(logs), stop)?;
         let environment = vec![
             ("AWS_ACCESS_KEY_ID", embedded.access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.to_owned()),

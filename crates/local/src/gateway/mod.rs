@@ -38,12 +38,10 @@ pub(crate) use docs_page::PATH as DOCS_PATH;
 pub(crate) use event::new_trace_id;
 pub use request_log::{RequestLog, Served};
 
-/// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
-/// duration of an invocation
+/// The maximum size of a body, and of a request line with headers, in bytes
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
-const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// The maximum size of an event that Lambda accepts, in bytes
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
@@ -68,6 +66,7 @@ pub(crate) struct Gateway {
     functions: Arc<Processes>,
     address: SocketAddr,
     api_key: Option<String>,
+    integration_timeout: Duration,
     /// The origins whose pages may use the API.
     origins: Vec<HeaderValue>,
     /// For each route, and then for each mock.
@@ -78,12 +77,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Returns a stage that listens on `address`, and whose requests need `api_key` where the
-    /// template says so.
+    /// template says so, and which waits `integration_timeout` for a function.
     pub(crate) fn new(
         template: Template,
         functions: Arc<Processes>,
         address: SocketAddr,
         api_key: Option<String>,
+        integration_timeout: Duration,
         requests: RequestLog,
     ) -> Self {
         let now = Instant::now();
@@ -102,6 +102,7 @@ impl Gateway {
             functions,
             address,
             api_key,
+            integration_timeout,
             origins,
             buckets,
             key_bucket,
@@ -187,13 +188,12 @@ impl Gateway {
         function: &str,
         invocation: Invocation,
     ) -> Result<Response, GatewayError> {
-        let response = timeout(
-            INTEGRATION_TIMEOUT,
-            self.functions.invoke(function, invocation),
-        );
+        let limit = self.integration_timeout;
+        let response = timeout(limit, self.functions.invoke(function, invocation));
         let Ok(response) = response.await else {
-            self.functions
-                .log_line(function, "the function did not respond in 29 seconds");
+            let seconds = limit.as_secs();
+            let problem = format!("the function did not respond in {seconds} seconds");
+            self.functions.log_line(function, &problem);
             return Err(GatewayError::IntegrationTimeout);
         };
         // Lambda reports a function that exceeds its own, shorter timeout as failed.

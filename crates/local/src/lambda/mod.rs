@@ -6,7 +6,7 @@ mod runtime_api;
 use std::sync::Arc;
 
 pub use processes::InvokeError;
-pub(crate) use processes::Processes;
+pub(crate) use processes::{PoolOptions, Processes};
 pub use runtime_api::{Invocation, RuntimeApi};
 
 /// Receives each line that a function prints, or that the service logs about it. The arguments are

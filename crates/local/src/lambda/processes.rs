@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Bytes;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
@@ -23,10 +23,8 @@ use crate::aws::{ACCOUNT_ID, REGION};
 use crate::error::Error;
 use crate::template::Function;
 
-/// How long a process may take to ask for its first invocation
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
-const INIT_TIMEOUT: Duration = Duration::from_secs(10);
-
+/// The maximum length of a line of a function's output, in bytes.
+const MAX_LINE: u64 = 64 * 1024;
 /// How many new processes may exit before one of them reads the invocation.
 const TRIES: usize = 3;
 /// How long an executable may be missing or incomplete while it is rebuilt.
@@ -59,7 +57,7 @@ pub(crate) struct Processes {
 
 impl Processes {
     /// Prepares `functions`, by logical id, whose executables are in `directory`. Their processes
-    /// start when needed, at most `instances` for each function, and are killed soon after `stop`'s
+    /// start when needed, and are killed soon after `stop`'s
     /// sender is dropped. They get each variable of `environment` that their function lacks or
     /// leaves empty.
     ///
@@ -68,9 +66,8 @@ impl Processes {
     pub(crate) fn new(
         functions: &BTreeMap<String, Function>,
         directory: &Path,
-        instances: u16,
+        options: &PoolOptions,
         environment: &[(&'static str, String)],
-        logs: &Logs,
         stop: &watch::Receiver<()>,
     ) -> Result<Self, Error> {
         let pool = |function: &Function| {
@@ -90,9 +87,8 @@ impl Processes {
                 function: function.clone(),
                 executable,
                 variables,
-                logs: Arc::clone(logs),
-                instances,
-                permits: Arc::new(Semaphore::new(instances.into())),
+                options: options.clone(),
+                permits: Arc::new(Semaphore::new(options.instances.into())),
                 idle: Mutex::default(),
                 started: AtomicUsize::new(0),
                 stop: stop.clone(),
@@ -131,7 +127,7 @@ impl Processes {
     /// Writes a line to the log of the function with this logical id.
     pub(crate) fn log_line(&self, function: &str, line: &str) {
         let pool = &self.pools[function];
-        (pool.logs)(&pool.function.executable, line);
+        (pool.options.logs)(&pool.function.executable, line);
     }
 
     /// Returns how many processes have been started.
@@ -146,7 +142,10 @@ impl Processes {
     pub(crate) async fn stop(&self) {
         for pool in self.pools.values() {
             // All permits are free once no instance is busy.
-            let _ = pool.permits.acquire_many(pool.instances.into()).await;
+            let _ = pool
+                .permits
+                .acquire_many(pool.options.instances.into())
+                .await;
             let idle = std::mem::take(&mut *pool.idle());
             for mut instance in idle {
                 instance.kill().await;
@@ -155,13 +154,25 @@ impl Processes {
     }
 }
 
+/// What is the same for every function.
+#[derive(Clone)]
+pub(crate) struct PoolOptions {
+    /// The maximum number of processes of a function.
+    pub(crate) instances: u16,
+    /// How long a process may take to ask for its first invocation.
+    pub(crate) initialisation: Duration,
+    /// Whether the log tells when a process starts, with its id.
+    pub(crate) log_processes: bool,
+    /// Where the functions' output goes.
+    pub(crate) logs: Logs,
+}
+
 /// One function and its instances.
 struct Pool {
     function: Function,
     executable: PathBuf,
     variables: BTreeMap<String, String>,
-    logs: Logs,
-    instances: u16,
+    options: PoolOptions,
     /// One permit for each instance that may work. Waiting invocations are served in order.
     permits: Arc<Semaphore>,
     /// The most recently used one is last.
@@ -228,6 +239,9 @@ impl Pool {
         .map_err(InvokeError::Process)?;
         let (version, mut process) = self.spawn(&api).await.map_err(InvokeError::Process)?;
         self.started.fetch_add(1, Relaxed);
+        if let (true, Some(id)) = (self.options.log_processes, process.id()) {
+            (self.options.logs)(&self.function.executable, &format!("process {id} starts"));
+        }
         if let Some(output) = process.stdout.take() {
             self.forward(output);
         }
@@ -241,7 +255,10 @@ impl Pool {
             stop: self.stop.clone(),
         };
         let initialised = instance.api.initialised();
-        match instance.unless_ended(initialised, INIT_TIMEOUT).await? {
+        match instance
+            .unless_ended(initialised, self.options.initialisation)
+            .await?
+        {
             Ok(()) => Ok(instance),
             Err(error) => Err(InvokeError::Function(error)),
         }
@@ -283,11 +300,21 @@ impl Pool {
 
     /// Copies the output of a process to the log, until the process closes it.
     fn forward(&self, output: impl AsyncRead + Unpin + Send + 'static) {
-        let (name, logs) = (self.function.executable.clone(), Arc::clone(&self.logs));
+        let (name, logs) = (
+            self.function.executable.clone(),
+            Arc::clone(&self.options.logs),
+        );
         tokio::spawn(async move {
-            let mut lines = BufReader::new(output).split(b'\n');
-            while let Ok(Some(line)) = lines.next_segment().await {
-                logs(&name, &String::from_utf8_lossy(&line));
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            // A longer line becomes several.
+            while let Ok(1..) = (&mut output)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut line)
+                .await
+            {
+                logs(&name, String::from_utf8_lossy(&line).trim_end_matches('\n'));
+                line.clear();
             }
         });
     }

@@ -47,9 +47,11 @@ pub(super) fn values(
             )));
         };
         if let Some(problem) = problem(parameter, value) {
-            return Err(Error::Parameter(format!(
-                "{name} cannot be '{value}': {problem}"
-            )));
+            return Err(Error::ParameterValue {
+                name: name.clone(),
+                value: value.clone(),
+                problem,
+            });
         }
         values.insert(name.clone(), value.clone());
     }
@@ -88,7 +90,9 @@ fn problem(parameter: &Value, value: &str) -> Option<String> {
     }
     let pattern = property("AllowedPattern")?;
     let matches = Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(value));
-    (!matches).then(|| format!("it must match {pattern}"))
+    let description =
+        || property("ConstraintDescription").unwrap_or_else(|| format!("it must match {pattern}"));
+    (!matches).then(description)
 }
 
 #[cfg(test)]

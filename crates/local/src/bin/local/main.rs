@@ -3,48 +3,61 @@
 mod banner;
 mod line_log;
 mod settings;
+mod watch;
 
 use std::env;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use local::{Options, Served, Service, Template};
+use clap::ArgMatches;
+use local::{Options, Served, Service, Template, TimeLimits};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use line_log::LineLog;
-use settings::{Settings, USAGE};
+use settings::{Given, Settings};
+use watch::Watch;
 
-/// The template that describes the service. `make` starts the program where the Makefile is.
+/// The template that describes the service.
 const TEMPLATE: &str = "template.yaml";
 /// How many open files and connections the service may need. Some systems allow only 256.
 const OPEN_FILES: u64 = 4096;
+/// How long a function may take that waits for a debugger.
+const DEBUG_TIMEOUT: Duration = Duration::from_hours(24);
 /// How long to wait for the last lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if env::args_os().len() > 1 {
-        print!("{USAGE}");
-        return ExitCode::FAILURE;
-    }
+    let matches = settings::command().get_matches();
     let log = LineLog::to_stdout();
-    let result = run(&log).await;
+    let result = run(&matches, &log).await;
     log.flush(FLUSH_TIMEOUT);
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
+    let error = match result {
+        Ok(End::Stop) => return ExitCode::SUCCESS,
+        Ok(End::Restart(executable)) => {
+            let arguments = env::args_os().skip(1);
+            Command::new(executable).args(arguments).exec().into()
         }
-    }
+        Err(error) => error,
+    };
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
-async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
+/// Why the service ends.
+enum End {
+    Stop,
+    /// This program or what it reads at its start has changed.
+    Restart(PathBuf),
+}
+
+async fn run(matches: &ArgMatches, log: &LineLog) -> Result<End, Box<dyn std::error::Error>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // The terminal was closed.
@@ -56,44 +69,87 @@ async fn run(log: &LineLog) -> Result<(), Box<dyn std::error::Error>> {
             _ = hang_up.recv() => {}
         }
     };
-    let variable = |name: &str| env::var(name).ok();
-    let settings = Settings::new(variable, users_core::endpoint_from_env(), hostname)?;
-    let mut template = Template::read(Path::new(TEMPLATE), &settings.parameters)?;
-    if !settings.parameters.contains_key("LogLevel") {
+    let executable = env::current_exe()?;
+    let settings = Settings::new(|variable| Given::find(matches, variable), hostname)?;
+    let functions = executable.parent().unwrap_or(&executable);
+    let template_path = template_path(functions)?;
+    let mut template = Template::read(&template_path, &settings.parameters)
+        .map_err(|error| settings.explain(error))?;
+    for function in template.functions.values_mut() {
         // The service already prints a line for each request.
-        for function in template.functions.values_mut() {
+        if !settings.parameters.contains_key("LogLevel") {
             function.log_level = Some("WARN".to_owned());
+        }
+        if settings.debug {
+            function.timeout = DEBUG_TIMEOUT;
         }
     }
     let throttle = template.throttle;
     raise_open_file_limit();
+    let changes = settings
+        .watch
+        .then(|| Watch::start(&executable, &template_path, log.clone()))
+        .transpose()?;
 
-    let executable = env::current_exe()?;
     let colored = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
     let (functions_log, requests_log) = (log.clone(), log.clone());
-    let options = Options {
+    let mut options = Options {
         database: settings.database.clone(),
+        dynamodb_port: settings.dynamodb_port,
         address: SocketAddr::new(settings.host, settings.port),
-        logs: Arc::new(move |function, line| functions_log.line(format!("{function} | {line}"))),
+        log_processes: settings.debug,
+        logs: Arc::new(move |function, line| {
+            functions_log.line(format!("{function} | {}", printable(line)));
+        }),
         requests: Arc::new(move |served| requests_log.line(request_line(served, colored))),
-        ..Options::new(
-            template,
-            executable.parent().unwrap_or(&executable).to_owned(),
-        )
+        ..Options::new(template, functions.to_owned())
     };
+    if settings.debug {
+        // The process to which a debugger is attached serves every request.
+        options.instances = 1;
+        options.time_limits = TimeLimits {
+            initialisation: DEBUG_TIMEOUT,
+            integration: DEBUG_TIMEOUT,
+        };
+    }
     let service = tokio::select! {
         service = Service::start(options) => service?,
-        () = stop_requested() => return Ok(()),
+        () = stop_requested() => return Ok(End::Stop),
     };
     log.line(banner::banner(&service, &settings, throttle));
 
-    stop_requested().await;
+    let end = tokio::select! {
+        () = stop_requested() => End::Stop,
+        () = watch::restart_needed(changes) => End::Restart(executable),
+    };
     tokio::select! {
         () = service.stop() => {}
         // A second signal ends the wait.
         () = stop_requested() => {}
     }
-    Ok(())
+    Ok(end)
+}
+
+/// Returns the path of the template: beside the executable, as in an archive that `make dist` made,
+/// or in the current directory, where `make` starts the program.
+fn template_path(directory: &Path) -> Result<PathBuf, String> {
+    [directory.join(TEMPLATE), TEMPLATE.into()]
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            format!(
+                "there is no {TEMPLATE} here or beside the program: start it in the directory of \
+                 the repository, as `make run` does"
+            )
+        })
+}
+
+/// Replaces what could control the terminal.
+fn printable(line: &str) -> String {
+    line.replace(
+        |character: char| character.is_control() && character != '\t',
+        "\u{fffd}",
+    )
 }
 
 /// Formats a request as one line, such as `12:03:04 GET /users/bob 400 UserNotFound 4 ms`.

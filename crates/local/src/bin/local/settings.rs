@@ -1,31 +1,140 @@
-//! The settings of `make run`. They are environment variables: `PORT=3001 make run` does the same
-//! as `make run PORT=3001`.
+//! The settings of `make run`. Each is an option and an environment variable: `local --port 3001`
+//! does the same as `PORT=3001 make run` and `make run PORT=3001`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 use local::{Database, Error, parse_parameters};
-use users_core::ENDPOINT_VARIABLE;
 
 /// The default data file.
 const DEFAULT_DATA: &str = ".data/users.db";
 
-/// What the program prints if it is called with arguments.
-pub(crate) const USAGE: &str = "\
-The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB.
+/// What a switch has if it has no value.
+const ON: &str = "1";
 
-`make run` starts it. It reads these variables from the environment:
+/// The options that have a value: the variable, what its value is, and what it does.
+const OPTIONS: [(&str, &str, &str); 8] = [
+    (
+        "PORT",
+        "PORT",
+        "The port to listen on; 0 means any free port [default: 3000]",
+    ),
+    (
+        "HOST",
+        "ADDRESS",
+        "The address to listen on; any but loopback lets other machines use the service \
+         [default: 127.0.0.1]",
+    ),
+    (
+        "STAGE",
+        "NAME",
+        "The API's stage, the first segment of every path [default: test]",
+    ),
+    (
+        "DATA",
+        "FILE",
+        "The file to keep users in [default: .data/users.db]",
+    ),
+    (
+        "DYNAMO_ENDPOINT",
+        "URL",
+        "Keep users in the DynamoDB at this URL, in a table that is created if it is missing",
+    ),
+    (
+        "DYNAMODB_PORT",
+        "PORT",
+        "The port of the embedded DynamoDB, whose access key is then `local` in each run",
+    ),
+    (
+        "CORS",
+        "ORIGINS",
+        "The origins whose pages may use the API from a browser, separated by commas; * means any",
+    ),
+    (
+        "PARAMS",
+        "NAME=VALUE ...",
+        "Parameters of template.yaml, as for make deploy",
+    ),
+];
 
-  PORT=3000            the port to listen on; 0 means any free port
-  HOST=127.0.0.1       the address to listen on; any but loopback lets other machines use it
-  STAGE=test           the API's stage, the first segment of every path
-  DATA=FILE            the file to keep users in, .data/users.db by default
-  MEMORY=1             keeps users only in memory
-  DYNAMO_ENDPOINT=URL  keeps users in the DynamoDB at this URL
-  CORS=ORIGIN          the origin whose pages may use the API from a browser; * means any
-  PARAMS='Name=Value'  parameters of template.yaml, as for make deploy
-";
+/// The options that are on or off.
+const SWITCHES: [(&str, &str); 3] = [
+    ("MEMORY", "Keep users only in memory"),
+    (
+        "DEBUG",
+        "Wait for debuggers: no time limits, and one process for each function, whose id is printed",
+    ),
+    (
+        "WATCH",
+        "Build again when a source file changes; needs Cargo and the repository",
+    ),
+];
+
+/// Returns the command line of the program.
+pub(crate) fn command() -> Command {
+    let option = |variable: &'static str, help| {
+        Arg::new(variable)
+            .long(long(variable))
+            .env(variable)
+            .help(help)
+    };
+    let options = OPTIONS.map(|(variable, value, help)| option(variable, help).value_name(value));
+    let switches = SWITCHES.map(|(variable, help)| {
+        option(variable, help)
+            .value_name("1|0")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(ON)
+    });
+    Command::new("local")
+        .about("The whole User Profile API on this machine: API Gateway, Lambda and DynamoDB.")
+        .args(options)
+        .args(switches)
+}
+
+/// Returns the name of a variable's option, without hyphens at its start.
+fn long(variable: &str) -> String {
+    variable.to_lowercase().replace('_', "-")
+}
+
+/// A value, and how the user gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// Such as `PORT=` or `--port `.
+    name: String,
+    value: String,
+}
+
+impl Given {
+    /// Returns the value of an option, unless it is blank.
+    pub(crate) fn find(matches: &ArgMatches, variable: &str) -> Option<Self> {
+        let value = matches.get_one::<String>(variable)?;
+        let name = if matches.value_source(variable) == Some(ValueSource::CommandLine) {
+            format!("--{} ", long(variable))
+        } else {
+            format!("{variable}=")
+        };
+        Self::new(name, value)
+    }
+
+    fn new(name: String, value: &str) -> Option<Self> {
+        (!value.trim().is_empty()).then(|| Self {
+            name,
+            value: value.to_owned(),
+        })
+    }
+
+    /// Returns the option as the user typed it.
+    fn typed(&self) -> String {
+        format!("{}{}", self.name, self.value)
+    }
+}
+
+/// Values by the names of the template's parameters.
+type Values = BTreeMap<String, String>;
 
 /// The settings of the service.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,40 +142,92 @@ pub(crate) struct Settings {
     pub(crate) host: IpAddr,
     pub(crate) port: u16,
     pub(crate) database: Database,
+    /// The fixed port of the embedded DynamoDB.
+    pub(crate) dynamodb_port: Option<u16>,
     /// The template's parameters.
-    pub(crate) parameters: BTreeMap<String, String>,
+    pub(crate) parameters: Values,
+    /// What the user typed for a parameter, such as `STAGE`.
+    names: Values,
+    pub(crate) debug: bool,
+    pub(crate) watch: bool,
 }
 
 impl Settings {
-    /// Reads the settings from variables. `endpoint` is the URL of a DynamoDB that the environment
-    /// names. `hostname` returns this machine's name.
+    /// Interprets what the user gave for each variable. `hostname` returns this machine's name.
     pub(crate) fn new(
-        variable: impl Fn(&str) -> Option<String>,
-        endpoint: Option<String>,
+        given: impl Fn(&str) -> Option<Given>,
         hostname: impl Fn() -> Option<String>,
     ) -> Result<Self, String> {
-        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let port = match variable("PORT") {
-            None => 3000,
-            Some(port) => port.trim().parse().map_err(|_| {
-                format!("PORT={port} is not a port: use 1 to 65535, or 0 for any free port")
-            })?,
-        };
+        let (parameters, names) = parameters(&given)?;
+        let dynamodb_port = given("DYNAMODB_PORT");
+        let database = database(&given)?;
+        if let (Database::Endpoint(_), Some(dynamodb_port)) = (&database, &dynamodb_port) {
+            return Err(format!(
+                "{} has no effect with another DynamoDB: unset it, or DYNAMO_ENDPOINT",
+                dynamodb_port.typed()
+            ));
+        }
         Ok(Self {
-            host: host(variable("HOST"), hostname)?,
-            port,
-            database: database(&variable, endpoint)?,
-            parameters: parameters(&variable)?,
+            host: host(given("HOST"), hostname)?,
+            port: given("PORT").map_or(Ok(3000), |given| port(&given))?,
+            database,
+            dynamodb_port: dynamodb_port.map(|given| port(&given)).transpose()?,
+            parameters,
+            names,
+            debug: switch(given("DEBUG"))?.is_some(),
+            watch: switch(given("WATCH"))?.is_some(),
         })
+    }
+
+    /// Names in an error what the user typed instead of the template's parameter.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::ParameterValue {
+                name,
+                value,
+                problem,
+            } => Error::ParameterValue {
+                name: self.names.get(&name).cloned().unwrap_or(name),
+                value,
+                problem,
+            },
+            other => other,
+        }
+    }
+}
+
+fn port(given: &Given) -> Result<u16, String> {
+    let port = given.value.trim().parse();
+    port.map_err(|_| {
+        format!(
+            "{} is not a port: use 1 to 65535, or 0 for any free port",
+            given.typed()
+        )
+    })
+}
+
+/// Returns what was given if it switches something on.
+fn switch(given: Option<Given>) -> Result<Option<Given>, String> {
+    let Some(given) = given else {
+        return Ok(None);
+    };
+    match given.value.trim().to_ascii_lowercase().as_str() {
+        ON | "true" | "yes" | "on" => Ok(Some(given)),
+        "0" | "false" | "no" | "off" => Ok(None),
+        _ => Err(format!(
+            "{} is neither on nor off: use 1 or 0",
+            given.typed()
+        )),
     }
 }
 
 /// Returns the address to listen on. Some shells export the machine's own name as `HOST`, which
 /// counts as unset.
-fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
-    let Some(host) = host else {
+fn host(given: Option<Given>, hostname: impl Fn() -> Option<String>) -> Result<IpAddr, String> {
+    let Some(given) = given else {
         return Ok(Ipv4Addr::LOCALHOST.into());
     };
+    let host = given.value.trim();
     if host == "localhost" {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
@@ -74,80 +235,63 @@ fn host(host: Option<String>, hostname: impl Fn() -> Option<String>) -> Result<I
         return Ok(address);
     }
     let short = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
-    if hostname().is_some_and(|own| short(&own) == short(&host)) {
+    if hostname().is_some_and(|own| short(&own) == short(host)) {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
     Err(format!(
-        "HOST={host} is not an IP address: use one of this machine's, or 0.0.0.0 for all"
+        "{} is not an IP address: use one of this machine's, or 0.0.0.0 for all",
+        given.typed()
     ))
 }
 
-fn database(
-    variable: &impl Fn(&str) -> Option<String>,
-    endpoint: Option<String>,
-) -> Result<Database, String> {
-    let memory = match variable("MEMORY") {
-        None => None,
-        Some(value) => match value.to_ascii_lowercase().as_str() {
-            "1" | "true" | "yes" | "on" => Some(format!("MEMORY={value}")),
-            "0" | "false" | "no" | "off" => None,
-            _ => {
-                return Err(format!(
-                    "MEMORY={value} is neither on nor off: use MEMORY=1 or MEMORY=0"
-                ));
-            }
-        },
-    };
-    let data = variable("DATA");
-    let endpoint_name = if variable(ENDPOINT_VARIABLE).is_some() {
-        ENDPOINT_VARIABLE
-    } else {
-        "AWS_ENDPOINT_URL_DYNAMODB (or AWS_ENDPOINT_URL)"
-    };
-    let named_endpoint = endpoint
-        .as_ref()
-        .map(|endpoint| format!("{endpoint_name}={endpoint}"));
-    let named_data = data.as_ref().map(|data| format!("DATA={data}"));
-    let given: Vec<_> = [named_endpoint, memory.clone(), named_data]
-        .into_iter()
-        .flatten()
-        .collect();
-    if let [first, second, ..] = given.as_slice() {
+fn database(given: &impl Fn(&str) -> Option<Given>) -> Result<Database, String> {
+    let endpoint = given("DYNAMO_ENDPOINT");
+    let memory = switch(given("MEMORY"))?;
+    let data = given("DATA");
+    let places: Vec<_> = [&endpoint, &memory, &data].into_iter().flatten().collect();
+    if let [first, second, ..] = places.as_slice() {
         return Err(format!(
-            "{first} and {second} contradict each other, because users are kept in one place only: \
-             unset one of them"
+            "{} and {} contradict each other, because users are kept in one place only: unset one \
+             of them",
+            first.typed(),
+            second.typed()
         ));
     }
-    Ok(match (endpoint, memory) {
-        (Some(endpoint), _) => Database::Endpoint(endpoint),
-        (None, Some(_)) => Database::Memory,
-        (None, None) => {
-            Database::File(data.map_or_else(|| PathBuf::from(DEFAULT_DATA), PathBuf::from))
-        }
+    Ok(match (endpoint, memory, data) {
+        (Some(endpoint), _, _) => Database::Endpoint(endpoint.value.trim().to_owned()),
+        (_, Some(_), _) => Database::Memory,
+        (_, _, Some(data)) => Database::File(data.value.into()),
+        _ => Database::File(PathBuf::from(DEFAULT_DATA)),
     })
 }
 
-/// Returns the parameters from `PARAMS`, and those that have their own variables.
-fn parameters(
-    variable: &impl Fn(&str) -> Option<String>,
-) -> Result<BTreeMap<String, String>, String> {
-    let text = variable("PARAMS").unwrap_or_default();
+/// Returns the parameters from `PARAMS` and from those variables that stand for one, and the names
+/// of these variables as the user typed them.
+fn parameters(given: &impl Fn(&str) -> Option<Given>) -> Result<(Values, Values), String> {
+    let text = given("PARAMS").map(|given| given.value).unwrap_or_default();
     let mut parameters = parse_parameters(&text).map_err(|error: Error| error.to_string())?;
-    for (name, parameter) in [("STAGE", "StageName"), ("CORS", "CorsAllowOrigin")] {
-        let Some(value) = variable(name) else {
+    let mut names = BTreeMap::new();
+    for (variable, parameter) in [("STAGE", "StageName"), ("CORS", "CorsAllowOrigin")] {
+        let Some(given) = given(variable) else {
             continue;
         };
         match parameters.get(parameter) {
-            Some(other) if *other != value => {
+            Some(other) if *other != given.value => {
                 return Err(format!(
-                    "{name}={value} and PARAMS='{parameter}={other}' contradict each other: \
-                     unset one of them"
+                    "{} and PARAMS='{parameter}={other}' contradict each other: unset one of them",
+                    given.typed()
                 ));
             }
-            _ => parameters.insert(parameter.to_owned(), value),
-        };
+            _ => {
+                names.insert(
+                    parameter.to_owned(),
+                    given.name.trim_end_matches([' ', '=']).to_owned(),
+                );
+                parameters.insert(parameter.to_owned(), given.value);
+            }
+        }
     }
-    Ok(parameters)
+    Ok((parameters, names))
 }
 
 #[cfg(test)]
@@ -155,12 +299,11 @@ mod tests {
     use super::*;
 
     fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(found, _)| *found == name);
-            found.map(|(_, value)| (*value).to_owned())
+        let given = |name: &str| {
+            let (_, value) = variables.iter().find(|(found, _)| *found == name)?;
+            Given::new(format!("{name}="), value)
         };
-        let endpoint = variable(ENDPOINT_VARIABLE).filter(|endpoint| !endpoint.is_empty());
-        Settings::new(variable, endpoint, || Some("laptop.example".to_owned()))
+        Settings::new(given, || Some("laptop.example".to_owned()))
     }
 
     fn database(variables: &[(&str, &str)]) -> Database {
@@ -175,20 +318,16 @@ mod tests {
             host: Ipv4Addr::LOCALHOST.into(),
             port: 3000,
             database: Database::File(DEFAULT_DATA.into()),
+            dynamodb_port: None,
             parameters: BTreeMap::new(),
+            names: BTreeMap::new(),
+            debug: false,
+            watch: false,
         };
         assert_eq!(settings(&[]), Ok(expected));
-        let blank = [
-            "PORT",
-            "HOST",
-            "STAGE",
-            "DATA",
-            "MEMORY",
-            "CORS",
-            "PARAMS",
-            "DYNAMO_ENDPOINT",
-        ]
-        .map(|name| (name, ""));
+        let options = OPTIONS.map(|(name, ..)| name);
+        let names = options.into_iter().chain(SWITCHES.map(|(name, _)| name));
+        let blank: Vec<_> = names.map(|name| (name, " ")).collect();
         assert_eq!(settings(&blank), settings(&[]));
     }
 
@@ -221,6 +360,10 @@ mod tests {
                 vec![("MEMORY", "yes"), ("DATA", "a")],
                 "MEMORY=yes and DATA=a",
             ),
+            (
+                vec![endpoint, ("DYNAMODB_PORT", "8000")],
+                "DYNAMODB_PORT=8000 has no effect",
+            ),
         ] {
             let error = settings(&variables).expect_err(names);
             assert!(error.starts_with(names), "{error}");
@@ -228,16 +371,42 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_variable_and_value_as_typed() {
+    fn an_error_names_what_was_typed() {
         for (name, value) in [
             ("PORT", "x"),
             ("PORT", "65536"),
+            ("DYNAMODB_PORT", "x"),
             ("HOST", "elsewhere"),
             ("MEMORY", "perhaps"),
+            ("DEBUG", "2"),
         ] {
             let error = settings(&[(name, value)]).expect_err(value);
             assert!(error.starts_with(&format!("{name}={value} ")), "{error}");
         }
+        let matches = command().try_get_matches_from(["local", "--port", "x", "--memory"]);
+        let matches = matches.expect("these options exist");
+        let given = |name: &str| Given::find(&matches, name).filter(|_| name == "PORT");
+        let error = Settings::new(given, || None).expect_err("x is not a port");
+        assert!(error.starts_with("--port x is not a port"), "{error}");
+        assert_eq!(
+            Given::find(&matches, "MEMORY"),
+            Given::new("--memory ".to_owned(), ON)
+        );
+    }
+
+    #[test]
+    fn the_templates_errors_name_the_variable() {
+        let settings = settings(&[("STAGE", "a b")]).expect("only the template knows");
+        let explained = |name: &str| {
+            let error = Error::ParameterValue {
+                name: name.to_owned(),
+                value: "a b".to_owned(),
+                problem: "it is wrong".to_owned(),
+            };
+            settings.explain(error).to_string()
+        };
+        assert_eq!(explained("StageName"), "STAGE cannot be 'a b': it is wrong");
+        assert_eq!(explained("Other"), "Other cannot be 'a b': it is wrong");
     }
 
     #[test]
