@@ -216,3 +216,19 @@ async fn the_archive_runs_elsewhere_without_cargo() {
             .contains("swagger")
     );
 }
+
+#[tokio::test]
+async fn a_table_that_is_created_elsewhere_is_named() {
+    let endpoint = tests::engine();
+    let variables = [
+        ("MEMORY", "0"),
+        ("DYNAMO_ENDPOINT", endpoint),
+        ("PARAMS", "NameSuffix=-created-by-a-test"),
+    ];
+    for is_new in [true, false] {
+        let mut program = Program::start(&local(), &repository::path("."), &variables);
+        let kept = program.after("Users are kept in the table ").await;
+        assert!(kept.starts_with("user-profiles-created-by-a-test of the DynamoDB at"));
+        assert_eq!(kept.contains("just created"), is_new, "{kept}");
+    }
+}

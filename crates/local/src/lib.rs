@@ -109,6 +109,7 @@ impl Default for TimeLimits {
 pub struct Service {
     url: String,
     table: String,
+    created_table: bool,
     api_key: Option<String>,
     dynamodb: DynamoDb,
     functions: Arc<Processes>,
@@ -160,7 +161,7 @@ impl Service {
             &dynamodb.environment,
             &stopped,
         )?);
-        dynamodb.create_table(&template.table).await?;
+        let created_table = dynamodb.create_table(&template.table).await?;
         let table = template.table.name.clone();
         let needs_key = template.routes.iter().any(|route| route.needs_key);
         let api_key = needs_key.then(|| Uuid::new_v4().simple().to_string());
@@ -176,6 +177,7 @@ impl Service {
         Ok(Self {
             url,
             table,
+            created_table,
             api_key,
             dynamodb,
             functions,
@@ -223,6 +225,12 @@ impl Service {
     #[must_use]
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Returns whether the table did not exist before.
+    #[must_use]
+    pub fn created_table(&self) -> bool {
+        self.created_table
     }
 
     /// Invokes the function with this logical id directly, as Lambda's `Invoke` does, with any JSON

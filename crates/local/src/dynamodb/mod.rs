@@ -93,7 +93,7 @@ impl DynamoDb {
     }
 
     /// Creates the table unless it exists, as [`create_table`] does.
-    pub(crate) async fn create_table(&self, table: &Table) -> Result<(), Error> {
+    pub(crate) async fn create_table(&self, table: &Table) -> Result<bool, Error> {
         let client = client(&self.endpoint)?;
         let client = match &self.embedded {
             Some(embedded) => {
@@ -154,7 +154,8 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
 }
 
 /// Creates a table named `name` with the schema of `table` in the DynamoDB at `endpoint`, and waits
-/// until it is active. An existing table stays unchanged. A new one is billed per request.
+/// until it is active. An existing table stays unchanged. A new one is billed per request. Returns
+/// whether the table is new.
 ///
 /// Credentials and region come from the environment. If they are missing, placeholders are used,
 /// which DynamoDB Local accepts.
@@ -162,7 +163,7 @@ fn given_environment(endpoint: &str) -> Vec<(&'static str, String)> {
 /// # Errors
 /// [`Error::DynamoDb`] if the endpoint does not respond within 3 seconds, rejects the request, or
 /// needs more than a minute to create the table.
-pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<(), Error> {
+pub async fn create_table(endpoint: &str, table: &Table, name: &str) -> Result<bool, Error> {
     create_with(&client(endpoint)?, endpoint, table, name).await
 }
 
@@ -178,12 +179,13 @@ async fn create_with(
     endpoint: &str,
     table: &Table,
     name: &str,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let failed = |problem: String| Error::DynamoDb {
         endpoint: endpoint.to_owned(),
         problem,
     };
     let active = async {
+        let mut created = false;
         loop {
             let response = timeout(
                 RESPONSE_TIMEOUT,
@@ -196,7 +198,7 @@ async fn create_with(
                     if output.table().and_then(|table| table.table_status())
                         == Some(&TableStatus::Active) =>
                 {
-                    return Ok(());
+                    return Ok(created);
                 }
                 Ok(_) => sleep(Duration::from_millis(100)).await,
                 Err(error)
@@ -205,6 +207,7 @@ async fn create_with(
                         .is_some_and(DescribeTableError::is_resource_not_found_exception) =>
                 {
                     create(client, table, name).await.map_err(failed)?;
+                    created = true;
                 }
                 Err(error) => return Err(failed(Chain(&error).to_string())),
             }

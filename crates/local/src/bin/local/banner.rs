@@ -13,7 +13,15 @@ pub(crate) fn banner(service: &Service, settings: &Settings, throttle: Option<Th
     let kept = match &settings.database {
         Database::Memory => "in memory until the service stops".to_owned(),
         Database::File(path) => format!("in {}", path.display()),
-        Database::Endpoint(endpoint) => format!("in the DynamoDB at {endpoint}"),
+        Database::Endpoint(endpoint) => format!(
+            "in the table {} of the DynamoDB at {endpoint}{}",
+            service.table(),
+            if service.created_table() {
+                ", which was just created"
+            } else {
+                ""
+            }
+        ),
     };
     let key = service
         .api_key()
