@@ -303,6 +303,45 @@ async fn a_function_that_cannot_start_fails_requests_and_is_logged() {
 }
 
 #[tokio::test]
+async fn output_without_line_breaks_is_logged_in_parts() {
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let logs = Arc::new(move |_: &str, line: &str| {
+        let _ = sender.send(line.len());
+    });
+    let service = start(Options {
+        logs,
+        ..options("babbles", "")
+    })
+    .await;
+    assert_eq!(text(&get(service.url()).await), BAD_GATEWAY);
+    service.stop().await;
+    let mut lengths = Vec::new();
+    while let Some(length) = lines.recv().await {
+        lengths.push(length);
+    }
+    assert_eq!(
+        lengths.iter().filter(|length| **length == 65_536).count(),
+        3
+    );
+    assert!(
+        lengths.iter().all(|length| *length <= 65_536),
+        "{lengths:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_gateway_waits_for_a_function_only_as_long_as_its_limit() {
+    let gate = Gate::new().await;
+    let mut options = options("hangs", &gate.url);
+    options.time_limits.integration = Duration::from_secs(1);
+    let service = start(options).await;
+    let (response, waiting) = tokio::join!(get(service.url()), gate.next());
+    assert_eq!(response.0, 504);
+    assert!(kill(&waiting.pid, "-0"), "the process still runs");
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_function_that_hangs_is_killed_at_its_timeout() {
     let gate = Gate::new().await;
     let mut options = options("hangs", &gate.url);
