@@ -694,23 +694,6 @@ fn production_is_protected_and_deployed_gradually() {
 }
 
 #[test]
-fn each_commit_is_part_of_the_functions_configuration() {
-    let template = repository::yaml("template.yaml");
-    assert_eq!(template["Globals"]["Function"]["Description"], "Commit");
-    let resources = template["Resources"].as_object().expect("resources");
-    for (name, resource) in resources {
-        if resource["Type"] == "AWS::Serverless::Function" {
-            let description = resource["Properties"]["VersionDescription"].as_str();
-            let description = description.expect("a description");
-            assert!(
-                description.starts_with("${Commit} "),
-                "{name}: {description}"
-            );
-        }
-    }
-}
-
-#[test]
 fn the_deploy_role_trusts_both_forms_of_a_github_subject() {
     let role = repository::text("scripts/deploy-role.yaml");
     for subject in [
@@ -742,18 +725,6 @@ fn the_deploy_role_gives_permissions_only_within_the_boundary() {
         for statement in allowing {
             let condition = &statement["Condition"]["StringEquals"];
             assert_eq!(condition["iam:PermissionsBoundary"], "Boundary", "{action}");
-        }
-    }
-}
-
-#[test]
-fn each_role_of_the_stack_can_have_the_boundary() {
-    let template = repository::yaml("template.yaml");
-    let resources = template["Resources"].as_object().expect("resources");
-    for (name, resource) in resources {
-        if resource["Type"] == "AWS::IAM::Role" {
-            let boundary = &resource["Properties"]["PermissionsBoundary"];
-            assert_eq!(boundary[1], "PermissionsBoundary", "{name}");
         }
     }
 }
