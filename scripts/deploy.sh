@@ -66,7 +66,8 @@ refuse_existing_table() {
 	fail "The table $table exists already: destroying a stack keeps its table, so that no user" \
 		"is lost. To deploy with a new, empty table, delete this one with its users:$unprotect" \
 		"  aws dynamodb delete-table --table-name $table" \
-		"To keep its users, see 'The table outlives its stack' in docs/deploying.md."
+		"To keep its users, let a new stack take the table over, and deploy again:" \
+		"  STAGE=$stage scripts/import-table.sh"
 }
 
 # refuse_taken_names fails if something has a name that a new stack needs. CloudFormation would

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tests::repository;
+
 use super::{FIRING_ALARM, NEW_STAGE, Scripts, existing};
 
 #[test]
@@ -45,6 +47,7 @@ fn the_table_of_a_new_stack_must_not_exist() {
         let outcome = Scripts::new(&answers).deploy("prod", "AuthType=NONE");
         outcome
             .assert_refused("aws dynamodb delete-table --table-name user-profiles-prod")
+            .assert_refused("STAGE=prod scripts/import-table.sh")
             .assert_calls("sam ", 0);
         let lines = outcome.text.matches("--no-deletion-protection-enabled");
         assert_eq!(lines.count(), count, "{}", outcome.text);
@@ -247,6 +250,52 @@ fn a_new_table_is_protected_once_its_stack_stands() {
     let outcome = existing("").deploy("prod", "");
     outcome.assert_calls("sam deploy", 1);
     outcome.assert_calls("TableDeletionProtection=false", 0);
+}
+
+#[test]
+fn a_table_is_imported_by_its_name_and_kept_by_its_stack() {
+    let scripts = Scripts::new(
+        "*' create-change-set '*) file=${call#*file://}; cp \"${file%% *}\" table.yaml ;;",
+    );
+    let outcome = scripts.run("import-table.sh", &[("STAGE", "prod")], "");
+    outcome
+        .assert_done("make deploy STAGE=prod")
+        .assert_calls(
+            "--stack-name user-profiles-prod --change-set-name import",
+            3,
+        )
+        .assert_calls("ResourceIdentifier={TableName=user-profiles-prod}", 1)
+        .assert_calls(
+            "wait stack-import-complete --stack-name user-profiles-prod",
+            1,
+        );
+    let imported = repository::yaml(scripts.directory.path().join("table.yaml"));
+    let mut imported = imported["Resources"]["UsersTable"].clone();
+    let deployed = &repository::yaml("template.yaml")["Resources"]["UsersTable"];
+    assert_eq!(
+        imported["Properties"]["TableName"].take(),
+        "user-profiles-prod"
+    );
+    for member in ["DeletionPolicy", "UpdateReplacePolicy", "Type"] {
+        assert_eq!(imported[member], deployed[member], "{member}");
+    }
+    for (name, value) in imported["Properties"].as_object_mut().expect("an object") {
+        let mut expected = deployed["Properties"][name].clone();
+        if name == "GlobalSecondaryIndexes" {
+            expected[0]
+                .as_object_mut()
+                .expect("an index")
+                .remove("OnDemandThroughput");
+        }
+        assert!(value.is_null() || *value == expected, "{name}: {value}");
+    }
+
+    let none =
+        "*change-set-create-complete*) exit 255 ;; *describe-change-set*) echo 'it is managed' ;;";
+    let outcome = Scripts::new(none).run("import-table.sh", &[], "");
+    outcome
+        .assert_refused("it is managed")
+        .assert_calls("execute", 0);
 }
 
 #[test]
