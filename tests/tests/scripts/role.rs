@@ -6,15 +6,30 @@ use tests::repository;
 #[test]
 fn production_is_protected_and_deployed_gradually() {
     let stages = repository::toml("samconfig.toml");
-    let parameters = stages["prod"]["global"]["parameters"]["parameter_overrides"].as_str();
-    let parameters: Vec<_> = parameters.expect("text").split(' ').collect();
-    for parameter in [
-        "StageName=prod",
-        "NameSuffix=-prod",
-        "TableDeletionProtection=true",
-        "DeploymentPreference=Canary10Percent5Minutes",
+    for (section, name, parameters) in [
+        (
+            "default",
+            "user-profiles",
+            "StageName=test RateLimit=20 BurstLimit=100",
+        ),
+        (
+            "prod",
+            "user-profiles-prod",
+            "StageName=prod NameSuffix=-prod TableDeletionProtection=true \
+             DeploymentPreference=Canary10Percent5Minutes",
+        ),
     ] {
-        assert!(parameters.contains(&parameter), "{parameter}");
+        let settings = serde_json::to_value(&stages[section]["global"]["parameters"]);
+        let expected = json!({
+            "stack_name": name,
+            "s3_prefix": name,
+            "parameter_overrides": parameters,
+            "capabilities": "CAPABILITY_IAM",
+            "resolve_s3": true,
+            "confirm_changeset": false,
+            "fail_on_empty_changeset": false,
+        });
+        assert_eq!(settings.expect("JSON"), expected, "{section}");
     }
 }
 

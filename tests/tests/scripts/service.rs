@@ -1,5 +1,7 @@
 //! The scripts that use a service: its tests, its users, and a service or a database of their own.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Scripts, write_executable};
@@ -40,6 +42,17 @@ fn the_url_in_api_txt_is_tested_like_any_other() {
 
 #[test]
 fn users_are_deleted_only_after_a_yes() {
+    for (answer, message) in [
+        ("000; exit 7", "nothing responds"),
+        ("403", "API_KEY= if it needs a key"),
+    ] {
+        let outcome = Scripts::new(&format!("'curl '*) printf {answer} ;;")).run(
+            "reset",
+            &[("YES", "1")],
+            "",
+        );
+        outcome.assert_refused(message).assert_calls("DELETE", 0);
+    }
     let scripts = Scripts::new("'curl '*) answer 200; echo ;;");
     for input in ["", "\n", "y\n", "no\n", "YES\n"] {
         let outcome = scripts.run("reset", &[], input);
@@ -114,6 +127,13 @@ fn users_are_added_to_a_service_that_responds() {
         .assert_calls("retry = 100", 2)
         .assert_calls("header = \"x-api-key: secret\"", 2)
         .assert_calls("url = \"http://127.0.0.1:4000/live/users\"", 2);
+
+    let outcome = scripts.run("seed", &[("N", "700")], "");
+    let users = outcome
+        .calls
+        .lines()
+        .filter(|line| line.starts_with("data = "));
+    assert_eq!(users.collect::<BTreeSet<_>>().len(), 700);
 
     for count in ["0", "x", "-1", "1.5"] {
         let outcome = scripts.run("seed", &[("N", count)], "");

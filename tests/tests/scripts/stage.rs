@@ -41,6 +41,7 @@ fn a_stage_is_asked_with_its_own_authentication() {
     ] {
         let answers = format!(
             "*\"ParameterKey=='AuthType'\"*) echo {auth_type} ;;
+             *\"ParameterKey=='NameSuffix'\"*) echo -prod ;;
              *ApiKeyId*) echo id ;;
              'aws apigateway get-api-key'*) echo secret ;;
              *\"OutputKey=='ApiUrl'\"*) echo https://a.execute-api.eu-west-1.example/prod ;;"
@@ -55,7 +56,33 @@ fn a_stage_is_asked_with_its_own_authentication() {
         outcome
             .assert_done("answers with status 400")
             .assert_calls("--max-time 10", 1)
+            .assert_calls("--function-name user-profile-get-prod", 1)
             .assert_calls(header, 1);
+        // Nobody has a user with 128 random bits as its id.
+        let url = outcome
+            .calls
+            .split("/prod/users/")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        assert_eq!(url.map(str::len), Some(32), "{}", outcome.calls);
+    }
+}
+
+#[test]
+fn a_missing_tool_is_said() {
+    for (script, tool) in [
+        ("deploy.sh", "sam"),
+        ("stage.sh logs", "sam"),
+        ("stage.sh ping", "aws"),
+    ] {
+        let scripts = Scripts::new("");
+        std::fs::remove_file(scripts.directory.path().join("bin").join(tool)).expect("a stub");
+        let outcome = scripts.run(script, &[], "");
+        outcome
+            .assert_refused(&format!(
+                "{tool} is missing. Install it in .venv with 'make tools'"
+            ))
+            .assert_calls("", 0);
     }
 }
 

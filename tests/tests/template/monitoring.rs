@@ -151,6 +151,7 @@ fn the_dashboard_shows_each_function_and_the_index() {
         // CloudWatch charges for a query over logs at each refresh.
         assert_eq!(widget["type"], "metric", "{title}");
         assert_eq!(properties["region"], "${AWS::Region}", "{title}");
+        assert_eq!(properties["period"], 60, "{title}");
         let rows = properties["metrics"].as_array().expect("rows");
         let own = |row: &'_ Value| row.as_array().and_then(|row| row.last()).cloned();
         let of_rows: Vec<_> = rows
@@ -189,6 +190,10 @@ fn the_dashboard_shows_each_function_and_the_index() {
             assert_shown(title, &format!("\"${{{function}}}\""), 1);
         }
     }
+    let api = r#""ApiName","user-profile-api${NameSuffix}","Stage","${StageName}""#;
+    assert_shown("Requests", api, 1);
+    assert_shown("Latency (ms)", api, 1);
+    assert_shown("Cold starts", r#""user-profiles${NameSuffix}""#, 1);
     for action in PERMISSIONS.iter().flat_map(|(_, actions)| *actions) {
         let operation = format!("\"{}\"", action.trim_start_matches("dynamodb:"));
         assert_shown("DynamoDB latency, average (ms)", &operation, 1);

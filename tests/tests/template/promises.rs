@@ -29,6 +29,21 @@ Conditions:
   ShiftsTraffic: !Not [!Equals [!Ref DeploymentPreference, None]]
 "#;
 
+/// The resources that exist only under a condition, besides the alarms of versions.
+const CONDITIONAL: [&str; 11] = [
+    "AlarmTopic HasAlarmEmail",
+    "ApiAccessLogs HasApiLogs",
+    "ApiDomain HasDomain",
+    "ApiDomainMapping HasDomain",
+    "ApiGatewayAccount MakesApiLogsRole",
+    "ApiGatewayLogsRole MakesApiLogsRole",
+    "ApiKey NeedsApiKey",
+    "ApiUsagePlan NeedsApiKey",
+    "ApiUsagePlanKey NeedsApiKey",
+    "DeleteAllAlarm ProtectsTable",
+    "RejectionsQuery HasApiLogs",
+];
+
 /// What the API's access log has of a request: no id, no query and no text of the caller's.
 const ACCESS_LOG: &str = "requestTime requestId extendedRequestId integration.requestId xrayTraceId
     httpMethod resourcePath status responseLatency integration.latency
@@ -36,7 +51,7 @@ const ACCESS_LOG: &str = "requestTime requestId extendedRequestId integration.re
     identity.apiKeyId identity.userArn";
 
 /// Values of parameters, and whether `CloudFormation` accepts them.
-const VALUES: [(&str, &str, bool); 17] = [
+const VALUES: [(&str, &str, bool); 22] = [
     ("AlarmEmail", "ops@example.com", true),
     ("AlarmEmail", "ops", false),
     (
@@ -56,9 +71,14 @@ const VALUES: [(&str, &str, bool); 17] = [
     ("CorsAllowOrigin", "https://a.example,*", false),
     ("DomainName", "api.example.com", true),
     ("DomainName", "https://api.example.com", false),
+    ("ErrorsAlarmPercent", "100", false),
+    ("LatencyAlarmMilliseconds", "28001", false),
+    ("LogRetentionDays", "2", false),
+    ("MemorySize", "127", false),
     ("NameSuffix", "-prod", true),
     ("NameSuffix", "_prod", false),
     ("NameSuffix", "-a-name-that-leaves-no-room", false),
+    ("RateLimit", "0", false),
     ("TableName", "user-profiles-prod-restored", true),
     ("TableName", "user profiles", false),
     ("UserPoolArn", "us-east-1_abc", false),
@@ -108,6 +128,16 @@ fn the_page_on_deploying_has_every_parameter_with_its_default() {
                 other => other.to_string(),
             });
         let defaults = defaults.collect::<Vec<_>>().join(", ");
+        for value in parameters
+            .iter()
+            .flat_map(|parameter| parameter["AllowedValues"].as_array())
+            .flatten()
+        {
+            let is_named = value
+                .as_str()
+                .is_none_or(|value| row.contains(&format!("`{value}`")));
+            assert!(is_named, "{value}: {row}");
+        }
         let documented = cells[2].split(';').next().unwrap_or_default();
         assert_eq!(documented, defaults.trim_matches([',', ' ']), "{row}");
     }
@@ -320,7 +350,12 @@ fn allowed_actions(statements: &Value) -> BTreeSet<(String, String)> {
 fn nothing_refers_to_a_resource_that_may_not_exist() {
     let yaml = yaml();
     let conditional = conditional(&yaml["Resources"]);
-    assert_eq!(conditional.get("ApiKey"), Some(&"NeedsApiKey"));
+    let others = conditional.iter();
+    let others = others.filter(|(name, _)| !name.ends_with("VersionErrorsAlarm"));
+    let others: Vec<_> = others
+        .map(|(name, condition)| format!("{name} {condition}"))
+        .collect();
+    assert_eq!(others, CONDITIONAL);
     assert_refers_to_existing(&yaml["Globals"], &conditional, &[], "Globals");
     for section in ["Resources", "Outputs"] {
         for (name, node) in yaml[section].as_object().expect("an object") {
