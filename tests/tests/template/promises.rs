@@ -98,10 +98,10 @@ fn the_template_keeps_what_the_pages_promise() {
     let log: BTreeMap<String, String> =
         serde_json::from_str(log.as_str().expect("text")).expect("the access log is JSON");
     let logged: BTreeSet<_> = log.into_values().collect();
-    let promised = ACCESS_LOG.split_whitespace();
+    let expected = ACCESS_LOG.split_whitespace();
     assert_eq!(
         logged,
-        promised.map(|name| format!("$context.{name}")).collect()
+        expected.map(|name| format!("$context.{name}")).collect()
     );
 }
 
@@ -130,7 +130,7 @@ fn the_page_on_deploying_has_every_parameter_with_its_default() {
         let defaults = defaults.collect::<Vec<_>>().join(", ");
         for value in parameters
             .iter()
-            .flat_map(|parameter| parameter["AllowedValues"].as_array())
+            .filter_map(|parameter| parameter["AllowedValues"].as_array())
             .flatten()
         {
             let is_named = value
