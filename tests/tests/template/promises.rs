@@ -95,14 +95,14 @@ fn the_template_keeps_what_the_pages_promise() {
     assert!(repository::text("template.yaml").contains(CONDITIONS));
 
     let log = &yaml["Resources"]["Api"]["Properties"]["AccessLogSetting"][1]["Format"];
-    let log: BTreeMap<String, String> =
-        serde_json::from_str(log.as_str().expect("text")).expect("the access log is JSON");
-    let logged: BTreeSet<_> = log.into_values().collect();
-    let expected = ACCESS_LOG.split_whitespace();
-    assert_eq!(
-        logged,
-        expected.map(|name| format!("$context.{name}")).collect()
-    );
+    let log = log.as_str().expect("text");
+    serde_json::from_str::<Value>(log).expect("the access log is JSON");
+    let logged: BTreeSet<_> = log.split('"').filter(|part| part.contains('$')).collect();
+    let expected: Vec<_> = ACCESS_LOG
+        .split_whitespace()
+        .map(|name| format!("$context.{name}"))
+        .collect();
+    assert_eq!(logged, expected.iter().map(String::as_str).collect());
 }
 
 #[test]
