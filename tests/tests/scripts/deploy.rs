@@ -142,7 +142,7 @@ fn an_account_without_a_role_for_logs_gets_one() {
             "arn:aws-cn:iam::aws:policy/service-role/AmazonAPIGatewayPush",
             1,
         )
-        .assert_calls("sleep 5", 1)
+        .assert_calls("sleep 5 WIPE", 1)
         .assert_calls("aws apigateway update-account", 2)
         .assert_calls("ApiLogs=ExistingRole", 1);
 
@@ -248,7 +248,10 @@ fn a_new_table_is_protected_once_its_stack_stands() {
     assert_eq!(ends, ["false", "true"]);
 
     let outcome = existing("").deploy("prod", "");
-    outcome.assert_calls("sam deploy", 1);
+    outcome.assert_calls(
+        "--config-env prod --template-file .aws-sam/build/template.yaml",
+        1,
+    );
     outcome.assert_calls("TableDeletionProtection=false", 0);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Scripts, write_executable};
+use super::{Outcome, Scripts, write_executable};
 
 #[test]
 fn only_a_stage_for_tests_is_tested_unasked() {
@@ -98,6 +98,18 @@ fn only_an_incomplete_deletion_is_continued() {
     }
 }
 
+/// Returns the users that curl sends.
+fn added(outcome: &Outcome) -> Vec<Value> {
+    let data = outcome
+        .calls
+        .lines()
+        .filter_map(|line| line.strip_prefix("data = "));
+    let users = data.map(|data| serde_json::from_str::<String>(data).expect("a string"));
+    users
+        .map(|user| serde_json::from_str(&user).expect("JSON"))
+        .collect()
+}
+
 #[test]
 fn users_are_added_to_a_service_that_responds() {
     let answers = "*--config*) printf '200\\n400\\n' ;; 'curl '*) printf 200 ;;";
@@ -112,12 +124,7 @@ fn users_are_added_to_a_service_that_responds() {
     outcome
         .assert_done("added 1 users")
         .assert_done("1 existed already");
-    let users = outcome
-        .calls
-        .lines()
-        .filter_map(|line| line.strip_prefix("data = "));
-    for user in users.map(|data| serde_json::from_str::<String>(data).expect("a string")) {
-        let user: Value = serde_json::from_str(&user).expect("JSON");
+    for user in added(&outcome) {
         assert!(
             user["email"].is_string() && user["active"].is_boolean(),
             "{user}"
@@ -128,12 +135,9 @@ fn users_are_added_to_a_service_that_responds() {
         .assert_calls("header = \"x-api-key: secret\"", 2)
         .assert_calls("url = \"http://127.0.0.1:4000/live/users\"", 2);
 
-    let outcome = scripts.run("seed", &[("N", "700")], "");
-    let users = outcome
-        .calls
-        .lines()
-        .filter(|line| line.starts_with("data = "));
-    assert_eq!(users.collect::<BTreeSet<_>>().len(), 700);
+    let users = added(&scripts.run("seed", &[("N", "700")], ""));
+    let ids: BTreeSet<_> = users.iter().map(|user| user["id"].as_str()).collect();
+    assert_eq!(ids.len(), 700);
 
     for count in ["0", "x", "-1", "1.5"] {
         let outcome = scripts.run("seed", &[("N", count)], "");
@@ -174,10 +178,10 @@ fn a_command_gets_a_local_service_that_ends_with_it() {
     assert!(!outcome.text.contains("InternalError"), "{}", outcome.text);
     assert!(scripts.exists("stopped"));
     let environment = scripts.read("environment");
-    assert!(
-        environment.starts_with("1 0    RateLimit=10000 "),
-        "{environment}"
-    );
+    let environment: Vec<_> = environment.split_whitespace().collect();
+    let expected = "1 0 RateLimit=10000 BurstLimit=5000 ListRateLimit=10000 ListBurstLimit=5000 \
+        DeleteAllRateLimit=10000 DeleteAllBurstLimit=5000 LogLevel=ERROR";
+    assert_eq!(environment.join(" "), expected);
 
     run("false").assert_refused("GET /users 500 InternalError");
     write_executable(&service, "#!/bin/sh\necho 'no port is free'; exit 1");

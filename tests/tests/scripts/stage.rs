@@ -19,11 +19,7 @@ fn no_answer_is_said_and_a_wrong_one_fails() {
 
 #[test]
 fn a_wrong_status_or_body_is_a_wrong_answer() {
-    for answer in [
-        "200 UserNotFound",
-        "400 InvalidRequest",
-        "403 InvalidApiKey",
-    ] {
+    for answer in ["200 UserNotFound", "400 InvalidUser", "403 InvalidApiKey"] {
         let outcome = existing(&format!("'curl '*) answer {answer} ;;")).run(
             "stage.sh ping",
             &[("STAGE", "prod")],
