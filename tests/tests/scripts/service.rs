@@ -219,6 +219,12 @@ fn a_package_has_every_function_and_lists_its_crates() {
         1,
     );
     outcome.assert_calls("--package delete ", 1);
+    let auditable = scripts.directory.path().join("bin/cargo-auditable");
+    std::fs::remove_file(auditable).expect("a stub");
+    scripts
+        .run("package.sh", &[], "")
+        .assert_done("cargo-auditable is missing")
+        .assert_calls("cargo lambda build --release --arm64", 1);
     scripts
         .run("package.sh", &[("ARCH", "arm")], "")
         .assert_refused("must be arm64 or x86_64");

@@ -241,6 +241,31 @@ fn the_functions_differ_only_in_name_route_and_permissions() {
     }
 }
 
+#[test]
+fn the_boundary_of_the_deploy_role_allows_what_the_functions_do() {
+    let role = repository::yaml("scripts/deploy-role.yaml");
+    let boundary = &role["Resources"]["Boundary"]["Properties"]["PolicyDocument"]["Statement"];
+    let allowed: BTreeSet<_> = allowed_actions(boundary)
+        .into_iter()
+        .map(|(action, _)| action)
+        .collect();
+    let own = [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTraceSegments",
+    ];
+    for action in PERMISSIONS
+        .iter()
+        .flat_map(|(_, actions)| *actions)
+        .chain(&own)
+    {
+        assert!(
+            allowed.contains(*action),
+            "scripts/deploy-role.yaml: Boundary lacks {action}"
+        );
+    }
+}
+
 /// Returns the resources of a function without its names, its route, and what its role allows,
 /// which it checks.
 fn nameless(yaml: &Value, operation: &Operation) -> Value {
