@@ -1,7 +1,6 @@
 #!/bin/sh
 # Builds the functions in .aws-sam/build for ARCH=arm64 (the default) or x86_64, or keeps the build
-# of the same commit, so that each stage gets what was tested on another. Prints the digest of each
-# executable.
+# of the same commit, so that each stage gets what was tested on another. Prints the digests.
 . "$(dirname "$0")/common.sh"
 
 architecture=${ARCH:-arm64}
@@ -11,10 +10,10 @@ x86_64) setting=CARGO_LAMBDA_BUILD.X86_64 machine=62 ;;
 *) fail "Architecture is '$architecture', but must be arm64 or x86_64." ;;
 esac
 
-# digests prints the digest of each executable, with its path.
+# digests prints the digest of each executable and of the built template, with its path.
 digests() {
 	set +f
-	set -- .aws-sam/build/*/bootstrap
+	set -- .aws-sam/build/*/bootstrap .aws-sam/build/template.yaml
 	set -f
 	if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi
 }
@@ -41,7 +40,6 @@ if has_auditable; then
 	printf '#!/bin/sh\nexec "%s" auditable "$@"\n' "$(command -v cargo)" >"$scratch/cargo"
 	chmod +x "$scratch/cargo"
 fi
-rm -f .aws-sam/built.txt
 # For x86_64, the SAM CLI passes no architecture to cargo-lambda, which then builds for this
 # machine. cargo-lambda also reads its options from variables such as this one. A shell cannot
 # export a variable whose name contains a dot, so env sets it.

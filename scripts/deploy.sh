@@ -66,7 +66,8 @@ refuse_existing_table() {
 	fail "The table $table exists already: destroying a stack keeps its table, so that no user" \
 		"is lost. To deploy with a new, empty table, delete this one with its users:$unprotect" \
 		"  aws dynamodb delete-table --table-name $table" \
-		"To keep its users, see 'The table outlives its stack' in docs/deploying.md."
+		"To keep its users, let a new stack take the table over, and deploy again:" \
+		"  STAGE=$stage scripts/import-table.sh"
 }
 
 # refuse_taken_names fails if something has a name that a new stack needs. CloudFormation would
@@ -190,6 +191,24 @@ refuse_new_names() {
 	done
 }
 
+# refuse_without_partner NAME VALUE PARTNER fails if the parameter has the value, or any if that is empty,
+# and its partner has none. CloudFormation would report it only after the build.
+refuse_without_partner() {
+	value=$(becomes "$1")
+	[ -n "$value" ] && [ "$value" = "${2:-$value}" ] && [ -z "$(becomes "$3")" ] || return 0
+	fail "$1=$value needs $3=ARN, in PARAMS or in samconfig.toml."
+}
+
+# refuse_missing_table fails if the table that the functions shall use does not exist.
+refuse_missing_table() {
+	table=$(given TableName)
+	[ -n "$table" ] || return 0
+	aws dynamodb describe-table --table-name "$table" >/dev/null 2>"$scratch/errors" ||
+		! grep -q ResourceNotFoundException "$scratch/errors" ||
+		fail "There is no table $table in this account and region, so every request would fail." \
+			"TableName= without a value means the stage's own table."
+}
+
 # changes_functions succeeds if this deployment publishes versions of the functions: if it changes a
 # parameter that their versions' descriptions contain.
 changes_functions() {
@@ -293,6 +312,9 @@ case $status in
 	[ ! -s "$scratch/deployed" ] || new=
 	;;
 esac
+refuse_without_partner AuthType COGNITO UserPoolArn
+refuse_without_partner DomainName '' CertificateArn
+refuse_missing_table
 unchanged=
 if [ "$new" ]; then
 	refuse_open_stage

@@ -81,15 +81,6 @@ fn the_page_on_the_api_has_every_code_of_the_service() {
 }
 
 #[test]
-fn the_page_on_deploying_has_every_parameter() {
-    let template = yaml("template.yaml");
-    let parameters = template["Parameters"].as_object().expect("parameters");
-    let header = "| parameter | default | what it decides |";
-    let documented = names("docs/deploying.md", header);
-    assert_eq!(documented, parameters.keys().cloned().collect());
-}
-
-#[test]
 fn the_page_on_operating_has_every_variable() {
     let source = text("crates/users-core/src/process/environment.rs");
     let constants = source
