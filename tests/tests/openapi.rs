@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lambda_http::http::Method;
-use local::Database;
+use lambda_http::Body;
+use lambda_http::http::{Method, Request};
+use local::{Database, Options, Service, Template};
 use serde_json::{Value, json};
+use tests::oracle::CODES;
 use tests::repository::yaml;
 use tests::specification::{mismatch, parameter_value, resolved, specification};
-use tests::{Api, Reply, repository, template};
+use tests::{Api, Client, Reply, executables, repository, template};
+use users_core::Error;
 
 /// Returns the definition of the API in the template.
 fn definition() -> Value {
@@ -139,18 +142,20 @@ fn the_methods_of_generated_clients_keep_their_names() {
         for link in operation.responses()["200"]["links"]
             .as_object()
             .into_iter()
-            .flat_map(|links| links.values())
+            .flatten()
         {
-            let id = &link["operationId"];
-            assert!(
-                ids.iter().any(|known| known.ends_with(&id.to_string())),
-                "{link}"
-            );
-            for value in link["parameters"].as_object().expect("parameters").values() {
-                let value = value.as_str().expect("an expression");
-                let pointer = value.strip_prefix("$response.body#").expect("a pointer");
-                let is_there = |user: &&Value| user.pointer(pointer).is_some();
-                assert!(operation.examples("200").iter().all(is_there), "{link}");
+            let (verb, link) = link;
+            let id = link["operationId"].as_str().expect("an operation");
+            assert!(id.starts_with(verb), "{verb}: {link}");
+            let all = operations();
+            let mut named = all.iter().filter(|known| known.value["operationId"] == id);
+            let target = named.next().expect(id);
+            let known = parameters(&specification()["paths"][target.path], &target.method);
+            for (name, value) in link["parameters"].as_object().expect("parameters") {
+                assert_eq!(value, &json!(format!("$response.body#/{name}")), "{link}");
+                assert!(known.iter().any(|(known, ..)| known == name), "{link}");
+                let has_value = |user: &&Value| user.get(name).is_some();
+                assert!(operation.examples("200").iter().all(has_value), "{link}");
             }
         }
     }
@@ -192,11 +197,78 @@ fn a_client_may_rely_on_an_id_a_code_and_a_message() {
     }
 }
 
-/// Ids of APIs have no hyphens, so this one is nobody's.
 #[test]
-fn the_server_names_no_strangers_api() {
-    let api = &specification()["servers"][1]["variables"]["api"]["default"];
-    assert!(api.as_str().is_some_and(|id| id.contains('-')), "{api}");
+fn the_servers_are_the_local_service_and_a_stage_of_nobody() {
+    let server = |number: usize| &specification()["servers"][number];
+    let template = yaml("template.yaml");
+    let stage = &template["Parameters"]["StageName"]["Default"];
+    let local = format!("http://127.0.0.1:3000/{}", stage.as_str().expect("a stage"));
+    assert_eq!(server(0)["url"], local);
+    let deployed = server(1)["url"].as_str().expect("a URL");
+    let deployed = deployed
+        .replace("{api}", "${Api}")
+        .replace("{region}", "${AWS::Region}")
+        .replace("amazonaws.com", "${AWS::URLSuffix}")
+        .replace("{stage}", "${StageName}");
+    assert_eq!(template["Outputs"]["ApiUrl"]["Value"], deployed);
+    let variables = &server(1)["variables"];
+    assert_eq!(&variables["stage"]["default"], stage);
+    // Ids of APIs have no hyphens, so this one is nobody's.
+    let api = variables["api"]["default"].as_str().expect("an id");
+    assert!(api.contains('-'), "{api}");
+}
+
+/// Each of these is compared with what the service does. Another, such as `default` or `format`,
+/// would be a promise that no test checks.
+const KEYWORDS: [&str; 14] = [
+    "$ref",
+    "additionalProperties",
+    "description",
+    "enum",
+    "items",
+    "maxLength",
+    "maximum",
+    "minLength",
+    "minimum",
+    "nullable",
+    "pattern",
+    "properties",
+    "required",
+    "type",
+];
+
+#[test]
+fn schemas_promise_only_what_is_tested() {
+    fn assert_known(schema: &Value) {
+        for (keyword, value) in schema.as_object().into_iter().flatten() {
+            assert!(KEYWORDS.contains(&keyword.as_str()), "{keyword}: {schema}");
+            match keyword.as_str() {
+                "properties" => value
+                    .as_object()
+                    .expect("schemas")
+                    .values()
+                    .for_each(assert_known),
+                "items" | "additionalProperties" => assert_known(value),
+                _ => {}
+            }
+        }
+    }
+    fn visit(value: &Value) {
+        match value {
+            Value::Object(members) => {
+                members.get("schema").into_iter().for_each(assert_known);
+                for own in ["deprecated", "style", "explode", "allowEmptyValue"] {
+                    assert!(!members.contains_key(own), "{own}: {value}");
+                }
+                members.values().for_each(visit);
+            }
+            Value::Array(elements) => elements.iter().for_each(visit),
+            _ => {}
+        }
+    }
+    visit(specification());
+    let schemas = specification()["components"]["schemas"].as_object();
+    schemas.expect("schemas").values().for_each(assert_known);
 }
 
 #[test]
@@ -249,6 +321,7 @@ async fn schemas_have_the_limits_of_the_service() {
         (json!({"email": too_long}), false),
         (json!({"email": ""}), false),
         (json!({"email": 1}), false),
+        (json!({"email": null}), false),
         (json!([]), false),
         (json!(null), false),
         (json!({"any": [{"thing": null}, 1, "text", true]}), true),
@@ -445,6 +518,12 @@ fn every_code_has_an_example() {
             "the description lacks {code}"
         );
     }
+    for (status, code) in CODES {
+        let is_row = |line: &str| {
+            line.starts_with(&format!("| {status}")) && line.contains(&format!("`{code}`"))
+        };
+        assert!(described.lines().any(is_row), "no row has {status} {code}");
+    }
 }
 
 /// An API, and the bodies of its responses by operation and status.
@@ -519,8 +598,6 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
         assert_eq!(real.api.post("/users", &large).await.status, 200);
     }
     real.send(Method::GET, "/users", "").await;
-    let unknown = real.api.send(Method::TRACE, "/users", "").await;
-    let too_large = real.api.post("/users", &"x".repeat(7_000_000)).await;
 
     let id = created.json()["id"].clone();
     for operation in operations() {
@@ -542,12 +619,96 @@ async fn every_example_of_an_operations_own_response_is_a_real_one() {
                 );
             }
         }
-        for refused in [&unknown, &too_large] {
-            assert!(
-                operation.examples("4XX").contains(&&refused.json()),
-                "{operation}: {refused}"
-            );
-        }
     }
     real.api.stop().await;
+}
+
+/// Returns a service with an API key, whose requests are limited to one a second.
+async fn service_with_key() -> Service {
+    let parameters = [
+        ("AuthType", "API_KEY"),
+        ("RateLimit", "1"),
+        ("BurstLimit", "1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let template = Template::read(&repository::path("template.yaml"), &parameters.into());
+    let options = Options::new(template.expect("the template"), executables().to_owned());
+    Service::start(options).await.expect("a local service")
+}
+
+#[tokio::test]
+async fn every_example_of_an_error_of_all_operations_is_a_real_one() {
+    let service = service_with_key().await;
+    let key = service.api_key().expect("a key");
+    let client = Client::default();
+    let send = async |path: &str, headers: &[(&str, &str)], body: String| {
+        let mut request = Request::put(format!("{}{path}", service.url()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::Text(body)).expect("a request");
+        let response = client.send(request).await.expect("a response");
+        let status = response.status().as_u16();
+        (status, serde_json::from_str(response.body()).expect("JSON"))
+    };
+    let (large, own) = ("x".repeat(10_240), ("x-api-key", key));
+    let mut real: Vec<(u16, Value)> = vec![
+        send("/nothing", &[], String::new()).await,
+        send("/users/1", &[], String::new()).await,
+        send("/users/1", &[("host", "other.example")], String::new()).await,
+        send(
+            "/users/1",
+            &[("origin", "https://other.example")],
+            String::new(),
+        )
+        .await,
+        send("/users/1", &[("x", &large)], String::new()).await,
+        send("/users/1", &[own], "x".repeat(7_000_000)).await,
+    ];
+    while real.last().is_some_and(|(status, _)| *status != 429) {
+        real.push(send("/users/1", &[own], String::new()).await);
+    }
+    service.stop().await;
+    let scripts = repository::path("crates/local/tests/functions");
+    let mut broken = Options::new(template(), scripts);
+    for function in broken.template.functions.values_mut() {
+        "exits".clone_into(&mut function.executable);
+    }
+    for api in [
+        Api::with_variables(&[("DYNAMO_ENDPOINT", "http://127.0.0.1:9")]).await,
+        Api::with_variables(&[("USERS_TABLE", "missing")]).await,
+        Api::start(broken).await,
+    ] {
+        let reply = api.get("/users/1").await;
+        real.push((reply.status, reply.json()));
+        api.stop().await;
+    }
+    let incomplete = Error::DeleteIncomplete {
+        deleted: 42,
+        source: None,
+    };
+    let body = json!({"code": incomplete.code(), "message": incomplete.to_string()});
+    real.push((incomplete.status().as_u16(), body));
+
+    let mut unseen = BTreeSet::new();
+    let operations = operations();
+    for operation in &operations {
+        for (range, statuses) in [("4XX", 401..500), ("503", 503..504), ("5XX", 500..600)] {
+            for example in operation.examples(range) {
+                let is_example =
+                    |(status, body): &(u16, Value)| statuses.contains(status) && body == example;
+                if !real.iter().any(is_example) {
+                    unseen.insert(example["code"].as_str().expect("a code"));
+                }
+            }
+        }
+    }
+    let only_on_aws = [
+        "AccessDenied",
+        "ExpiredToken",
+        "GatewayTimeout",
+        "InvalidSignature",
+        "Unauthorized",
+    ];
+    assert_eq!(unseen, only_on_aws.into(), "of {real:#?}");
 }
