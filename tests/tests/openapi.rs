@@ -185,16 +185,47 @@ fn each_example_matches_its_schema() {
 
 #[test]
 fn a_client_may_rely_on_an_id_a_code_and_a_message() {
-    let schemas = &specification()["components"]["schemas"];
-    for (schema, incomplete) in [
-        ("User", json!({"email": "ada@example.com"})),
-        ("ErrorBody", json!({"code": "InvalidUser"})),
-        ("ErrorBody", json!({"message": "no"})),
-        ("ErrorBody", json!({"code": "Unknown", "message": "no"})),
-    ] {
-        let mismatch = mismatch(&schemas[schema], &incomplete);
-        assert!(mismatch.is_some(), "{schema} allows {incomplete}");
+    let user = json!({"email": "ada@example.com"});
+    let users = [user.clone(), json!([user])];
+    let errors = [
+        json!({"code": "InvalidUser"}),
+        json!({"message": "no"}),
+        json!({"code": "Unknown", "message": "no"}),
+    ];
+    for operation in operations() {
+        for (status, response) in operation.responses() {
+            let schema = &response["content"]["application/json"]["schema"];
+            let incomplete = match status {
+                "200" if operation.to_string() == "DELETE /users" => &[][..],
+                "200" => &users,
+                _ => &errors,
+            };
+            for body in incomplete {
+                let mismatch = mismatch(schema, body);
+                assert!(mismatch.is_some(), "{operation}: {status} allows {body}");
+            }
+            for (name, header) in response["headers"].as_object().expect("headers") {
+                let is_sure = resolved(header)["required"] == true;
+                assert_eq!(is_sure, name != "Link", "{operation}: {status} {name}");
+            }
+        }
     }
+}
+
+#[test]
+fn what_the_specification_refers_to_exists() {
+    // Every generator reads this version.
+    assert_eq!(specification()["openapi"], "3.0.3");
+    let page = specification()["externalDocs"]["url"].as_str();
+    assert!(repository::path(page.expect("a page")).exists());
+    let declared = specification()["tags"].as_array().expect("tags").iter();
+    let declared: BTreeSet<_> = declared.map(|tag| tag["name"].to_string()).collect();
+    let used = operations().into_iter();
+    let used: BTreeSet<_> = used.map(|used| used.value["tags"][0].to_string()).collect();
+    assert_eq!(used, declared);
+    let id = &specification()["paths"]["/users/{id}"]["parameters"][0]["example"];
+    let user = &specification()["components"]["examples"]["User"]["value"];
+    assert_eq!(id, &user["id"]);
 }
 
 #[test]
