@@ -28,7 +28,9 @@ pub fn executables() -> &'static Path {
         // them, such as ring's, would rebuild everything.
         for (name, _) in env::vars_os() {
             if name.to_str().is_some_and(|name| {
-                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+                ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
             }) {
                 build.env_remove(name);
             }

@@ -4,10 +4,17 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Stdio;
+use std::sync::Arc;
 
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use local::{Options, Service, Template};
 use serde_json::{Value, json};
 use tests::{Browser, executables, repository};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::mpsc;
 
 /// Returns the template with these values of its parameters.
 fn template(parameters: &[(&str, &str)]) -> Template {
@@ -32,8 +39,8 @@ fn address(url: &str) -> &str {
         .expect("a host")
 }
 
-/// Sends this text as a request, and returns the status, the head and the body of the response.
-async fn raw(url: &str, request: String) -> (u16, String, Value) {
+/// Sends this text, and returns everything that the service sends.
+async fn exchange(url: &str, request: String) -> String {
     let address = address(url).to_owned();
     let response = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).expect("the service listens");
@@ -45,7 +52,12 @@ async fn raw(url: &str, request: String) -> (u16, String, Value) {
         let _ = stream.read_to_end(&mut response);
         String::from_utf8(response).expect("UTF-8")
     });
-    let response = response.await.expect("a response");
+    response.await.expect("a response")
+}
+
+/// Sends this text as a request, and returns the status, the head and the body of the response.
+async fn raw(url: &str, request: String) -> (u16, String, Value) {
+    let response = exchange(url, request).await;
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     let status = head
         .split(' ')
@@ -164,6 +176,183 @@ async fn bytes_that_are_not_a_request_get_an_error() {
         if is_a_request {
             assert_eq!(body["code"], json!("InvalidRequest"), "{line}: {body}");
         }
+    }
+    service.stop().await;
+}
+
+/// Without its fragment, the second request would delete a user.
+#[tokio::test]
+async fn a_target_with_a_fragment_is_rejected() {
+    let service = service(&[]).await;
+    let head = "host: localhost\r\n";
+    let create =
+        format!("POST /test/users HTTP/1.1\r\n{head}content-length: 10\r\n\r\n{{\"id\":\"1\"}}");
+    for target in [
+        "/test/users/1#2",
+        "/test/users/1?#",
+        "http://localhost/test/users/1#2",
+    ] {
+        let delete = format!("DELETE {target} HTTP/1.1\r\n{head}connection: close\r\n\r\n");
+        let responses = exchange(service.url(), create.clone() + &delete).await;
+        assert!(responses.contains("HTTP/1.1 400"), "{target}: {responses}");
+        let found = send(&service, "GET /test/users/1", head).await;
+        assert_eq!(found, (200, String::new()), "{target}");
+    }
+    // Text that looks like a request line is no request.
+    let body = "GET /test/users#";
+    let put = format!(
+        "PUT /test/users/1 HTTP/1.1\r\n{head}content-length: {}\r\n\r\n{{\"text\":\"{body}\"}}\
+         GET /test/users HTTP/1.1\r\n{head}connection: close\r\n\r\n",
+        body.len() + 11
+    );
+    let responses = exchange(service.url(), put).await;
+    assert_eq!(responses.matches("HTTP/1.1 200").count(), 2, "{responses}");
+    service.stop().await;
+}
+
+/// Runs curl with these arguments, and with this body if there is one. Returns what it prints.
+async fn curl(arguments: &[&str], body: Option<&[u8]>) -> String {
+    let mut curl = Command::new("curl")
+        .args(["--silent", "--show-error"])
+        .args(arguments)
+        .args(body.iter().flat_map(|_| ["--data-binary", "@-"]))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs");
+    let mut input = curl.stdin.take().expect("a pipe");
+    input
+        .write_all(body.unwrap_or_default())
+        .await
+        .expect("curl reads");
+    drop(input);
+    let output = curl.wait_with_output().await.expect("curl ends");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test]
+async fn responses_are_compressed_for_clients_that_accept_it() {
+    let service = service(&[]).await;
+    let (users, docs) = (
+        format!("{}/users", service.url()),
+        service.url().replace("/test", "/docs"),
+    );
+    let user = json!({"id": "1", "text": "x".repeat(2000)});
+    for (url, accepted, coding) in [
+        (&users, "br, gzip, deflate", "gzip"),
+        (&users, "deflate", "deflate"),
+        (&users, "gzip;q=0, br", ""),
+        (&users, "", ""),
+        (&format!("{users}/2"), "gzip", ""),
+        (&format!("{docs}/swagger-ui.css"), "gzip", ""),
+    ] {
+        curl(&[&users], Some(user.to_string().as_bytes())).await;
+        let accept = format!("accept-encoding: {accepted}");
+        let format = "\n%header{content-encoding} %{size_download}";
+        let printed = curl(&["--compressed", "-H", &accept, "-w", format, url], None).await;
+        let (body, end) = printed.rsplit_once('\n').expect("the last line");
+        let (used, size) = end.split_once(' ').expect("the size");
+        assert_eq!(used, coding, "{url} {accepted}");
+        let is_small = size.parse::<usize>().expect("a number") < 200;
+        assert_eq!(
+            is_small,
+            !coding.is_empty() || url.ends_with("/2"),
+            "{url} {accepted}: {size}"
+        );
+        if *url == users {
+            assert_eq!(body, json!([user]).to_string());
+        }
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_may_be_compressed() {
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).expect("memory");
+        encoder.finish().expect("memory")
+    }
+    let service = service(&[]).await;
+    let user = r#"{"id":"1","name":"Ada"}"#;
+    let mut deflate = ZlibEncoder::new(Vec::new(), Compression::fast());
+    deflate.write_all(user.as_bytes()).expect("memory");
+    let deflated = deflate.finish().expect("memory");
+    let truncated = &gzip(user)[..20];
+    let large = gzip(&" ".repeat(11_000_000));
+    let url = format!("{}/users", service.url());
+    curl(&[&url], Some(br#"{"id":"1"}"#)).await;
+    let url = format!("{url}/1");
+    for (coding, body, status) in [
+        ("gzip", &gzip(user)[..], 200),
+        ("GZIP", &gzip(user), 200),
+        ("deflate", &deflated, 200),
+        ("identity", user.as_bytes(), 200),
+        ("gzip", user.as_bytes(), 415),
+        ("gzip", truncated, 415),
+        ("deflate", &gzip(user), 415),
+        ("br", user.as_bytes(), 415),
+        ("gzip, gzip", &gzip(user), 415),
+        ("gzip", &large, 413),
+    ] {
+        let header = format!("content-encoding: {coding}");
+        let arguments = ["-X", "PUT", "-H", &header, "-w", "%{http_code}", &url];
+        let printed = curl(&arguments, Some(body)).await;
+        let shown = match status {
+            200 => user,
+            415 => r#"{"code": "InvalidRequest", "message": "Unsupported Media Type"}"#,
+            _ => r#"{"code": "RequestTooLarge", "message": "Request Too Long"}"#,
+        };
+        assert_eq!(printed, format!("{shown}{status}"), "{coding}");
+    }
+    service.stop().await;
+}
+
+/// A browser hides from a page why its request was rejected.
+#[tokio::test]
+async fn the_log_says_what_a_failed_request_should_do() {
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let template = template(&[("CorsAllowOrigin", "capacitor://localhost,https://a.example")]);
+    let mut options = Options::new(template, executables().to_owned());
+    options.requests = Arc::new(move |served| {
+        let line = format!("{:?} {:?}", served.code, served.message);
+        sender.send(line).expect("the test reads");
+    });
+    let service = Service::start(options).await.expect("a local service");
+    let long = format!("GET /test/users/{}", "x".repeat(2000));
+    for (line, header, shown) in [
+        ("GET /test/users", "origin: https://a.example", "None None"),
+        (
+            "GET /test/users/1",
+            "x: x",
+            "UserNotFound\") Some(\"no user has the id '1'\")",
+        ),
+        (
+            "OPTIONS /test/users",
+            "origin: http://localhost:5173",
+            "`make run CORS=capacitor://localhost,https://a.example,http://localhost:5173`",
+        ),
+        ("GET /test/users", "origin: null", "`make run CORS='*'`"),
+        ("GET /test/users", "origin: file://", "`make run CORS='*'`"),
+        (
+            "GET /users",
+            "x: x",
+            "no such route; paths start with /test",
+        ),
+        ("GET /test/other", "x: x", "no such path and method"),
+        (
+            "GET /test/users/a%1b%5b2J",
+            "x: x",
+            "no user has the id 'a\u{fffd}[2J'",
+        ),
+        (&long, "x: x", "xxx…"),
+    ] {
+        send(&service, line, &format!("host: localhost\r\n{header}\r\n")).await;
+        let logged = lines.recv().await.expect("a line");
+        assert!(
+            logged.contains(shown) && logged.len() < 500,
+            "{line}: {logged}"
+        );
     }
     service.stop().await;
 }

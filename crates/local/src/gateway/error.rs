@@ -19,6 +19,8 @@ pub(crate) enum GatewayError {
     Throttled,
     /// The body or its event is too large.
     RequestTooLarge,
+    /// The body does not have the coding that it names, or API Gateway does not support that.
+    UnsupportedMediaType,
     /// The function failed, or its response is malformed.
     BadGateway,
     /// The function did not respond within API Gateway's timeout.
@@ -56,6 +58,12 @@ impl GatewayError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "Request Too Long",
                 "RequestTooLargeException",
+            ),
+            Self::UnsupportedMediaType => (
+                "UNSUPPORTED_MEDIA_TYPE",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported Media Type",
+                "BadRequestException",
             ),
             Self::BadGateway => (
                 "DEFAULT_5XX",

@@ -1,5 +1,6 @@
 //! One stage of an API Gateway REST API: which requests it accepts, and its own responses.
 
+mod compression;
 mod docs_page;
 mod error;
 mod event;
@@ -8,6 +9,7 @@ mod request_log;
 mod routing;
 mod throttle;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,7 @@ use uuid::Uuid;
 use crate::http::{Limits, Peer, guard, serve};
 use crate::lambda::{Invocation, InvokeError, Processes};
 use crate::template::{Mock, Template};
+use compression::{compression, decompress};
 use error::GatewayError;
 use event::{add_headers, event};
 use function_response::http_response;
@@ -95,8 +98,10 @@ impl Gateway {
             .map(|own| own.or(template.throttle).map(bucket))
             .collect();
         let key_bucket = template.key_throttle.map(bucket);
+        // The preflight response of each path has the same ones.
         let origins = template.mocks.iter().flat_map(|mock| &mock.origins);
-        let origins = origins.cloned().collect();
+        let origins: BTreeSet<_> = origins.cloned().collect();
+        let origins = origins.into_iter().collect();
         Self {
             template,
             functions,
@@ -112,8 +117,10 @@ impl Gateway {
 
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
+        let compression = compression(self.template.minimum_compression_size);
         let router = Router::new()
             .fallback(serve_request)
+            .layer(compression)
             .with_state(Arc::new(self));
         serve(listener, router, LIMITS, stop).await;
     }
@@ -158,6 +165,7 @@ impl Gateway {
         }
         throttle(self.buckets[matched.index].as_ref())?;
         let body = read_body(&parts.headers, body).await?;
+        let body = decompress(&mut parts.headers, body)?;
 
         let client = peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());

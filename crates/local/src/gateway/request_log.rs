@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
 /// Receives each served request.
 pub type RequestLog = Arc<dyn Fn(&Served) + Send + Sync>;
 
-/// The maximum length of a path in the log, in characters.
+/// The maximum length of a path, and of a message, in the log, in characters.
 const MAX_PATH: usize = 200;
+const MAX_MESSAGE: usize = 300;
 
 /// A request and its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,9 @@ pub struct Served {
     pub code: Option<String>,
     /// How long the response took.
     pub duration: Duration,
-    /// What may be wrong with the request, if that can be guessed.
-    pub hint: Option<String>,
+    /// What to do, if the response is an error. A browser hides it from a page of an origin that may
+    /// not use the API. All characters are printable.
+    pub message: Option<String>,
 }
 
 impl Served {
@@ -43,7 +44,7 @@ impl Served {
         let below = path
             .strip_prefix(&prefix)
             .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-        let hint = below
+        let message = below
             .is_none()
             .then(|| format!("no such route; paths start with {prefix}"));
         let path = below.unwrap_or(path);
@@ -53,11 +54,12 @@ impl Served {
             status: 0,
             code: None,
             duration: Duration::ZERO,
-            hint,
+            message,
         }
     }
 
-    /// Adds the status, the error code and the duration. Leaves the response unchanged.
+    /// Adds the status, the error's code and message, and the duration. Leaves the response
+    /// unchanged.
     pub(crate) async fn finish(&mut self, response: &mut Response, duration: Duration) {
         let status = response.status();
         self.status = status.as_u16();
@@ -66,28 +68,23 @@ impl Served {
             // The body is already in memory.
             let body = std::mem::take(response.body_mut());
             let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-            self.code = code(&body);
+            let error: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+            self.code = error.code.map(|code| printable(&code, 50));
+            let is_unknown_path = self.code.as_deref() == Some("MissingAuthenticationToken");
+            if !is_unknown_path || self.message.is_none() {
+                self.message = error.message.map(|text| printable(&text, MAX_MESSAGE));
+            }
             *response.body_mut() = Body::from(body);
-        }
-        if status != StatusCode::FORBIDDEN
-            || self
-                .code
-                .as_deref()
-                .is_some_and(|code| code.ends_with("NotAllowed"))
-        {
-            self.hint = None;
+        } else {
+            self.message = None;
         }
     }
 }
 
-/// Returns the code in the body of an error.
-fn code(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Error {
-        code: String,
-    }
-    let Error { code } = serde_json::from_slice(body).ok()?;
-    Some(printable(&code, 50))
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    code: Option<String>,
+    message: Option<String>,
 }
 
 /// Returns at most `length` characters of a text. Replaces those that control a terminal.

@@ -72,12 +72,27 @@ pub(crate) fn check(
                 message: format!(
                     "pages of the origin '{origin}' may not use this service; to allow them, \
                      start it with `make run CORS={}`",
-                    if origin == "null" { "'*'" } else { &origin }
+                    advised(&origin, allowed_origins)
                 ),
             });
         }
     }
     Ok(())
+}
+
+/// Returns the value of `CORS` that allows an origin besides those that are allowed already. Some
+/// pages, such as those of files, have an origin that no list can name.
+fn advised(origin: &str, allowed_origins: &[HeaderValue]) -> String {
+    let has_name = origin
+        .split_once("://")
+        .is_some_and(|(_, host)| !host.is_empty());
+    if !has_name {
+        return "'*'".to_owned();
+    }
+    let allowed = allowed_origins
+        .iter()
+        .filter_map(|allowed| allowed.to_str().ok());
+    allowed.chain([origin]).collect::<Vec<_>>().join(",")
 }
 
 /// Checks a request to an internal server, which listens on a loopback address. Such a server is

@@ -37,6 +37,8 @@ pub struct Template {
     pub throttle: Option<Throttle>,
     /// The throttle of the API key, if it has a usage plan.
     pub key_throttle: Option<Throttle>,
+    /// The smallest response that is compressed, in bytes. Without this, none is.
+    pub minimum_compression_size: Option<u64>,
     /// What API Gateway returns if it rejects a request or fails.
     pub gateway_responses: GatewayResponses,
     /// The functions that the routes name, by logical id.
@@ -205,6 +207,7 @@ impl Template {
         Ok(Self {
             throttle: api.throttle("*", "*"),
             key_throttle: usage_plan.and_then(|plan| plan.properties.throttle),
+            minimum_compression_size: api.minimum_compression_size,
             stage: api.stage_name,
             gateway_responses: api.definition_body.gateway_responses,
             routes,

@@ -21,6 +21,7 @@ pub(super) struct Resource<T> {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Api {
     pub(super) stage_name: String,
+    pub(super) minimum_compression_size: Option<u64>,
     #[serde(default)]
     method_settings: Vec<MethodSettings>,
     pub(super) definition_body: Definition,

@@ -161,7 +161,7 @@ fn request_line(served: &Served, colored: bool) -> String {
         status,
         code,
         duration,
-        hint,
+        message,
     } = served;
     let outcome = match code {
         Some(code) => format!("{status} {code}"),
@@ -173,12 +173,12 @@ fn request_line(served: &Served, colored: bool) -> String {
         400..500 => format!("\x1b[33m{outcome}\x1b[0m"),
         500.. => format!("\x1b[31m{outcome}\x1b[0m"),
     };
-    let hint = hint
+    let message = message
         .as_ref()
-        .map(|hint| format!(" ({hint})"))
+        .map(|message| format!(" ({message})"))
         .unwrap_or_default();
     format!(
-        "{time} {method} {path} {outcome} {} ms{hint}",
+        "{time} {method} {path} {outcome} {} ms{message}",
         duration.as_millis()
     )
 }
@@ -216,12 +216,12 @@ mod tests {
             status: 400,
             code: Some("UserNotFound".to_owned()),
             duration: Duration::from_millis(4),
-            hint: Some("a hint".to_owned()),
+            message: Some("no such user".to_owned()),
         };
         let line = request_line(&served, false);
         let (time, rest) = line.split_once(' ').expect("it begins with the time");
         assert_eq!(time.split(':').map(str::len).collect::<Vec<_>>(), [2, 2, 2]);
-        assert_eq!(rest, "GET /users/bob 400 UserNotFound 4 ms (a hint)");
+        assert_eq!(rest, "GET /users/bob 400 UserNotFound 4 ms (no such user)");
         let line = request_line(&served, true);
         assert!(
             line.contains("GET /users/bob \x1b[33m400 UserNotFound\x1b[0m 4 ms"),
