@@ -251,8 +251,8 @@ async fn responses_are_compressed_for_clients_that_accept_it() {
         let format = "\n%header{content-encoding} %{size_download}";
         let printed = curl(&["--compressed", "-H", &accept, "-w", format, url], None).await;
         let (body, end) = printed.rsplit_once('\n').expect("the last line");
-        let (used, size) = end.split_once(' ').expect("the size");
-        assert_eq!(used, coding, "{url} {accepted}");
+        let (coded, size) = end.split_once(' ').expect("the size");
+        assert_eq!(coded, coding, "{url} {accepted}");
         let is_small = size.parse::<usize>().expect("a number") < 200;
         assert_eq!(
             is_small,

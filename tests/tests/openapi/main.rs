@@ -219,9 +219,9 @@ fn what_the_specification_refers_to_exists() {
     assert!(repository::path(page.expect("a page")).exists());
     let declared = specification()["tags"].as_array().expect("tags").iter();
     let declared: BTreeSet<_> = declared.map(|tag| tag["name"].to_string()).collect();
-    let used = operations().into_iter();
-    let used: BTreeSet<_> = used.map(|used| used.value["tags"][0].to_string()).collect();
-    assert_eq!(used, declared);
+    let all = operations().into_iter();
+    let tags: BTreeSet<_> = all.map(|own| own.value["tags"][0].to_string()).collect();
+    assert_eq!(tags, declared);
     let id = &specification()["paths"]["/users/{id}"]["parameters"][0]["example"];
     let user = &specification()["components"]["examples"]["User"]["value"];
     assert_eq!(id, &user["id"]);

@@ -13,7 +13,7 @@ pub type RequestLog = Arc<dyn Fn(&Served) + Send + Sync>;
 
 /// The maximum length of a path, and of a message, in the log, in characters.
 const MAX_PATH: usize = 200;
-const MAX_MESSAGE: usize = 300;
+const MAX_MESSAGE: usize = 400;
 
 /// A request and its response.
 #[derive(Clone, Debug, PartialEq, Eq)]
