@@ -64,5 +64,6 @@ if has python3 'the clients in Python and Go'; then
 fi
 
 cp -R "$source/rust" "$clients"
-cargo build --quiet --manifest-path "$clients/rust/Cargo.toml" --target-dir "$clients/rust/target"
-scripts/with-local-service "$clients/rust/target/debug/rust-client"
+client=$(scripts/executable rust-client --quiet --manifest-path "$clients/rust/Cargo.toml" \
+	--target-dir "$clients/rust/target")
+scripts/with-local-service "$client"
