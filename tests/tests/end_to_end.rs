@@ -21,21 +21,15 @@ async fn users_are_created_read_replaced_and_deleted() {
         let ada = json!({"id": one, "email": "ada@example.com", "name": "Ada"});
         let grace = json!({"id": two, "email": "grace@example.com", "name": "Grace"});
 
-        api.post("/users", &ada.to_string())
-            .await
-            .assert_is(200, &ada);
-        api.post("/users", &grace.to_string())
-            .await
-            .assert_is(200, &grace);
-        api.post("/users", &ada.to_string())
-            .await
-            .assert_error(400, "UserAlreadyExists");
+        api.post("/users", &ada).await.is(&ada);
+        api.post("/users", &grace).await.is(&grace);
+        api.post("/users", &ada).await.fails("UserAlreadyExists");
 
         assert_eq!(listed(api).await.len(), 2);
-        api.get(&format!("/users/{one}")).await.assert_is(200, &ada);
+        api.get(&format!("/users/{one}")).await.is(&ada);
         api.get(&format!("/users/{three}"))
             .await
-            .assert_error(400, "UserNotFound");
+            .fails("UserNotFound");
 
         let countess = json!({"id": one, "name": "Countess of Lovelace"});
         api.put(
@@ -43,20 +37,16 @@ async fn users_are_created_read_replaced_and_deleted() {
             r#"{"id": "9", "name": "Countess of Lovelace"}"#,
         )
         .await
-        .assert_is(200, &countess);
-        api.get(&format!("/users/{one}"))
-            .await
-            .assert_is(200, &countess);
+        .is(&countess);
+        api.get(&format!("/users/{one}")).await.is(&countess);
         api.put(&format!("/users/{three}"), "{}")
             .await
-            .assert_error(400, "UserNotFound");
+            .fails("UserNotFound");
 
+        api.delete(&format!("/users/{one}")).await.is(&countess);
         api.delete(&format!("/users/{one}"))
             .await
-            .assert_is(200, &countess);
-        api.delete(&format!("/users/{one}"))
-            .await
-            .assert_error(400, "UserNotFound");
+            .fails("UserNotFound");
         assert_eq!(listed(api).await, [grace]);
     })
     .await;
@@ -72,17 +62,12 @@ async fn listed(api: &Api) -> Vec<Value> {
 #[tokio::test]
 async fn all_users_are_deleted_at_once() {
     let api = Api::own().await;
-    api.get("/users").await.assert_is(200, &json!([]));
+    api.get("/users").await.is(&json!([]));
     for id in ["1", "2"] {
-        assert_eq!(
-            api.post("/users", &json!({"id": id}).to_string())
-                .await
-                .status,
-            200
-        );
+        api.post("/users", json!({"id": id})).await.assert_ok();
     }
-    api.delete("/users").await.assert_is(200, &Value::Null);
-    api.get("/users").await.assert_is(200, &json!([]));
+    api.delete("/users").await.is(&Value::Null);
+    api.get("/users").await.is(&json!([]));
 }
 
 #[tokio::test]
@@ -90,7 +75,7 @@ async fn a_user_without_an_id_can_be_read_by_the_id_that_it_gets() {
     Api::share(async |api| {
         let user = api.post("/users", r#"{"name": "Ada"}"#).await.json();
         let id = user["id"].as_str().expect("an id");
-        api.get(&format!("/users/{id}")).await.assert_is(200, &user);
+        api.get(&format!("/users/{id}")).await.is(&user);
     })
     .await;
 }
@@ -100,19 +85,14 @@ async fn users_are_found_by_email_address() {
     Api::share(async |api| {
         let (email, other) = (api.email("a+b"), api.email("b"));
         let user = json!({"id": api.id("1"), "email": email});
-        api.post("/users", &user.to_string())
-            .await
-            .assert_is(200, &user);
-        api.post(
-            "/users",
-            &json!({"id": api.id("2"), "email": other}).to_string(),
-        )
-        .await;
+        api.post("/users", &user).await.is(&user);
+        api.post("/users", json!({"id": api.id("2"), "email": other}))
+            .await;
         assert_eq!(api.found(&email).await, json!([user]));
         let nobody = api.email("nobody");
         api.get(&format!("/users?email={nobody}"))
             .await
-            .assert_is(200, &json!([]));
+            .is(&json!([]));
         let pages = api.pages("/users?email=&limit=1000").await;
         let mine = pages.iter().map(|page| api.mine(page).len());
         assert_eq!(mine.sum::<usize>(), 2);
@@ -134,20 +114,14 @@ async fn any_id_works_in_a_path() {
         ] {
             let (id, path) = (api.id(id), format!("/users/{}", api.id(encoded)));
             let user = json!({"id": id});
-            api.post("/users", &user.to_string())
-                .await
-                .assert_is(200, &user);
-            api.get(&path).await.assert_is(200, &user);
+            api.post("/users", &user).await.is(&user);
+            api.get(&path).await.is(&user);
             api.put(&path, r#"{"a": 1}"#)
                 .await
-                .assert_is(200, &json!({"id": id, "a": 1}));
-            api.delete(&path)
-                .await
-                .assert_is(200, &json!({"id": id, "a": 1}));
+                .is(&json!({"id": id, "a": 1}));
+            api.delete(&path).await.is(&json!({"id": id, "a": 1}));
         }
-        api.get("/users/%FF")
-            .await
-            .assert_error(400, "InvalidRequest");
+        api.get("/users/%FF").await.fails("InvalidRequest");
     })
     .await;
 }
@@ -174,24 +148,18 @@ async fn bad_requests_are_rejected_with_a_code_and_a_message() {
     Api::share(async |api| {
         let path = format!("/users/{}", api.id("1"));
         for body in ["", "{", "[]", "nonsense"] {
-            api.post("/users", body)
-                .await
-                .assert_error(400, "InvalidRequest");
-            api.put(&path, body)
-                .await
-                .assert_error(400, "InvalidRequest");
+            api.post("/users", body).await.fails("InvalidRequest");
+            api.put(&path, body).await.fails("InvalidRequest");
         }
         for body in [r#"{"id": 1}"#, r#"{"email": ""}"#, r#"{"n": 1e126}"#] {
-            api.post("/users", body)
-                .await
-                .assert_error(400, "InvalidUser");
+            api.post("/users", body).await.fails("InvalidUser");
         }
         for query in ["limit=0", "limit=1001", "limit=x", "cursor=!", "cursor="] {
             api.get(&format!("/users?{query}"))
                 .await
-                .assert_error(400, "InvalidRequest");
+                .fails("InvalidRequest");
         }
-        api.get(&path).await.assert_error(400, "UserNotFound");
+        api.get(&path).await.fails("UserNotFound");
     })
     .await;
 }
@@ -201,7 +169,7 @@ async fn next_links_lead_to_every_user_once() {
     Api::share(async |api| {
         for i in 0..7 {
             let user = json!({"id": api.id(&format!("ü/{i}"))});
-            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+            api.post("/users", &user).await.assert_ok();
         }
         let mut seen = BTreeSet::new();
         let pages = api.pages("/users?limit=3").await;
@@ -223,11 +191,9 @@ async fn a_list_larger_than_a_response_can_be_read_in_pages() {
         let about = "x".repeat(390_000);
         for i in 0..20 {
             let user = json!({"id": api.id(&i.to_string()), "about": about});
-            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+            api.post("/users", &user).await.assert_ok();
         }
-        api.get("/users")
-            .await
-            .assert_error(400, "ResponseTooLarge");
+        api.get("/users").await.fails("ResponseTooLarge");
         let pages = api.pages("/users?limit=1000").await;
         let counts: Vec<_> = pages.iter().map(|page| api.mine(page).len()).collect();
         assert_eq!(counts.iter().sum::<usize>(), 20);
@@ -248,12 +214,12 @@ async fn the_gateway_rejects_unknown_routes_and_oversized_bodies() {
     ] {
         api.send(method, path, "")
             .await
-            .assert_error(403, "MissingAuthenticationToken");
+            .fails("MissingAuthenticationToken");
     }
     // One body exceeds the 6 MB limit of an event, and the other the 10 MB limit of a body.
     for megabytes in [7, 11] {
         let reply = api.post("/users", &"x".repeat(megabytes << 20)).await;
-        reply.assert_error(413, "RequestTooLarge");
+        reply.fails("RequestTooLarge");
     }
 }
 
@@ -295,7 +261,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
     for i in 0..17 {
         let id = format!("large-{i}");
         let user = json!({"id": id, "about": "x".repeat(390_000)});
-        assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+        api.post("/users", &user).await.assert_ok();
         written.insert(id);
     }
     let mut suite = Command::new(env::current_exe().expect("the executable of this suite"))
@@ -315,12 +281,7 @@ async fn the_suite_leaves_the_users_of_other_clients_alone() {
             break status;
         }
         let id = format!("customer-{}", written.len());
-        assert_eq!(
-            api.post("/users", &json!({"id": id}).to_string())
-                .await
-                .status,
-            200
-        );
+        api.post("/users", json!({"id": id})).await.assert_ok();
         written.insert(id);
     };
     assert!(
@@ -348,13 +309,11 @@ async fn users_in_a_file_survive_a_restart() {
     let file = Database::File(directory.path().join("data/users.db"));
     let api = Api::local(file.clone()).await;
     let user = json!({"id": "1"});
-    api.post("/users", &user.to_string())
-        .await
-        .assert_is(200, &user);
+    api.post("/users", &user).await.is(&user);
     api.stop().await;
     Api::local(file)
         .await
         .get("/users")
         .await
-        .assert_is(200, &json!([user]));
+        .is(&json!([user]));
 }

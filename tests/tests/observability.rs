@@ -139,12 +139,8 @@ async fn the_line_of_a_failed_request_has_the_whole_chain() {
         ("AWS_LAMBDA_LOG_LEVEL", "WARN"),
     ])
     .await;
-    api.get("/users/1")
-        .await
-        .assert_error(503, "ServiceUnavailable");
-    api.get("/users?limit=0")
-        .await
-        .assert_error(400, "InvalidRequest");
+    api.get("/users/1").await.fails("ServiceUnavailable");
+    api.get("/users?limit=0").await.fails("InvalidRequest");
     let lines = api.into_request_lines().await;
     let [line] = &lines[..] else {
         panic!("{lines:?}")
@@ -195,7 +191,7 @@ async fn each_line_has_the_time_and_the_units_of_its_own_request() {
     .await;
     let start = Instant::now();
     for _ in 0..2 {
-        api.get("/users").await.assert_is(200, &json!([]));
+        api.get("/users").await.is(&json!([]));
     }
     let elapsed = start.elapsed().as_secs_f64() * 1000.0;
     let lines = api.into_request_lines().await;
@@ -264,7 +260,7 @@ async fn a_fault_of_the_service_is_logged_at_error_in_both_formats() {
                 ("AWS_LAMBDA_LOG_LEVEL", level),
             ])
             .await;
-            api.get("/users/1").await.assert_error(500, "InternalError");
+            api.get("/users/1").await.fails("InternalError");
             let log = api.into_log().await;
             let is_logged = |line: &String| marks.iter().all(|mark| line.contains(mark));
             assert!(log.iter().any(is_logged), "{format} {level}: {log:?}");
@@ -296,7 +292,7 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
     let api = start_on(&table, &variables).await;
     let path = "/users/1";
     // No subsegment is sent for these, nor for the warm-up.
-    api.get(path).await.assert_error(400, "UserNotFound");
+    api.get(path).await.fails("UserNotFound");
     api.send_traced(Method::GET, path, "", &trace_header(false))
         .await;
     api.send_traced(Method::GET, path, "", "Root=1;Sampled=1")
@@ -376,7 +372,7 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
     let reply = api
         .send_traced(Method::DELETE, "/users", "", &trace_header(true))
         .await;
-    reply.assert_is(200, &Value::Null);
+    reply.is(&Value::Null);
     let documents = received.join().expect("101 datagrams");
     assert_eq!(
         documents[100]["aws"]["operation"],
@@ -402,7 +398,7 @@ async fn a_missing_daemon_fails_no_request() {
         for _ in 0..3 {
             api.send_traced(Method::GET, "/users", "", &trace_header(true))
                 .await
-                .assert_is(200, &json!([]));
+                .is(&json!([]));
         }
     }
 }
@@ -445,9 +441,7 @@ async fn the_saved_queries_use_only_fields_that_the_lines_have() {
         ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
     ];
     let api = Api::with_variables(&variables).await;
-    api.get("/users/1")
-        .await
-        .assert_error(503, "ServiceUnavailable");
+    api.get("/users/1").await.fails("ServiceUnavailable");
     let lines = api.into_request_lines().await;
     let line = lines[0].as_object().expect("an object");
 

@@ -20,7 +20,7 @@ async fn a_new_user_without_an_id_gets_a_random_uuid() {
         post(&table, r#"{"name": "Ada"}"#).await,
     );
     for reply in [&first, &second] {
-        assert_eq!(reply.status, 200);
+        reply.assert_ok();
         let user = reply.json();
         let id = user["id"].as_str().expect("an id");
         let uuid = uuid::Uuid::parse_str(id).expect("a UUID");
@@ -40,10 +40,10 @@ async fn a_taken_id_is_rejected_and_its_user_is_unchanged() {
     table.put(&ada()).await;
     post(&table, r#"{"id": "1", "name": "Eve"}"#)
         .await
-        .assert_error(400, "UserAlreadyExists");
+        .fails("UserAlreadyExists");
     post(&table, &ada().to_string())
         .await
-        .assert_error(400, "UserAlreadyExists");
+        .fails("UserAlreadyExists");
     assert_eq!(table.stored("1").await, Some(ada()));
 }
 
@@ -65,10 +65,8 @@ async fn a_body_that_is_not_a_json_object_is_rejected() {
         "{} {}",
         "{\"a\": NaN}",
     ] {
-        post(&table, body).await.assert_error(400, "InvalidRequest");
-        put(&table, "1", body)
-            .await
-            .assert_error(400, "InvalidRequest");
+        post(&table, body).await.fails("InvalidRequest");
+        put(&table, "1", body).await.fails("InvalidRequest");
     }
     for body in [
         r#"{"a": "\ud800"}"#,
@@ -76,14 +74,14 @@ async fn a_body_that_is_not_a_json_object_is_rejected() {
         r#"{"a": ["\ud800x"]}"#,
         "{\"a\": \"\u{1}\"}",
     ] {
-        post(&table, body).await.assert_error(400, "InvalidRequest");
+        post(&table, body).await.fails("InvalidRequest");
     }
     let missing = Event::new("POST", "/users");
     missing
         .handle(&table, handlers::post)
         .await
-        .assert_error(400, "InvalidRequest");
-    list(&table, &[]).await.assert_is(200, &json!([]));
+        .fails("InvalidRequest");
+    list(&table, &[]).await.is(&json!([]));
 }
 
 #[tokio::test]
@@ -93,12 +91,12 @@ async fn a_body_in_base64_is_decoded() {
     event
         .handle(&table, handlers::post)
         .await
-        .assert_is(200, &json!({"id": "ü"}));
+        .is(&json!({"id": "ü"}));
     let latin1 = Event::new("POST", "/users").base64_body("eyJpZCI6ICL8In0=");
     latin1
         .handle(&table, handlers::post)
         .await
-        .assert_error(400, "InvalidRequest");
+        .fails("InvalidRequest");
 }
 
 #[tokio::test]
@@ -126,7 +124,7 @@ async fn the_error_for_a_broken_rule_names_the_attribute() {
         ("deep", &deep),
     ] {
         let reply = post(&table, &format!(r#"{{"{attribute}": {value}}}"#)).await;
-        reply.assert_error(400, "InvalidUser");
+        reply.fails("InvalidUser");
         assert!(
             reply.message().contains(&format!("'{attribute}")),
             "{}",
@@ -134,19 +132,19 @@ async fn the_error_for_a_broken_rule_names_the_attribute() {
         );
     }
     let nested = post(&table, r#"{"a": {"b": [1, {"c": 1e200}]}}"#).await;
-    nested.assert_error(400, "InvalidUser");
+    nested.fails("InvalidUser");
     assert!(
         nested.message().contains("'a.b[1].c'"),
         "{}",
         nested.message()
     );
     for body in [r#"{"": 1}"#, r#"{"a": {"": 1}}"#] {
-        post(&table, body).await.assert_error(400, "InvalidUser");
+        post(&table, body).await.fails("InvalidUser");
     }
     put(&table, "1", r#"{"email": ""}"#)
         .await
-        .assert_error(400, "InvalidUser");
-    list(&table, &[]).await.assert_is(200, &json!([]));
+        .fails("InvalidUser");
+    list(&table, &[]).await.is(&json!([]));
 }
 
 #[tokio::test]
@@ -158,10 +156,8 @@ async fn a_user_may_be_as_large_as_an_item_and_not_a_byte_larger() {
     delete(&table, "x").await;
     post(&table, &user(400 * 1024 + 1))
         .await
-        .assert_error(400, "InvalidUser");
-    post(&table, &user(5_000_000))
-        .await
-        .assert_error(400, "InvalidUser");
+        .fails("InvalidUser");
+    post(&table, &user(5_000_000)).await.fails("InvalidUser");
     assert_eq!(table.stored("x").await, None);
 }
 
@@ -177,7 +173,7 @@ async fn a_user_at_the_limits_is_stored() {
     let user =
         format!(r#"{{"id": "{long}", "email": "{long}", "deep": {deep}, "n": [{numbers}]}}"#);
     let reply = post(&table, &user).await;
-    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.assert_ok();
     assert_eq!(get(&table, &long).await.text, reply.text);
 }
 
@@ -214,13 +210,13 @@ async fn a_user_of_numbers_with_many_zeros_fits_in_a_response() {
     let user = format!(r#"{{"id":"1","n":[{}]}}"#, vec!["1e125"; 30_000].join(","));
     post(&table, &user)
         .await
-        .assert_is(200, &serde_json::from_str(&user).expect("JSON"));
+        .is(&serde_json::from_str(&user).expect("JSON"));
     for reply in [
         list(&table, &[("limit", "1")]).await,
         get(&table, "1").await,
         delete(&table, "1").await,
     ] {
-        assert_eq!(reply.status, 200, "{}", reply.text);
+        reply.assert_ok();
         assert!(
             reply.bytes_on_lambda() < 1_000_000,
             "{}",
@@ -276,11 +272,11 @@ async fn a_user_that_does_not_exist_is_not_found_by_any_operation() {
             put(&table, id, "{}").await,
             delete(&table, id).await,
         ] {
-            reply.assert_error(400, "UserNotFound");
+            reply.fails("UserNotFound");
         }
     }
     assert!(get(&table, "4%322").await.message().contains("'422'"));
-    list(&table, &[]).await.assert_is(200, &json!([]));
+    list(&table, &[]).await.is(&json!([]));
 }
 
 #[tokio::test]
@@ -301,14 +297,12 @@ async fn an_id_in_a_path_is_percent_decoded_once() {
         ("😀", "%F0%9F%98%80"),
     ] {
         let user = json!({"id": id});
-        post(&table, &user.to_string()).await.assert_is(200, &user);
-        get(&table, encoded).await.assert_is(200, &user);
+        post(&table, &user.to_string()).await.is(&user);
+        get(&table, encoded).await.is(&user);
         put(&table, encoded, r#"{"a": 1}"#)
             .await
-            .assert_is(200, &json!({"id": id, "a": 1}));
-        delete(&table, encoded)
-            .await
-            .assert_is(200, &json!({"id": id, "a": 1}));
+            .is(&json!({"id": id, "a": 1}));
+        delete(&table, encoded).await.is(&json!({"id": id, "a": 1}));
         assert_eq!(table.stored(id).await, None, "{id}");
     }
 }
@@ -322,7 +316,7 @@ async fn an_id_in_a_path_that_is_not_percent_encoded_utf8_is_rejected() {
             put(&table, id, "{}").await,
             delete(&table, id).await,
         ] {
-            reply.assert_error(400, "InvalidRequest");
+            reply.fails("InvalidRequest");
         }
     }
 }
@@ -333,14 +327,14 @@ async fn a_user_is_replaced_as_a_whole() {
     table.put(&ada()).await;
     put(&table, "1", r#"{"nick": "A"}"#)
         .await
-        .assert_is(200, &json!({"id": "1", "nick": "A"}));
+        .is(&json!({"id": "1", "nick": "A"}));
     assert_eq!(
         table.stored("1").await,
         Some(json!({"id": "1", "nick": "A"}))
     );
     list(&table, &[("email", "ada@example.com")])
         .await
-        .assert_is(200, &json!([]));
+        .is(&json!([]));
 }
 
 #[tokio::test]
@@ -350,7 +344,7 @@ async fn the_id_in_the_path_counts_when_a_user_is_replaced() {
     for id in [r#""2""#, r#""""#, "7", "null", "[[1e999]]"] {
         put(&table, "1", &format!(r#"{{"id": {id}, "a": 1}}"#))
             .await
-            .assert_is(200, &json!({"id": "1", "a": 1}));
+            .is(&json!({"id": "1", "a": 1}));
     }
     assert_eq!(
         ids(&list(&table, &[]).await.json()),
@@ -363,13 +357,13 @@ async fn the_id_in_the_path_counts_when_a_user_is_replaced() {
 #[tokio::test]
 async fn all_users_are_deleted_however_many() {
     let table = Table::new().await;
-    delete_all(&table).await.assert_is(200, &Value::Null);
+    delete_all(&table).await.is(&Value::Null);
     let users: Vec<_> = (0..130)
         .map(|i| json!({"id": format!("ü{i}"), "about": "x".repeat(20_000)}))
         .collect();
     table.put_all(&users).await;
-    delete_all(&table).await.assert_is(200, &Value::Null);
-    list(&table, &[]).await.assert_is(200, &json!([]));
+    delete_all(&table).await.is(&Value::Null);
+    list(&table, &[]).await.is(&json!([]));
 }
 
 // All operations
@@ -386,7 +380,7 @@ async fn a_missing_table_is_an_internal_error_that_does_not_name_it() {
         put(&table, "1", "{}").await,
         delete(&table, "1").await,
     ] {
-        reply.assert_error(500, "InternalError");
+        reply.fails("InternalError");
         assert!(!reply.text.contains(table.name()), "{}", reply.text);
     }
 }
