@@ -6,7 +6,7 @@ use lambda_http::http::{HeaderMap, HeaderName};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
-use crate::oracle::CODES;
+use crate::oracle::{CODES, GATEWAY_CODES};
 
 /// A complete JSON response.
 #[derive(Debug)]
@@ -103,7 +103,8 @@ impl Reply {
     /// contract promises.
     #[track_caller]
     pub fn fails(&self, code: &str) {
-        let expected = CODES.into_iter().find(|own| own.1 == code);
+        let mut codes = CODES.into_iter().chain(GATEWAY_CODES);
+        let expected = codes.find(|own| own.1 == code);
         let (status, _) = expected.unwrap_or_else(|| panic!("'{code}' is no code: {self}"));
         let body = self.json();
         assert_eq!(
