@@ -70,12 +70,17 @@ given = $(if $(filter override,$(origin $(1))),$($(1)))
 
 # These targets read their variables from the environment, to which make exports those on its
 # command line.
+# For breakpoints in handlers, and their variables.
+DEBUGGABLE := --config profile.dev.package.users-core.opt-level=0 \
+	--config 'profile.dev.package.users-core.debug="full"'
+
 .PHONY: run
 run: need-cargo need-cc need-settings ## serve the API on this machine: PORT=3000, STAGE=test,
 ## DATA=FILE or MEMORY=1 or DYNAMO_ENDPOINT=URL,
 ## HOST=ADDRESS, CORS=ORIGINS, PARAMS='Name=Value ...',
 ## DEBUG=1, DYNAMODB_PORT=8000
-	@service=$$(scripts/executable local --workspace --bins) && exec "$$service"
+	@service=$$(scripts/executable local --workspace --bins $(if $(DEBUG),$(DEBUGGABLE))) && \
+		exec "$$service"
 
 .PHONY: watch
 watch: run ## as run, and build again when a source file is saved

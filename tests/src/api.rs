@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex as StdMutex};
 use std::thread;
@@ -22,7 +23,10 @@ use uuid::Uuid;
 use crate::auth::authenticate;
 use crate::client::{Client, percent_encoded};
 use crate::specification::assert_documented;
-use crate::{Operation, Reply, executables, operations, template, template_with_variables};
+use crate::{
+    Operation, Reply, ScriptedResponse, ScriptedServer, executables, operations, template,
+    template_with_variables,
+};
 
 /// Makes tests take turns at a deployed API, so that they stay below its throttle.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -84,8 +88,17 @@ impl Api {
     }
 
     async fn deployed(url: &str) -> Self {
+        let url = url.trim().trim_end_matches('/');
+        let parsed = url.parse::<Uri>().ok();
+        let is_url = parsed.is_some_and(|url| {
+            url.host().is_some() && ["http", "https"].map(Some).contains(&url.scheme_str())
+        });
+        assert!(
+            is_url,
+            "API_ENDPOINT={url} is not a URL such as https://example.com/test"
+        );
         let turn = TURN.lock().await;
-        let mut api = Self::at(url.trim().trim_end_matches('/').to_owned());
+        let mut api = Self::at(url.to_owned());
         api.turn = Some(turn);
         api
     }
@@ -104,52 +117,58 @@ impl Api {
 
     /// Starts a local service that keeps its users in this database.
     pub async fn local(database: Database) -> Self {
-        let template = template();
+        let options = Options::new(template(), executables().to_owned());
         Self::start(Options {
             database,
-            ..Options::new(template, executables().to_owned())
-        })
-        .await
-    }
-
-    /// Starts a local service that keeps its users in a table of the DynamoDB at this URL. Each
-    /// function has one process, so the one that encountered a fault also serves the next request.
-    pub async fn on(endpoint: &str, table: &str) -> Self {
-        Self::with_instances(endpoint, table, 1).await
-    }
-
-    /// Starts a local service as [`Api::on`] does, with up to this many processes for each
-    /// function.
-    pub async fn with_instances(endpoint: &str, table: &str, instances: u16) -> Self {
-        let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
-        table.clone_into(&mut template.table.name);
-        let options = Options::new(template, executables().to_owned());
-        let database = Database::Endpoint(endpoint.to_owned());
-        Self::start(Options {
-            database,
-            instances,
             ..options
         })
         .await
     }
 
+    /// Starts a local service that keeps its users in a table of the DynamoDB at this URL.
+    pub async fn on(endpoint: &str, table: &str) -> Self {
+        Self::start(Self::options(endpoint, table)).await
+    }
+
+    /// Starts a local service on a new DynamoDB server that follows this script.
+    pub async fn scripted(
+        script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
+    ) -> (ScriptedServer, Self) {
+        let dynamodb = ScriptedServer::start(script).await;
+        let api = Self::on(dynamodb.endpoint(), "user-profiles").await;
+        (dynamodb, api)
+    }
+
+    /// Starts a local service on a new DynamoDB server that always responds in this way.
+    pub async fn always(response: ScriptedResponse) -> (ScriptedServer, Self) {
+        Self::scripted(move |_, _| response.clone()).await
+    }
+
     /// Starts a local service on the DynamoDB server at this URL, whose functions have this timeout.
     pub async fn with_timeout(endpoint: &str, timeout: Duration) -> Self {
-        let mut template = template();
-        for function in template.functions.values_mut() {
+        let mut options = Self::options(endpoint, "user-profiles");
+        for function in options.template.functions.values_mut() {
             function.timeout = timeout;
         }
-        Self::start(Options {
-            database: Database::Endpoint(endpoint.to_owned()),
-            ..Options::new(template, executables().to_owned())
-        })
-        .await
+        Self::start(options).await
     }
 
     /// Starts a local service whose functions have these environment variables.
     pub async fn with_variables(variables: &[(&str, &str)]) -> Self {
         let template = template_with_variables(variables);
         Self::start(Options::new(template, executables().to_owned())).await
+    }
+
+    /// Returns options for a local service on a table of the DynamoDB at this URL. Each function
+    /// has one process, so the one that encountered a fault also serves the next request.
+    pub fn options(endpoint: &str, table: &str) -> Options {
+        let mut template = template_with_variables(&[(TABLE_VARIABLE, table)]);
+        table.clone_into(&mut template.table.name);
+        Options {
+            database: Database::Endpoint(endpoint.to_owned()),
+            instances: 1,
+            ..Options::new(template, executables().to_owned())
+        }
     }
 
     /// Starts a local service with these options, but without the stage's throttle. If the test
@@ -192,16 +211,13 @@ impl Api {
     /// Returns the users in a list whose ids belong to this test.
     pub fn mine(&self, list: &Reply) -> Vec<Value> {
         let prefix = self.id("");
-        let list = list.json();
-        let users = list
-            .as_array()
-            .unwrap_or_else(|| panic!("not a list: {list}"));
-        let is_mine = |user: &&Value| {
+        let mut users = list.users();
+        users.retain(|user| {
             user["id"]
                 .as_str()
                 .is_some_and(|id| id.starts_with(&prefix))
-        };
-        users.iter().filter(is_mine).cloned().collect()
+        });
+        users
     }
 
     /// Returns the local service.
@@ -221,10 +237,8 @@ impl Api {
     /// If the function does not respond, or reports an error instead.
     pub async fn invoke(&self, function: &str, event: &str) -> Result<Reply, InvokeError> {
         let response = self.service().invoke(function, event.to_owned()).await?;
-        Ok(Reply::from_function(
-            &format!("{function} {event}"),
-            &response,
-        ))
+        let request = format!("{function} {event}");
+        Ok(Reply::from_function(&request, &response))
     }
 
     /// Stops the local service, if the API is one.
@@ -249,26 +263,21 @@ impl Api {
     /// Stops the local service, and returns the lines about requests from its log, which is in
     /// JSON.
     pub async fn into_request_lines(self) -> Vec<Value> {
-        let parse = |line: &String| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
-        let lines: Vec<Value> = self.into_log().await.iter().map(parse).collect();
+        let mut lines: Vec<Value> = Vec::new();
+        for line in self.into_log().await {
+            lines.push(serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}")));
+        }
+        lines.retain(|line| line["message"] == "request");
         lines
-            .into_iter()
-            .filter(|line| line["message"] == "request")
-            .collect()
     }
 
     async fn delete_created(&self) {
-        let created = std::mem::take(&mut *self.created.lock().expect("the lock is not poisoned"));
+        let created = std::mem::take(&mut *self.created.lock().expect("no panic"));
         for id in created {
-            let reply = self
-                .delete(&format!("/users/{}", percent_encoded(&id)))
-                .await;
-            let gone = reply.status == 200 || reply.json()["code"] == "UserNotFound";
-            assert!(
-                gone,
-                "cannot delete the user {id} of this test: {}",
-                reply.text
-            );
+            let path = format!("/users/{}", percent_encoded(&id));
+            let reply = self.delete(&path).await;
+            let is_gone = reply.status == 200 || reply.json()["code"] == "UserNotFound";
+            assert!(is_gone, "a user of this test is left: {reply}");
         }
     }
 
@@ -305,32 +314,25 @@ impl Api {
     /// Sends a `POST`, and remembers the user that this may create. A deployed table has a maximum
     /// of write units, so after a 503, this waits as long as the response says and tries again, up
     /// to twenty times.
-    pub async fn post(&self, path: &str, body: &str) -> Reply {
-        let remember = |id: &str| {
-            self.created
-                .lock()
-                .expect("the lock is not poisoned")
-                .insert(id.to_owned());
-        };
-        let user: Value = serde_json::from_str(body).unwrap_or_default();
-        if let Some(id) = user["id"]
-            .as_str()
-            .filter(|id| id.starts_with(&self.id("")))
+    pub async fn post(&self, path: &str, body: impl Display) -> Reply {
+        let body = body.to_string();
+        let remember = |id: &str| self.created.lock().expect("no panic").insert(id.to_owned());
+        let user: Value = serde_json::from_str(&body).unwrap_or_default();
+        if let Some(id) = user["id"].as_str()
+            && id.starts_with(&self.id(""))
         {
             remember(id);
         }
-        let mut reply = self.send(Method::POST, path, body).await;
+        let mut reply = self.send(Method::POST, path, &body).await;
         // A local service has no transient faults, and tests check its 503s.
         let tries = if self.service.is_some() { 0 } else { 20 };
         for _ in 0..tries {
-            let Some(seconds) = reply
-                .header("retry-after")
-                .and_then(|value| value.parse().ok())
-            else {
+            let seconds = reply.header("retry-after").map(str::parse);
+            let Some(Ok(seconds)) = seconds else {
                 break;
             };
             sleep(Duration::from_secs(seconds)).await;
-            reply = self.send(Method::POST, path, body).await;
+            reply = self.send(Method::POST, path, &body).await;
         }
         if let (200, Some(id)) = (reply.status, reply.json()["id"].as_str()) {
             remember(id);
@@ -339,8 +341,8 @@ impl Api {
     }
 
     /// Sends a `PUT`.
-    pub async fn put(&self, path: &str, body: &str) -> Reply {
-        self.send(Method::PUT, path, body).await
+    pub async fn put(&self, path: &str, body: impl Display) -> Reply {
+        self.send(Method::PUT, path, &body.to_string()).await
     }
 
     /// Sends a `DELETE`.
@@ -351,17 +353,9 @@ impl Api {
     /// Sends a valid request of an operation. If the operation is on one user, it is this one.
     pub async fn request(&self, operation: &Operation, id: &str) -> Reply {
         let method = operation.method.parse().expect("a method");
-        let body = if operation.has_body {
-            json!({"id": id}).to_string()
-        } else {
-            String::new()
-        };
-        self.send(
-            method,
-            &operation.path.replace("{id}", &percent_encoded(id)),
-            &body,
-        )
-        .await
+        let body = operation.has_body.then(|| json!({"id": id}).to_string());
+        let path = operation.path.replace("{id}", &percent_encoded(id));
+        self.send(method, &path, &body.unwrap_or_default()).await
     }
 
     /// Sends the requests of all operations at once, as [`Api::request`] does.
@@ -395,17 +389,13 @@ impl Api {
     }
 
     async fn perform(&self, mut request: Request<Body>) -> Reply {
-        let uri = request.uri().path_and_query();
-        let name = format!(
-            "{} {}",
-            request.method(),
-            uri.map_or("", |uri| uri.as_str())
-        );
+        let mut name = format!("{} {}", request.method(), request.uri());
         if self.service.is_none() {
+            name += ", with the host from API_ENDPOINT";
             authenticate(&mut request);
         }
         let response = self.client.send(request.clone()).await;
-        let response = response.unwrap_or_else(|error| panic!("{name} at {}: {error}", self.url));
+        let response = response.unwrap_or_else(|error| panic!("{name}: {error}"));
         let (parts, text) = response.into_parts();
         let reply = Reply::new(&name, parts.status.as_u16(), parts.headers, text);
         let stage = self.url.parse::<Uri>().expect("a URL");

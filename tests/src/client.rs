@@ -1,11 +1,18 @@
 //! The HTTP client of all suites.
 
+use std::error::Error;
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Request, Response};
+use tokio::time::timeout;
+
+/// How long a response may take. API Gateway waits for 29 seconds, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that keeps connections open.
 #[derive(Clone)]
@@ -28,15 +35,25 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If there is no complete response.
+    /// If there is no complete response in time.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<String>, String> {
-        let response = self.0.request(request).await;
-        let (parts, body) = response.map_err(|error| format!("{error:?}"))?.into_parts();
-        let body = body.collect().await.map_err(|error| error.to_string())?;
-        let text =
-            String::from_utf8(body.to_bytes().to_vec()).map_err(|error| error.to_string())?;
-        Ok(Response::from_parts(parts, text))
+        let exchange = async {
+            let (parts, body) = self.0.request(request).await?.into_parts();
+            let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
+            Ok(Response::from_parts(parts, text))
+        };
+        match timeout(PATIENCE, exchange).await {
+            Ok(result) => result.map_err(|error: Box<dyn Error>| causes(&*error)),
+            Err(elapsed) => Err(elapsed.to_string()),
+        }
     }
+}
+
+/// Returns the messages of an error and of its causes.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let errors = std::iter::successors(Some(error), |&error| error.source());
+    let messages: Vec<_> = errors.map(ToString::to_string).collect();
+    messages.join(": ")
 }
 
 /// Returns an id as it appears in a path.

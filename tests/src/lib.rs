@@ -34,7 +34,7 @@ pub use fakes::{
     empty_table, one_item, trace_header,
 };
 pub use operation::{Operation, operations};
-pub use process::Process;
+pub use process::{Process, assert_small};
 pub use reply::Reply;
 pub use repository::{template, template_with_variables};
 pub use table::{Table, engine};

@@ -9,6 +9,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::executables;
 
+/// The maximum memory that a function may take, in bytes: 64 MB, of which the pages of its
+/// executable are 4. They are several times larger in a debug build.
+const LIMIT: u64 = 60 * 1024 * 1024;
+
+/// Asserts that a function has stayed within its memory. The process is found as by
+/// [`Process::find`].
+#[track_caller]
+pub fn assert_small(executable: &str, value: &str, case: &str) {
+    let process = Process::find(executable, value);
+    assert_eq!(
+        process.is_some(),
+        cfg!(target_os = "linux"),
+        "{executable} runs"
+    );
+    if let Some(process) = process {
+        process.assert_small(case);
+    }
+}
+
 /// A process of a function.
 #[derive(Debug)]
 pub struct Process(PathBuf);
@@ -25,7 +44,6 @@ impl Process {
     }
 
     /// Returns the process with this id.
-    #[must_use]
     pub fn of(id: u32) -> Self {
         Self(Path::new("/proc").join(id.to_string()))
     }
@@ -101,10 +119,17 @@ impl Process {
         self.status("VmHWM:")
     }
 
-    /// Returns the resident pages of its executable in bytes, or `None` if it has exited.
-    #[must_use]
-    pub fn file_memory(&self) -> Option<u64> {
-        self.status("RssFile:")
+    /// Asserts that it has stayed within the memory of a function.
+    #[track_caller]
+    pub fn assert_small(&self, case: &str) {
+        let own = self.peak_memory().zip(self.status("RssFile:"));
+        let own = own.map(|(peak, file)| peak - file);
+        let is_small = own.map_or(!cfg!(target_os = "linux"), |bytes| bytes <= LIMIT);
+        assert!(
+            is_small,
+            "{case}: {:?} took {own:?} bytes",
+            self.executable()
+        );
     }
 
     fn status(&self, name: &str) -> Option<u64> {

@@ -6,6 +6,8 @@ use lambda_http::http::{HeaderMap, HeaderName};
 use lambda_http::{Body, Response};
 use serde_json::{Value, json};
 
+use crate::oracle::{CODES, GATEWAY_CODES};
+
 /// A complete JSON response.
 #[derive(Debug)]
 pub struct Reply {
@@ -31,7 +33,7 @@ impl Reply {
         };
         let content_type = reply.header("content-type");
         assert_eq!(content_type, Some("application/json"), "{reply}");
-        let _ = reply.json();
+        reply.json();
         reply
     }
 
@@ -54,25 +56,30 @@ impl Reply {
         for (name, values) in response["multiValueHeaders"].as_object().expect("headers") {
             let name: HeaderName = name.parse().expect("the name of a header");
             for value in values.as_array().expect("a list of values") {
-                let value = value
-                    .as_str()
-                    .expect("a text")
-                    .parse()
-                    .expect("a value of a header");
-                headers.append(&name, value);
+                let value = value.as_str().and_then(|value| value.parse().ok());
+                headers.append(&name, value.expect("a value of a header"));
             }
         }
-        let status = response["statusCode"]
-            .as_u64()
-            .and_then(|status| status.try_into().ok());
+        let status = response["statusCode"].as_u64().map(u16::try_from);
+        let status = status.and_then(Result::ok).expect("a status");
         let body = response["body"].as_str().expect("a body");
-        Self::new(request, status.expect("a status"), headers, body.to_owned())
+        Self::new(request, status, headers, body.to_owned())
     }
 
     /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// Returns the users of a list.
+    #[track_caller]
+    pub fn users(&self) -> Vec<Value> {
+        self.assert_ok();
+        match self.json() {
+            Value::Array(users) => users,
+            _ => panic!("not a list: {self}"),
+        }
     }
 
     /// Returns the value of a header.
@@ -86,16 +93,19 @@ impl Reply {
         assert_eq!(self.status, 200, "{self}");
     }
 
-    /// Asserts the status and the body.
+    /// Asserts that the status is 200, and that this is the body.
     #[track_caller]
-    pub fn assert_is(&self, status: u16, body: &Value) {
-        assert_eq!((self.status, &self.json()), (status, body), "{self}");
+    pub fn is(&self, body: &Value) {
+        assert_eq!((self.status, &self.json()), (200, body), "{self}");
     }
 
-    /// Asserts that this is an error with this status and code, in the form that the contract
-    /// promises.
+    /// Asserts that this is the error with this code, with its status and in the form that the
+    /// contract promises.
     #[track_caller]
-    pub fn assert_error(&self, status: u16, code: &str) {
+    pub fn fails(&self, code: &str) {
+        let mut codes = CODES.into_iter().chain(GATEWAY_CODES);
+        let expected = codes.find(|own| own.1 == code);
+        let (status, _) = expected.unwrap_or_else(|| panic!("'{code}' is no code: {self}"));
         let body = self.json();
         assert_eq!(
             (self.status, &body["code"]),
@@ -106,6 +116,13 @@ impl Reply {
         assert!(members == 2 && !self.message().is_empty(), "{self}");
         let has_retry_after = self.header("retry-after").is_some();
         assert_eq!(has_retry_after, status == 503, "{self}");
+    }
+
+    /// Asserts that this is the error with this code, and that its message contains this text.
+    #[track_caller]
+    pub fn fails_with(&self, code: &str, text: &str) {
+        self.fails(code);
+        assert!(self.message().contains(text), "'{text}' is not in {self}");
     }
 
     /// Returns the message of an error.
@@ -123,39 +140,28 @@ impl Reply {
         let url = link
             .strip_prefix('<')
             .and_then(|link| link.strip_suffix(">; rel=\"next\""));
-        Some(
-            url.unwrap_or_else(|| panic!("not a link to a next page: {link}"))
-                .to_owned(),
-        )
+        let url = url.unwrap_or_else(|| panic!("not a link to a next page: {link}"));
+        Some(url.to_owned())
     }
 
     /// Returns the decoded query of the next page, if there is one.
     pub fn next_query(&self) -> Option<Vec<(String, String)>> {
         let url = self.next_url()?;
         let query = url.split_once('?').map_or("", |(_, query)| query);
-        Some(
-            form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
+        let query = form_urlencoded::parse(query.as_bytes());
+        Some(query.into_owned().collect())
     }
 
     /// Returns the size of the response as a function sends it to Lambda, in bytes.
     pub fn bytes_on_lambda(&self) -> usize {
-        let headers: serde_json::Map<_, _> = self
-            .headers
-            .iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    json!([value.to_str().unwrap_or_default()]),
-                )
-            })
-            .collect();
+        let headers = self.headers.iter().map(|(name, value)| {
+            let value = value.to_str().unwrap_or_default();
+            (name.to_string(), json!([value]))
+        });
         let response = json!({
             "statusCode": self.status,
             "headers": {},
-            "multiValueHeaders": headers,
+            "multiValueHeaders": headers.collect::<serde_json::Map<_, _>>(),
             "body": self.text,
             "isBase64Encoded": false,
         });

@@ -5,18 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde_json::json;
-use tests::{Api, ScriptedResponse, ScriptedServer};
+use tests::{Api, ScriptedResponse, ScriptedServer, one_item};
 
-/// Starts a server that always responds in this way. Returns it with the number of its responses.
-async fn counting(response: ScriptedResponse) -> (ScriptedServer, Arc<AtomicUsize>) {
+use ScriptedResponse::{Error, Json, Late, Raw, Silence, Stalled, Text};
+
+/// Starts an API on a server that always responds in this way. Returns them with the number of the
+/// server's responses.
+async fn counting(response: ScriptedResponse) -> (ScriptedServer, Api, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&count);
-    let server = ScriptedServer::start(move |_, _| {
+    let script = move |_: &str, _: &_| {
         counter.fetch_add(1, Relaxed);
         response.clone()
-    });
-    (server.await, count)
+    };
+    let (server, api) = Api::scripted(script).await;
+    (server, api, count)
 }
 
 #[tokio::test]
@@ -27,65 +32,69 @@ async fn each_call_has_three_attempts_whatever_came_before() {
         "HTTP/1.1 400 Bad Request\r\nx-amz-retry-after: 1\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let (dynamodb, attempts) = counting(ScriptedResponse::Raw(response.into())).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    let (_dynamodb, api, attempts) = counting(Raw(response.into())).await;
     for invocation in 1..=60 {
-        let reply = api.get("/users/1").await;
-        reply.assert_error(503, "ServiceUnavailable");
+        api.get("/users/1").await.fails("ServiceUnavailable");
         assert_eq!(attempts.load(Relaxed), 3 * invocation);
     }
 }
 
 #[tokio::test]
 async fn an_attempt_without_a_response_ends_in_time() {
-    let (dynamodb, attempts) = counting(ScriptedResponse::Silence).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    let start = Instant::now();
-    let reply = api.get("/users/1").await;
-    reply.assert_error(503, "ServiceUnavailable");
-    let elapsed = start.elapsed().as_secs_f64();
-    // The attempt on the connection that was opened before takes 2 s, and each other 6 s. The two
-    // waits between them take up to 1 s and 2 s.
-    assert_eq!(attempts.load(Relaxed), 3);
-    assert!((14.0..20.0).contains(&elapsed), "{elapsed}");
+    // The attempt on the connection that was opened before waits 2 s for a response to begin. Each
+    // other attempt takes 6 s, and the waits between them up to 1 s and 2 s. A call takes 20 s.
+    let faults = [(Silence, 14.0..20.0), (Stalled, 18.0..20.8)];
+    join_all(faults.map(async |(fault, expected)| {
+        let (_dynamodb, api, attempts) = counting(fault.clone()).await;
+        let start = Instant::now();
+        api.get("/users/1").await.fails("ServiceUnavailable");
+        let elapsed = start.elapsed().as_secs_f64();
+        assert_eq!(attempts.load(Relaxed), 3, "{fault:?}");
+        assert!(expected.contains(&elapsed), "{fault:?}: {elapsed}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_response_on_a_new_connection_is_awaited() {
+    let item = one_item("GetItem", &json!({"id": {"S": "1"}})).to_string();
+    let (_dynamodb, api, attempts) = counting(Late(Duration::from_secs(4), item.into())).await;
+    api.get("/users/1").await.is(&json!({"id": "1"}));
+    // The first attempt is on the connection that was opened before.
+    assert_eq!(attempts.load(Relaxed), 2);
 }
 
 #[tokio::test]
 async fn a_function_responds_a_second_before_its_deadline() {
-    let (dynamodb, _) = counting(ScriptedResponse::Silence).await;
+    let dynamodb = ScriptedServer::always(Silence).await;
     let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(3)).await;
-    for path in ["/users/1", "/users"] {
+    join_all(["/users/1", "/users"].map(async |path| {
         let start = Instant::now();
-        let reply = api.get(path).await;
-        reply.assert_error(503, "ServiceUnavailable");
+        api.get(path).await.fails("ServiceUnavailable");
         let elapsed = start.elapsed().as_secs_f64();
         assert!((1.5..2.8).contains(&elapsed), "{path}: {elapsed}");
-    }
+    }))
+    .await;
     assert_eq!(api.processes_started(), 2);
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_after_an_error_of_the_request() {
-    let condition = ScriptedResponse::Error(400, "ConditionalCheckFailedException");
-    let (dynamodb, _) = counting(condition).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.put("/users/1", "{}").await;
-    let before = dynamodb.connections();
-    for _ in 0..3 {
-        let reply = api.put("/users/1", "{}").await;
-        reply.assert_error(400, "UserNotFound");
+async fn only_an_error_of_the_server_costs_its_connection() {
+    for (response, code, connections) in [
+        (
+            Error(400, "ConditionalCheckFailedException"),
+            "UserNotFound",
+            0,
+        ),
+        (Error(400, "AccessDeniedException"), "InternalError", 0),
+        (Error(500, "InternalServerError"), "ServiceUnavailable", 3),
+    ] {
+        let (dynamodb, api, _) = counting(response).await;
+        api.put("/users/1", "{}").await.fails(code);
+        let before = dynamodb.connections();
+        api.put("/users/1", "{}").await.fails(code);
+        assert_eq!(dynamodb.connections() - before, connections, "{code}");
     }
-    assert_eq!(dynamodb.connections(), before);
-}
-
-#[tokio::test]
-async fn a_connection_is_dropped_after_an_error_of_the_server() {
-    let (dynamodb, _) = counting(ScriptedResponse::Error(500, "InternalServerError")).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users/1").await;
-    let before = dynamodb.connections();
-    api.get("/users/1").await;
-    assert_eq!(dynamodb.connections() - before, 3);
 }
 
 #[tokio::test]
@@ -94,32 +103,27 @@ async fn each_error_of_dynamodb_has_a_meaning() {
         "__type": "com.amazon.coral.validate#ValidationException",
         "message": "Item size has exceeded the maximum allowed size",
     });
-    for (response, status, code) in [
-        (ScriptedResponse::Json(400, too_large), 400, "InvalidUser"),
-        (ScriptedResponse::Text(429, ""), 503, "ServiceUnavailable"),
+    let rows = [
+        (Json(400, too_large), "InvalidUser"),
+        (Text(429, ""), "ServiceUnavailable"),
+        (Error(400, "LimitExceededException"), "ServiceUnavailable"),
         (
-            ScriptedResponse::Error(400, "LimitExceededException"),
-            503,
+            Error(400, "TransactionConflictException"),
             "ServiceUnavailable",
         ),
         (
-            ScriptedResponse::Error(400, "TransactionConflictException"),
-            503,
+            Error(400, "ReplicatedWriteConflictException"),
             "ServiceUnavailable",
         ),
-        (
-            ScriptedResponse::Error(400, "SomethingNewException"),
-            500,
-            "InternalError",
-        ),
-    ] {
-        let (dynamodb, _) = counting(response).await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        for reply in [
-            api.post("/users", r#"{"id": "1"}"#).await,
-            api.put("/users/1", "{}").await,
-        ] {
-            reply.assert_error(status, code);
-        }
-    }
+        (Error(400, "InternalServerError"), "ServiceUnavailable"),
+        (Error(400, "SomethingNewException"), "InternalError"),
+    ];
+    join_all(rows.map(async |(response, code)| {
+        let (_dynamodb, api, _) = counting(response).await;
+        let created = api.post("/users", r#"{"id": "1"}"#);
+        let (created, replaced) = tokio::join!(created, api.put("/users/1", "{}"));
+        created.fails(code);
+        replaced.fails(code);
+    }))
+    .await;
 }

@@ -86,10 +86,10 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
         execute(&mut browser, "createUser", &fields),
         (json!(200), ada.clone())
     );
-    api.get("/users/ada%2F1").await.assert_is(200, &ada);
+    api.get("/users/ada%2F1").await.is(&ada);
 
     let grace = r#"{"id": "grace", "email": "grace@example.com"}"#;
-    assert_eq!(api.post("/users", grace).await.status, 200);
+    api.post("/users", grace).await.assert_ok();
 
     let (email, id) = (parameter("email"), parameter("id"));
     let fields = [(&*email, "ada+1@example.com")];
@@ -105,16 +105,14 @@ async fn a_user_is_created_found_replaced_and_deleted_on_the_page() {
         execute(&mut browser, "replaceUser", &fields),
         (json!(200), replaced.clone())
     );
-    api.get("/users/ada%2F1").await.assert_is(200, &replaced);
+    api.get("/users/ada%2F1").await.is(&replaced);
 
     let fields = [(&*id, "ada/1")];
     assert_eq!(
         execute(&mut browser, "deleteUser", &fields),
         (json!(200), replaced)
     );
-    api.get("/users/ada%2F1")
-        .await
-        .assert_error(400, "UserNotFound");
+    api.get("/users/ada%2F1").await.fails("UserNotFound");
     let (status, error) = execute(&mut browser, "getUser", &fields);
     assert_eq!(
         (status, &error["code"]),

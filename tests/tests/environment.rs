@@ -7,7 +7,7 @@ use tests::{Api, Table, TlsProxy, engine};
 /// words.
 async fn fail_because(api: Api, words: &[&str]) {
     for (_, reply) in api.request_each("1").await {
-        reply.assert_error(500, "InternalError");
+        reply.fails("InternalError");
     }
     assert_logged(api, words).await;
 }
@@ -25,9 +25,9 @@ async fn a_blank_variable_counts_as_unset() {
     let blank = [("USERS_TABLE", " "), ("CORS_ALLOW_ORIGIN", " ")];
     let api = Api::with_variables(&[&blank[..], &[("AWS_LAMBDA_LOG_LEVEL", "")]].concat()).await;
     let list = api.get("/users").await;
-    list.assert_is(200, &json!([]));
+    list.is(&json!([]));
     assert_eq!(list.header("access-control-allow-origin"), None);
-    assert_eq!(api.post("/users", "{}").await.status, 200);
+    api.post("/users", "{}").await.assert_ok();
     assert_logged(
         api,
         &[
@@ -41,9 +41,7 @@ async fn a_blank_variable_counts_as_unset() {
     let proxy = TlsProxy::start(engine()).await;
     let variables = [("DYNAMO_ENDPOINT", proxy.url()), ("SSL_CERT_FILE", " ")];
     let api = Api::with_variables(&variables).await;
-    api.get("/users")
-        .await
-        .assert_error(503, "ServiceUnavailable");
+    api.get("/users").await.fails("ServiceUnavailable");
     assert_logged(api, &["UnknownIssuer"]).await;
 }
 
@@ -89,10 +87,8 @@ async fn a_server_is_trusted_if_the_file_contains_its_root() {
     ])
     .await;
     for _ in 0..2 {
-        api.get("/users").await.assert_is(200, &json!([]));
-        api.put("/users/1", "{}")
-            .await
-            .assert_error(400, "UserNotFound");
+        api.get("/users").await.is(&json!([]));
+        api.put("/users/1", "{}").await.fails("UserNotFound");
     }
     assert_eq!(proxy.connections(), 2);
 }
@@ -111,9 +107,7 @@ async fn the_log_says_which_certificate_is_untrusted_and_why() {
     ] {
         let api =
             Api::with_variables(&[("DYNAMO_ENDPOINT", endpoint), ("SSL_CERT_FILE", &root)]).await;
-        api.get("/users")
-            .await
-            .assert_error(503, "ServiceUnavailable");
+        api.get("/users").await.fails("ServiceUnavailable");
         let server = endpoint.trim_start_matches("https://");
         assert_logged(api, &[server, "certificate", problem]).await;
     }

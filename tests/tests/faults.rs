@@ -1,148 +1,260 @@
-//! What the functions return if DynamoDB fails. The same processes must then serve the next
-//! requests. The executables run behind the local service, with a scripted server as DynamoDB.
+//! What the functions return if DynamoDB fails, and which of its responses they trust. The
+//! executables run behind the local service, with a scripted server as DynamoDB.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::{StreamExt, iter};
+use lambda_http::http::Method;
 use serde_json::{Value, json};
-use tests::{Api, ScriptedResponse, ScriptedServer, deleted_ids, empty_table, operations};
+use tests::{Api, ScriptedResponse, ScriptedServer, empty_table, one_item, operations};
 
-/// Asserts that each function returns this error while DynamoDB has this fault, and then recovers.
-async fn assert_each_function_returns(fault: ScriptedResponse, status: u16, code: &str) {
-    let is_throttling = matches!(fault, ScriptedResponse::Error(400, _)) && status == 503;
-    let timeout = Duration::from_secs(if is_throttling { 8 } else { 28 });
+use ScriptedResponse::{Error, Json, Partial, Raw, Reset, Silence, Stalled, Text};
+
+/// How many services of a table of faults run at once. Most of the time, they wait.
+const AT_ONCE: usize = 6;
+
+const THROTTLED: &str = "ThrottlingException";
+
+/// Asserts that each function returns this error while DynamoDB has this fault, and that the same
+/// processes then serve the next requests.
+async fn assert_each_function_returns(fault: ScriptedResponse, code: &str) {
+    let takes_all_time = match fault {
+        Error(400, _) => code == "ServiceUnavailable",
+        Stalled | Silence => true,
+        _ => false,
+    };
     let dynamodb = ScriptedServer::always(fault).await;
-    let api = Api::with_timeout(dynamodb.endpoint(), timeout).await;
-    let start = Instant::now();
+    // A function responds a second before its timeout.
+    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(6)).await;
     for (operation, reply) in api.request_each("1").await {
-        // A deletion goes on while time is left.
-        let is_patient = is_throttling && operation.executable == "delete-all";
-        reply.assert_error(status, if is_patient { "DeleteIncomplete" } else { code });
+        // A deletion that is throttled goes on while time is left.
+        let is_patient = takes_all_time && operation.executable == "delete-all";
+        reply.fails(if is_patient { "DeleteIncomplete" } else { code });
         for secret in ["user-profiles", "arn:", "scripted", "Exception", "DynamoDB"] {
-            assert!(!reply.text.contains(secret), "{}", reply.text);
+            assert!(!reply.text.contains(secret), "{reply}");
         }
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(28),
-        "{:?}",
-        start.elapsed()
-    );
 
     dynamodb.set_script(empty_table);
     for (operation, reply) in api.request_each("1").await {
         match operation.executable.as_str() {
-            "get-all" => reply.assert_is(200, &json!([])),
-            "delete-all" => reply.assert_is(200, &Value::Null),
-            "post" | "put" => reply.assert_is(200, &json!({"id": "1"})),
-            _ => reply.assert_error(400, "UserNotFound"),
+            "get-all" => reply.is(&json!([])),
+            "delete-all" => reply.is(&Value::Null),
+            "post" | "put" => reply.is(&json!({"id": "1"})),
+            _ => reply.fails("UserNotFound"),
         }
     }
     assert_eq!(api.processes_started(), operations().len());
 }
 
 #[tokio::test]
-async fn throttling_leads_to_service_unavailable() {
-    let codes = [
-        "ThrottlingException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
+async fn each_fault_leads_to_its_error_and_ends_no_process() {
+    let unavailable = [
+        Error(400, THROTTLED),
+        Error(400, "ProvisionedThroughputExceededException"),
+        Error(400, "RequestLimitExceeded"),
+        Error(500, "InternalServerError"),
+        Text(503, "<h1>down</h1>"),
+        Text(400, "<html>"),
+        Text(200, "<html>"),
+        Text(200, ""),
+        Text(200, "[]"),
+        Text(200, "{"),
+        Json(
+            200,
+            json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
+        ),
+        Json(200, json!({"message": "Service Unavailable"})),
+        Json(200, json!({"ConsumedCapacity": "none"})),
+        Json(
+            200,
+            json!({"Output": {"__type": "InternalServerError"}, "Version": "1.0"}),
+        ),
+        Partial,
+        Stalled,
+        Silence,
+        Reset,
     ];
-    join_all(codes.map(|code| {
-        assert_each_function_returns(
-            ScriptedResponse::Error(400, code),
-            503,
-            "ServiceUnavailable",
-        )
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn a_server_error_leads_to_service_unavailable() {
-    assert_each_function_returns(
-        ScriptedResponse::Error(500, "InternalServerError"),
-        503,
-        "ServiceUnavailable",
-    )
-    .await;
-    assert_each_function_returns(
-        ScriptedResponse::Text(503, "<h1>down</h1>"),
-        503,
-        "ServiceUnavailable",
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn garbage_leads_to_service_unavailable() {
-    let garbage = ["<html>", "", "[]", "{", "42", "\u{0}"];
-    join_all(garbage.map(|text| {
-        assert_each_function_returns(ScriptedResponse::Text(200, text), 503, "ServiceUnavailable")
-    }))
-    .await;
-    assert_each_function_returns(
-        ScriptedResponse::Text(400, "<html>"),
-        503,
-        "ServiceUnavailable",
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn a_success_that_dynamodb_cannot_have_sent_is_refused() {
-    let garbage = [
-        json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}),
-        json!({"message": "Service Unavailable"}),
-        json!({"status": "ok"}),
-        json!({"ConsumedCapacity": "none"}),
-        json!({"Output": {"__type": "InternalServerError"}, "Version": "1.0"}),
+    let internal = [
+        Error(400, "AccessDeniedException"),
+        Error(400, "ResourceNotFoundException"),
+        Error(400, "ValidationException"),
+        Error(400, "UnrecognizedClientException"),
     ];
-    let each = garbage.map(|body| {
-        assert_each_function_returns(ScriptedResponse::Json(200, body), 503, "ServiceUnavailable")
-    });
-    join_all(each).await;
+    let unavailable = unavailable.map(|fault| (fault, "ServiceUnavailable"));
+    let faults = unavailable
+        .into_iter()
+        .chain(internal.map(|fault| (fault, "InternalError")));
+    iter(faults)
+        .for_each_concurrent(AT_ONCE, |(fault, code)| {
+            assert_each_function_returns(fault, code)
+        })
+        .await;
 }
 
 #[tokio::test]
-async fn an_item_that_was_not_requested_leads_to_service_unavailable() {
+async fn an_unreachable_dynamodb_leads_to_service_unavailable() {
+    let (dynamodb, api) = Api::scripted(empty_table).await;
+    api.request_each("1").await;
+    drop(dynamodb);
+    for _ in 0..2 {
+        for (_, reply) in api.request_each("1").await {
+            reply.fails("ServiceUnavailable");
+        }
+    }
+}
+
+/// Asserts what a request returns if DynamoDB sends these responses, of which the last one repeats:
+/// this body, or an error with this code.
+async fn assert_outcome(
+    (method, path, body): (Method, &str, &str),
+    responses: Vec<ScriptedResponse>,
+    expected: Result<Value, &str>,
+) {
+    let mut next = responses.into_iter().peekable();
+    let mut last = Silence;
+    let script = move |_: &str, _: &Value| {
+        last = next.next().unwrap_or_else(|| last.clone());
+        last.clone()
+    };
+    let (_dynamodb, api) = Api::scripted(script).await;
+    let reply = api.send(method, path, body).await;
+    match expected {
+        Ok(body) => reply.is(&body),
+        Err(code) => reply.fails(code),
+    }
+}
+
+#[tokio::test]
+async fn what_a_retry_finds_is_not_mistaken_for_the_truth() {
+    let exists = |item: Value| {
+        let code = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+        Json(400, json!({"__type": code, "Item": item}))
+    };
+    let one = || json!({"id": {"S": "1"}});
+    let found = || Json(200, json!({"Item": one()}));
+    let get = (Method::GET, "/users/1", "");
+    let put = (Method::PUT, "/users/1", "{}");
+    let post = (Method::POST, "/users", r#"{"id": "1"}"#);
+    let delete = (Method::DELETE, "/users/1", "");
+    let unavailable = || Err("ServiceUnavailable");
+    let taken = || Err("UserAlreadyExists");
+    let user = || Ok(json!({"id": "1"}));
+    // Another user's, or the same with one bit changed.
+    let damaged = r#"{"Item":{"id":{"S":"1"},"n":{"N":"8"}}}"#;
+    let damaged = || with_checksum(damaged, crc32(&damaged.replace('8', "9")));
+    let number = json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}});
+    let number = || exists(number.clone());
+    let post_number = (Method::POST, "/users", r#"{"id": "1", "n": 1e24}"#);
+    let stored: Value = serde_json::from_str(r#"{"id": "1", "n": 1e24}"#).expect("JSON");
+    let conflict = |code| vec![Error(400, code), Error(400, code), Json(200, json!({}))];
+    let throughput = "ProvisionedThroughputExceededException";
+    let failed_condition = "ConditionalCheckFailedException";
+    let rows = [
+        (get.clone(), vec![Reset, found()], user()),
+        (
+            get.clone(),
+            vec![Text(200, "{\"Item\":{\"id\":"), found()],
+            user(),
+        ),
+        (get.clone(), vec![Text(200, "null"), found()], user()),
+        (get.clone(), vec![Text(200, ""), found()], user()),
+        (
+            get.clone(),
+            vec![Text(200, "{\"message\":\"down\"}"), found()],
+            user(),
+        ),
+        (get, vec![damaged(), damaged(), found()], user()),
+        (put.clone(), vec![Reset, Json(200, json!({}))], user()),
+        (
+            put.clone(),
+            conflict("TransactionConflictException"),
+            user(),
+        ),
+        (
+            put.clone(),
+            conflict("ReplicatedWriteConflictException"),
+            user(),
+        ),
+        (put.clone(), conflict("InternalServerError"), user()),
+        (put.clone(), vec![Reset, exists(one())], unavailable()),
+        (put, vec![Error(500, failed_condition)], unavailable()),
+        (post_number.clone(), vec![Reset, number()], Ok(stored)),
+        (post_number.clone(), vec![Reset, exists(one())], taken()),
+        (post_number, vec![number()], taken()),
+        (
+            post.clone(),
+            vec![Error(400, THROTTLED), exists(one())],
+            taken(),
+        ),
+        (
+            post.clone(),
+            vec![Error(400, throughput), exists(one())],
+            taken(),
+        ),
+        (post, vec![Error(500, failed_condition)], unavailable()),
+        (
+            delete.clone(),
+            vec![Error(400, "RequestTimeoutException"), Json(200, json!({}))],
+            unavailable(),
+        ),
+        (
+            delete.clone(),
+            vec![Error(400, THROTTLED), Json(200, json!({}))],
+            Err("UserNotFound"),
+        ),
+        (delete, vec![Reset, Json(200, json!({}))], unavailable()),
+    ];
+    iter(rows)
+        .for_each_concurrent(AT_ONCE, |(request, responses, expected)| {
+            assert_outcome(request, responses, expected)
+        })
+        .await;
+}
+
+/// Asserts that requests fail if DynamoDB always sends this JSON.
+async fn assert_refused(body: Value, requests: &[(Method, &str)]) {
+    let (_dynamodb, api) = Api::always(Json(200, body)).await;
+    for (method, path) in requests {
+        api.send(method.clone(), path, "")
+            .await
+            .fails("ServiceUnavailable");
+    }
+}
+
+#[tokio::test]
+async fn an_item_or_a_list_that_was_not_requested_is_refused() {
+    let lists = [
+        (Method::GET, "/users"),
+        (Method::GET, "/users?email=a@b"),
+        (Method::GET, "/users?limit=1"),
+        (Method::DELETE, "/users"),
+    ];
+    let all = [
+        &lists[..],
+        &[(Method::GET, "/users/1"), (Method::DELETE, "/users/1")],
+    ]
+    .concat();
     let items = [
         json!({}),
-        json!({"id": {"S": "2"}}),
+        json!({"id": {"S": "2"}, "n": {"N": "one"}}),
+        json!({"id": {"S": "1"}, "n": {"N": "one"}}),
         json!({"id": {"N": "1"}}),
         json!({"a": {"S": "1"}}),
     ];
-    for item in items {
-        let body = json!({"Items": [{}], "Item": item, "Attributes": item});
-        let dynamodb = ScriptedServer::always(ScriptedResponse::Json(200, body)).await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        let replies = tokio::join!(
-            api.get("/users"),
-            api.get("/users?email=a@b"),
-            api.get("/users/1"),
-            api.delete("/users/1"),
-            api.delete("/users"),
-        );
-        for reply in [replies.0, replies.1, replies.2, replies.3, replies.4] {
-            reply.assert_error(503, "ServiceUnavailable");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_list_without_items_or_with_another_count_is_refused() {
-    for list in [json!({}), json!({"Items": [], "Count": 5})] {
-        let dynamodb = ScriptedServer::always(ScriptedResponse::Json(200, list)).await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        for path in ["/users", "/users?email=a@b", "/users?limit=1"] {
-            api.get(path).await.assert_error(503, "ServiceUnavailable");
-        }
-        api.delete("/users")
-            .await
-            .assert_error(503, "ServiceUnavailable");
-    }
+    let items = items.map(|item| json!({"Items": [item], "Item": item, "Attributes": item}));
+    let bodies = [json!({}), json!({"Items": [], "Count": 5})];
+    let rows = items.into_iter().map(|body| (body, &all[..]));
+    iter(rows.chain(bodies.map(|body| (body, &lists[..]))))
+        .for_each_concurrent(AT_ONCE, |(body, requests)| assert_refused(body, requests))
+        .await;
+    // A genuine item, but of another user.
+    let other = json!({"id": {"S": "2"}, "email": {"S": "A@b"}});
+    let other = json!({"Items": [other], "Item": other, "Attributes": other});
+    let requests = [all[1].clone(), all[4].clone(), all[5].clone()];
+    assert_refused(other, &requests).await;
 }
 
 #[tokio::test]
@@ -156,302 +268,13 @@ async fn unprocessed_deletes_that_nobody_requested_are_refused() {
         json!({"UnprocessedItems": {"user-profiles": [stranger]}}),
         json!({"UnprocessedItems": {"user-profiles": [put]}}),
     ] {
-        let dynamodb = ScriptedServer::start(move |operation, _| match operation {
-            "Scan" => ScriptedResponse::Json(200, json!({"Items": [{"id": {"S": "1"}}]})),
-            _ => ScriptedResponse::Json(200, body.clone()),
-        })
-        .await;
-        Api::on(dynamodb.endpoint(), "user-profiles")
-            .await
-            .delete("/users")
-            .await
-            .assert_error(503, "ServiceUnavailable");
-    }
-}
-
-#[tokio::test]
-async fn a_missing_or_incomplete_response_is_unavailable() {
-    let faults = [
-        ScriptedResponse::Partial,
-        ScriptedResponse::Stalled,
-        ScriptedResponse::Silence,
-        ScriptedResponse::Reset,
-    ];
-    join_all(faults.map(|fault| assert_each_function_returns(fault, 503, "ServiceUnavailable")))
-        .await;
-}
-
-#[tokio::test]
-async fn an_error_that_the_service_itself_caused_is_an_internal_error() {
-    let codes = [
-        "AccessDeniedException",
-        "ResourceNotFoundException",
-        "ValidationException",
-        "UnrecognizedClientException",
-    ];
-    join_all(codes.map(|code| {
-        assert_each_function_returns(ScriptedResponse::Error(400, code), 500, "InternalError")
-    }))
-    .await;
-}
-
-#[tokio::test]
-async fn an_unreachable_dynamodb_leads_to_service_unavailable() {
-    let dynamodb = ScriptedServer::start(empty_table).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.request_each("1").await;
-    drop(dynamodb);
-    for _ in 0..2 {
-        for (_, reply) in api.request_each("1").await {
-            reply.assert_error(503, "ServiceUnavailable");
-        }
-    }
-}
-
-#[tokio::test]
-async fn clients_do_not_notice_a_transient_fault() {
-    let mut responses = 0;
-    let dynamodb = ScriptedServer::start(move |operation, request| {
-        responses += 1;
-        if responses % 2 == 1 {
-            ScriptedResponse::Reset
-        } else {
-            empty_table(operation, request)
-        }
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users").await.assert_is(200, &json!([]));
-    api.put("/users/1", "{}")
-        .await
-        .assert_is(200, &json!({"id": "1"}));
-}
-
-#[tokio::test]
-async fn the_pages_of_a_list_are_read_on_one_connection() {
-    let mut pages = 5;
-    let dynamodb = ScriptedServer::start(move |_, _| {
-        pages -= 1;
-        let user = json!({"id": {"S": pages.to_string()}, "text": {"S": "x".repeat(300_000)}});
-        let next = if pages > 0 {
-            json!({"id": {"S": pages.to_string()}})
-        } else {
-            json!({})
+        let script = move |operation: &str, _: &Value| match operation {
+            "Scan" => Json(200, one_item("Scan", &json!({"id": {"S": "1"}}))),
+            _ => Json(200, body.clone()),
         };
-        ScriptedResponse::Json(200, json!({"Items": [user], "LastEvaluatedKey": next}))
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    let before = dynamodb.connections();
-    assert_eq!(
-        api.get("/users").await.json().as_array().map(Vec::len),
-        Some(5)
-    );
-    assert_eq!(dynamodb.connections() - before, 1);
-}
-
-#[tokio::test]
-async fn an_item_that_is_garbage_leads_to_service_unavailable() {
-    let garbage = json!({"id": {"S": "1"}, "n": {"N": "one"}});
-    let items = json!({"Items": [garbage], "Item": garbage, "Attributes": garbage});
-    let dynamodb = ScriptedServer::always(ScriptedResponse::Json(200, items)).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    for reply in [
-        api.get("/users").await,
-        api.get("/users/1").await,
-        api.delete("/users/1").await,
-    ] {
-        reply.assert_error(503, "ServiceUnavailable");
+        let (_dynamodb, api) = Api::scripted(script).await;
+        api.delete("/users").await.fails("ServiceUnavailable");
     }
-}
-
-/// Returns the script of a DynamoDB that stores a user and resets the connection before it
-/// responds.
-fn stores_without_response(stored: Value) -> impl FnMut(&str, &Value) -> ScriptedResponse + Send {
-    let mut attempts = 0;
-    move |_, _| {
-        attempts += 1;
-        let failed = json!({
-            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
-            "Item": stored,
-        });
-        if attempts == 1 {
-            ScriptedResponse::Reset
-        } else {
-            ScriptedResponse::Json(400, failed)
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_user_stored_by_an_unanswered_attempt_counts_as_created() {
-    let user = r#"{"id":"1","n":1e24}"#;
-    let dynamodb = ScriptedServer::start(stores_without_response(
-        json!({"id": {"S": "1"}, "n": {"N": "1000000000000000000000000"}}),
-    ))
-    .await;
-    Api::on(dynamodb.endpoint(), "user-profiles")
-        .await
-        .post("/users", user)
-        .await
-        .assert_is(200, &serde_json::from_str(user).expect("JSON"));
-}
-
-#[tokio::test]
-async fn a_user_that_existed_before_the_attempts_is_not_claimed() {
-    let ada = json!({"id": {"S": "1"}});
-    let not_applied = [
-        ScriptedResponse::Error(400, "ThrottlingException"),
-        ScriptedResponse::Error(400, "ProvisionedThroughputExceededException"),
-    ];
-    for fault in not_applied {
-        let mut first = Some(fault);
-        let failed = json!({
-            "__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException",
-            "Item": ada,
-        });
-        let dynamodb = ScriptedServer::start(move |_, _| {
-            first
-                .take()
-                .unwrap_or_else(|| ScriptedResponse::Json(400, failed.clone()))
-        })
-        .await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.post("/users", r#"{"id": "1"}"#)
-            .await
-            .assert_error(400, "UserAlreadyExists");
-    }
-}
-
-#[tokio::test]
-async fn clients_do_not_notice_transient_garbage() {
-    for garbage in [
-        "{\"Item\":{\"id\":",
-        "null",
-        "[]",
-        "",
-        "{\"message\":\"down\"}",
-    ] {
-        let mut first = Some(ScriptedResponse::Text(200, garbage));
-        let dynamodb = ScriptedServer::start(move |_, _| {
-            let item = json!({"Item": {"id": {"S": "1"}}});
-            first
-                .take()
-                .unwrap_or_else(|| ScriptedResponse::Json(200, item.clone()))
-        })
-        .await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1")
-            .await
-            .assert_is(200, &json!({"id": "1"}));
-    }
-}
-
-#[tokio::test]
-async fn a_timeout_that_dynamodb_reports_leaves_the_outcome_unknown() {
-    let mut first = Some(ScriptedResponse::Error(400, "RequestTimeoutException"));
-    let dynamodb = ScriptedServer::start(move |_, _| {
-        first
-            .take()
-            .unwrap_or_else(|| ScriptedResponse::Json(200, json!({})))
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.delete("/users/1")
-        .await
-        .assert_error(503, "ServiceUnavailable");
-    api.delete("/users/1")
-        .await
-        .assert_error(400, "UserNotFound");
-}
-
-#[tokio::test]
-async fn a_failed_condition_in_a_server_error_does_not_count() {
-    let dynamodb = ScriptedServer::start(|_, _| {
-        ScriptedResponse::Error(500, "ConditionalCheckFailedException")
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1"}"#)
-        .await
-        .assert_error(503, "ServiceUnavailable");
-    api.put("/users/1", "{}")
-        .await
-        .assert_error(503, "ServiceUnavailable");
-}
-
-#[tokio::test]
-async fn a_user_stored_by_another_client_meanwhile_exists_already() {
-    let dynamodb = ScriptedServer::start(stores_without_response(json!({"id": {"S": "1"}}))).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.post("/users", r#"{"id": "1", "n": 0.5}"#)
-        .await
-        .assert_error(400, "UserAlreadyExists");
-}
-
-#[tokio::test]
-async fn users_that_a_batch_leaves_unprocessed_are_deleted_later() {
-    // Three users are unprocessed twice, so few of the waits follow one another.
-    let mut left: BTreeSet<String> = (0..60).map(|i| i.to_string()).collect();
-    let mut refusals = 6;
-    let is_empty = Arc::new(AtomicBool::new(false));
-    let deleted = Arc::clone(&is_empty);
-    let dynamodb = ScriptedServer::start(move |operation, request| {
-        if operation == "Scan" {
-            let is_first = matches!(request["Segment"].as_u64(), None | Some(0));
-            let ids = left.iter().filter(|_| is_first);
-            let items: Vec<_> = ids.map(|id| json!({"id": {"S": id}})).collect();
-            return ScriptedResponse::Json(200, json!({"Items": items}));
-        }
-        let mut unprocessed = Vec::new();
-        for id in deleted_ids(request) {
-            if refusals > 0 && ["7", "8", "9"].contains(&id) {
-                refusals -= 1;
-                unprocessed.push(json!({"DeleteRequest": {"Key": {"id": {"S": id}}}}));
-            } else {
-                left.remove(id);
-            }
-        }
-        deleted.store(left.is_empty(), Relaxed);
-        let tables = if unprocessed.is_empty() {
-            json!({})
-        } else {
-            json!({"user-profiles": unprocessed})
-        };
-        ScriptedResponse::Json(200, json!({"UnprocessedItems": tables}))
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.delete("/users").await.assert_is(200, &Value::Null);
-    assert!(is_empty.load(Relaxed));
-}
-
-#[tokio::test]
-async fn deleting_all_stops_in_time_and_says_how_many_it_deleted() {
-    let dynamodb = ScriptedServer::start(|operation, request| {
-        if operation == "Scan" {
-            let ids = if matches!(request["Segment"].as_u64(), None | Some(0)) {
-                0..30
-            } else {
-                0..0
-            };
-            let items: Vec<_> = ids.map(|i| json!({"id": {"S": i.to_string()}})).collect();
-            return ScriptedResponse::Json(200, json!({"Items": items}));
-        }
-        // One user cannot be deleted.
-        let stuck = json!({"DeleteRequest": {"Key": {"id": {"S": "7"}}}});
-        let unprocessed = if deleted_ids(request).contains(&"7") {
-            json!({"user-profiles": [stuck]})
-        } else {
-            json!({})
-        };
-        ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
-    })
-    .await;
-    let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(5)).await;
-    let reply = api.delete("/users").await;
-    reply.assert_error(503, "DeleteIncomplete");
-    assert!(reply.message().contains("29 users"), "{}", reply.message());
 }
 
 #[tokio::test]
@@ -461,35 +284,64 @@ async fn an_endless_list_ends_with_the_invocation() {
     let counter = Arc::clone(&requests);
     let dynamodb = ScriptedServer::start(move |_, _| {
         let id = counter.fetch_add(1, Relaxed).to_string();
-        ScriptedResponse::Json(
+        Json(
             200,
             json!({"Items": [], "LastEvaluatedKey": {"id": {"S": id}}}),
         )
     })
     .await;
     let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(4)).await;
-    api.get("/users")
-        .await
-        .assert_error(503, "ServiceUnavailable");
-    api.delete("/users")
-        .await
-        .assert_error(503, "DeleteIncomplete");
+    api.get("/users").await.fails("ServiceUnavailable");
+    api.delete("/users").await.fails("DeleteIncomplete");
     assert!(requests.load(Relaxed) < 100, "{requests:?}");
 }
 
 #[tokio::test]
 async fn a_page_that_continues_where_it_began_is_refused() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
-    let dynamodb = ScriptedServer::start(move |operation, _| match operation {
-        "Scan" => ScriptedResponse::Json(200, same.clone()),
-        _ => ScriptedResponse::Json(200, json!({"UnprocessedItems": {}})),
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-    api.get("/users")
-        .await
-        .assert_error(503, "ServiceUnavailable");
-    api.delete("/users")
-        .await
-        .assert_error(503, "DeleteIncomplete");
+    let script = move |operation: &str, _: &Value| match operation {
+        "Scan" => Json(200, same.clone()),
+        _ => Json(200, json!({"UnprocessedItems": {}})),
+    };
+    let (_dynamodb, api) = Api::scripted(script).await;
+    api.get("/users").await.fails("ServiceUnavailable");
+    api.delete("/users").await.fails("DeleteIncomplete");
+}
+
+#[tokio::test]
+async fn a_member_that_dynamodb_adds_is_ignored() {
+    for has_checksum in [false, true] {
+        let script = move |operation: &str, _: &Value| {
+            let mut response = one_item(operation, &json!({"id": {"S": "1"}}));
+            response["NewMember"] = json!({"A": [1]});
+            let body = response.to_string();
+            match has_checksum {
+                true => with_checksum(&body, crc32(&body)),
+                false => Json(200, response),
+            }
+        };
+        let (_dynamodb, api) = Api::scripted(script).await;
+        for (_, reply) in api.request_each("1").await {
+            reply.assert_ok();
+        }
+    }
+}
+
+/// Returns the response with this body and checksum; then the connection is closed.
+fn with_checksum(body: &str, checksum: u32) -> ScriptedResponse {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\n\
+         x-amz-crc32: {checksum}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    Raw([head.as_bytes(), body.as_bytes()].concat())
+}
+
+/// Returns the CRC-32 of a text (ISO/IEC 8802-3, as in zip files), bit by bit.
+fn crc32(text: &str) -> u32 {
+    let divide = |crc: u32| (crc >> 1) ^ (if crc & 1 == 1 { 0xEDB8_8320 } else { 0 });
+    let crc = text.bytes().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| divide(crc))
+    });
+    !crc
 }

@@ -1,6 +1,7 @@
 //! The executables of functions, on a Runtime API that Lambda does not have: odd headers, an unread
 //! log, and environments in which no function can work.
 
+use std::fmt::Display;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 /// How long a function may take for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The headers of an invocation, and its event.
+/// The status and headers of an invocation, and its event.
 type Invocation = (StatusCode, HeaderMap, String);
 
 /// A Runtime API for one process.
@@ -83,46 +84,34 @@ impl RuntimeApi {
     /// returns its response or error.
     async fn invoke(
         &mut self,
-        event: &Value,
-        headers: &[(&str, Option<&[u8]>)],
-    ) -> (String, Value) {
-        self.invoke_with(event.to_string(), headers).await
-    }
-
-    /// Invokes the function as [`RuntimeApi::invoke`] does, with an event in any form.
-    async fn invoke_with(
-        &mut self,
-        event: String,
+        event: impl Display,
         headers: &[(&str, Option<&[u8]>)],
     ) -> (String, Value) {
         let deadline = SystemTime::now() + PATIENCE;
         let deadline = deadline.duration_since(UNIX_EPOCH).expect("after 1970");
-        let mut all = HeaderMap::new();
         let deadline = deadline.as_millis().to_string();
-        for (name, value) in [
+        let usual = [
             ("lambda-runtime-aws-request-id", Some(&b"id"[..])),
             ("lambda-runtime-deadline-ms", Some(deadline.as_bytes())),
-        ]
-        .iter()
-        .chain(headers)
-        {
+        ];
+        let mut all = HeaderMap::new();
+        for (name, value) in usual.iter().chain(headers) {
             let name: HeaderName = name.parse().expect("a name");
             all.remove(&name);
             if let Some(value) = value {
                 all.insert(name, HeaderValue::from_bytes(value).expect("a value"));
             }
         }
-        let invocation = (StatusCode::OK, all, event);
+        let invocation = (StatusCode::OK, all, event.to_string());
         self.invocations.send(invocation).expect("the API runs");
         let outcome = timeout(PATIENCE, self.outcomes.recv()).await;
         outcome.expect("an outcome in time").expect("the API runs")
     }
 }
 
-async fn next(State(shared): State<Shared>) -> (StatusCode, HeaderMap, String) {
+async fn next(State(shared): State<Shared>) -> Invocation {
     let invocation = shared.invocations.lock().await.recv().await;
-    let (status, headers, event) = invocation.expect("the test has not ended");
-    (status, headers, event)
+    invocation.expect("the test has not ended")
 }
 
 async fn end(
@@ -150,35 +139,38 @@ async fn output(process: Child) -> Output {
 #[tokio::test]
 async fn no_header_of_an_invocation_ends_a_process() {
     let dynamodb = ScriptedServer::start(empty_table).await;
-    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint())];
-    for (name, value) in [
+    for (name, values) in [
         (
-            "lambda-runtime-client-context",
-            Some(&br#"{"custom":{"n":1}}"#[..]),
+            "client-context",
+            &[&br#"{"custom":{"n":1}}"#[..], b"{", b"\xff"][..],
         ),
-        ("lambda-runtime-client-context", Some(b"{")),
-        ("lambda-runtime-client-context", Some(b"\xff")),
-        ("lambda-runtime-cognito-identity", Some(b"[]")),
-        ("lambda-runtime-cognito-identity", Some(b"\xff")),
-        ("lambda-runtime-deadline-ms", None),
-        ("lambda-runtime-deadline-ms", Some(b"")),
-        ("lambda-runtime-deadline-ms", Some(b"soon")),
-        ("lambda-runtime-deadline-ms", Some(b"18446744073709551615")),
-        ("lambda-runtime-deadline-ms", Some(b"18446744073709551616")),
-        ("lambda-runtime-invoked-function-arn", Some(b"\xff")),
-        ("lambda-runtime-trace-id", Some(b"\xff")),
-        ("lambda-runtime-invocation-id", Some(b"\xff")),
-        ("lambda-runtime-aws-tenant-id", Some(b"\xff")),
+        ("cognito-identity", &[b"[]", b"\xff"]),
+        (
+            "deadline-ms",
+            &[
+                b"",
+                b"soon",
+                b"18446744073709551615",
+                b"18446744073709551616",
+            ],
+        ),
+        ("invoked-function-arn", &[b"\xff"]),
+        ("trace-id", &[b"\xff"]),
+        ("invocation-id", &[b"\xff"]),
+        ("aws-tenant-id", &[b"\xff"]),
     ] {
-        let mut api = RuntimeApi::start().await;
-        let mut process = api.spawn("get-all", &variables);
-        // The first invocation, a later one, and one without the header.
-        for headers in [&[(name, value)][..], &[(name, value)], &[]] {
-            let (kind, response) = api.invoke(&list(), headers).await;
-            let status = (kind.as_str(), response["statusCode"].as_u64());
-            assert_eq!(status, ("response", Some(200)), "{name}: {value:?}");
+        let name = format!("lambda-runtime-{name}");
+        for value in values.iter().copied().map(Some).chain([None]) {
+            let mut api = RuntimeApi::start().await;
+            let mut process = api.spawn("get-all", &[("DYNAMO_ENDPOINT", dynamodb.endpoint())]);
+            // The first invocation, a later one, and one with the usual headers.
+            for headers in [&[(&*name, value)][..], &[(&*name, value)], &[]] {
+                let (kind, response) = api.invoke(list(), headers).await;
+                let status = (kind.as_str(), response["statusCode"].as_u64());
+                assert_eq!(status, ("response", Some(200)), "{name}: {value:?}");
+            }
+            assert!(process.try_wait().expect("a status").is_none(), "{name}");
         }
-        assert!(process.try_wait().expect("a status").is_none(), "{name}");
     }
 }
 
@@ -224,7 +216,7 @@ async fn nothing_more_is_sent_of_a_request_that_was_abandoned() {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
         assert!(rest.len() < 100_000, "{} bytes were sent", rest.len());
     };
-    let ((_, response), ()) = tokio::join!(api.invoke(&event, &[]), serve);
+    let ((_, response), ()) = tokio::join!(api.invoke(event, &[]), serve);
     assert_eq!(response["statusCode"], json!(200), "{response}");
 }
 
@@ -242,7 +234,6 @@ fn many_members() -> String {
 #[tokio::test]
 async fn an_event_of_any_kind_takes_little_memory() {
     let dynamodb = ScriptedServer::start(empty_table).await;
-    let variables = [("DYNAMO_ENDPOINT", dynamodb.endpoint())];
     let objects = [
         many_members(),
         format!(r#"{{"email":[{}]}}"#, filled(r#""x""#)),
@@ -253,38 +244,28 @@ async fn an_event_of_any_kind_takes_little_memory() {
             "]".repeat(2_900_000)
         ),
     ];
-    let read_most = ["get-all", "put", "delete-all"];
-    let operations = operations().iter();
-    for operation in operations.filter(|own| read_most.contains(&own.executable.as_str())) {
+    // Each function, and the members that it reads or that no function reads.
+    for (executable, method, members) in [
+        (
+            "get-all",
+            "GET",
+            &["queryStringParameters", "multiValueQueryStringParameters"][..],
+        ),
+        ("put", "PUT", &["pathParameters", "body", "headers"]),
+        ("delete-all", "DELETE", &["requestContext", "unknown"]),
+    ] {
         let mut api = RuntimeApi::start().await;
-        let process = api.spawn(&operation.executable, &variables);
+        let process = api.spawn(executable, &[("DYNAMO_ENDPOINT", dynamodb.endpoint())]);
         let process = Process::of(process.id().expect("it runs"));
-        for member in [
-            "queryStringParameters",
-            "multiValueQueryStringParameters",
-            "pathParameters",
-            "requestContext",
-            "headers",
-            "body",
-            "unknown",
-        ] {
+        for member in members {
             for object in &objects {
-                let event = format!(
-                    r#"{{"httpMethod":"{}","{member}":{object}}}"#,
-                    operation.method
-                );
-                let (kind, response) = api.invoke_with(event, &[]).await;
+                let event = format!(r#"{{"httpMethod":"{method}","{member}":{object}}}"#);
+                let (kind, response) = api.invoke(event, &[]).await;
                 let status = response["statusCode"].as_u64().expect("a status");
                 assert!(kind == "response" && status <= 400, "{member}: {response}");
             }
         }
-        let (peak, file) = (process.peak_memory(), process.file_memory());
-        let own = peak.unwrap_or_default() - file.unwrap_or_default();
-        assert!(
-            own <= 64 * 1024 * 1024,
-            "{}: {own} bytes",
-            operation.executable
-        );
+        process.assert_small(executable);
     }
 }
 
@@ -299,7 +280,7 @@ async fn a_log_that_nobody_reads_does_not_block_a_function() {
     let _process = api.spawn("get-all", &variables);
     // A pipe holds some 130 lines.
     for _ in 0..135 {
-        let (_, response) = api.invoke(&list(), &[]).await;
+        let (_, response) = api.invoke(list(), &[]).await;
         assert_eq!(response["statusCode"], json!(200));
     }
 }
@@ -308,11 +289,8 @@ async fn a_log_that_nobody_reads_does_not_block_a_function() {
 async fn a_runtime_api_that_fails_is_named() {
     let api = RuntimeApi::start().await;
     let process = api.spawn("get", &[("DYNAMO_ENDPOINT", "http://127.0.0.1:1")]);
-    let failure = (
-        StatusCode::INTERNAL_SERVER_ERROR,
-        HeaderMap::new(),
-        String::new(),
-    );
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    let failure = (status, HeaderMap::new(), String::new());
     api.invocations.send(failure).expect("the API runs");
     let output = output(process).await;
     assert!(!output.status.success());
@@ -323,26 +301,19 @@ async fn a_runtime_api_that_fails_is_named() {
 #[tokio::test]
 async fn a_function_that_a_person_starts_says_what_to_type() {
     for operation in operations() {
-        let command = Command::new(executables().join(&operation.executable))
-            .env_clear()
-            .output()
-            .await;
-        let output = command.expect("it runs");
+        let mut command = Command::new(executables().join(&operation.executable));
+        let output = command.env_clear().output().await.expect("it runs");
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            text.contains("`make run`") && text.lines().count() == 1,
-            "{text}"
-        );
-        assert_eq!(output.status.code(), Some(1));
+        let is_short = text.contains("`make run`") && text.lines().count() == 1;
+        assert!(is_short && output.status.code() == Some(1), "{output:?}");
     }
 }
 
 #[tokio::test]
 async fn white_space_around_a_variable_is_ignored() {
-    let seen = Arc::new(std::sync::Mutex::new(Value::Null));
-    let script = Arc::clone(&seen);
+    let (sender, sent) = std::sync::mpsc::channel();
     let dynamodb = ScriptedServer::start(move |operation, request| {
-        *script.lock().expect("no panic") = request.clone();
+        sender.send(request.clone()).expect("the test runs");
         empty_table(operation, request)
     })
     .await;
@@ -359,11 +330,11 @@ async fn white_space_around_a_variable_is_ignored() {
             ("CORS_ALLOW_ORIGIN", "https://a.example \n"),
         ],
     );
-    let (_, response) = api.invoke(&list(), &[]).await;
+    let (_, response) = api.invoke(list(), &[]).await;
     assert_eq!(response["statusCode"], json!(200), "{response}");
     let origin = &response["multiValueHeaders"]["access-control-allow-origin"];
     assert_eq!(*origin, json!(["https://a.example"]));
-    assert_eq!(seen.lock().expect("no panic")["TableName"], json!("people"));
+    assert_eq!(sent.recv().expect("a request")["TableName"], "people");
 }
 
 #[tokio::test]
@@ -385,7 +356,7 @@ async fn the_most_specific_variable_names_the_endpoint() {
         ];
         let _process = api.spawn("get", &variables);
         let (_, response) = api
-            .invoke(&json!({"pathParameters": {"id": "1"}}), &[])
+            .invoke(json!({"pathParameters": {"id": "1"}}), &[])
             .await;
         assert_eq!(
             response["body"], r#"{"id":"1","server":"right"}"#,
@@ -395,52 +366,50 @@ async fn the_most_specific_variable_names_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_variable_that_cannot_be_used_is_named_at_the_start() {
+async fn a_function_names_a_variable_that_it_cannot_use() {
     let endpoint = ("DYNAMO_ENDPOINT", "http://127.0.0.1:1");
+    let region = ("AWS_REGION", "eu-west-1");
     let credentials = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
-    let of_container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1");
-    for (variables, name) in [
-        (vec![endpoint, ("USERS_TABLE", "a b")], "USERS_TABLE"),
-        (vec![endpoint, ("AWS_REGION", "eu\u{fc}")], "AWS_REGION"),
+    let container = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+    let concurrency = "AWS_LAMBDA_MAX_CONCURRENCY is ignored";
+    for (variables, level, words) in [
         (
-            vec![endpoint, ("CORS_ALLOW_ORIGIN", "https://a b")],
+            &[endpoint, ("USERS_TABLE", "a b")][..],
+            "ERROR",
+            "USERS_TABLE",
+        ),
+        (
+            &[endpoint, ("AWS_REGION", "eu\u{fc}")],
+            "ERROR",
+            "AWS_REGION",
+        ),
+        (
+            &[endpoint, ("CORS_ALLOW_ORIGIN", "https://a b")],
+            "ERROR",
             "CORS_ALLOW_ORIGIN",
         ),
-        (credentials.to_vec(), "AWS_REGION"),
-        (vec![("AWS_REGION", "eu-west-1")], "AWS_ACCESS_KEY_ID"),
+        (&credentials, "ERROR", "AWS_REGION"),
+        (&[region], "ERROR", "AWS_ACCESS_KEY_ID"),
         (
-            vec![("AWS_REGION", "eu-west-1"), of_container],
-            of_container.0,
+            &[region, (container, "http://127.0.0.1:1")],
+            "ERROR",
+            container,
+        ),
+        (
+            &[endpoint, ("AWS_LAMBDA_MAX_CONCURRENCY", "8")],
+            "WARN",
+            concurrency,
         ),
     ] {
         let mut api = RuntimeApi::start().await;
-        let mut process = api.spawn("get-all", &variables);
-        let (_, response) = api.invoke(&list(), &[]).await;
-        assert_eq!(response["statusCode"], json!(500), "{name}");
+        let mut process = api.spawn("get-all", variables);
+        let (_, response) = api.invoke(list(), &[]).await;
+        let status = if level == "ERROR" { 500 } else { 503 };
+        assert_eq!(response["statusCode"], json!(status), "{words}");
         process.start_kill().expect("it runs");
         let output = output(process).await;
         let text = String::from_utf8_lossy(&output.stdout);
         let first = text.lines().next().unwrap_or_default();
-        assert!(first.contains("ERROR") && first.contains(name), "{text}");
+        assert!(first.contains(level) && first.contains(words), "{text}");
     }
-}
-
-#[tokio::test]
-async fn a_limit_of_concurrency_is_said_to_be_ignored() {
-    let mut api = RuntimeApi::start().await;
-    let dynamodb = ScriptedServer::start(|_, _| ScriptedResponse::Reset).await;
-    let variables = [
-        ("DYNAMO_ENDPOINT", dynamodb.endpoint()),
-        ("AWS_LAMBDA_MAX_CONCURRENCY", "8"),
-    ];
-    let mut process = api.spawn("get", &variables);
-    let (_, response) = api.invoke(&json!({}), &[]).await;
-    assert_eq!(response["statusCode"], json!(400));
-    process.start_kill().expect("it runs");
-    let output = output(process).await;
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        text.contains("AWS_LAMBDA_MAX_CONCURRENCY is ignored"),
-        "{text}"
-    );
 }

@@ -1,17 +1,7 @@
-//! How much memory the largest events and responses take. A function has at least 128 MB.
+//! How much memory the largest users and responses take. A function has at least 128 MB.
 
 use serde_json::{Value, json};
-use tests::{Api, Process, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine, one_item};
-
-/// The maximum memory that a function may take, in bytes.
-const LIMIT: u64 = 64 * 1024 * 1024;
-
-/// Asserts that a function has stayed within the limit.
-fn assert_small(executable: &str, endpoint: &str, case: &str) {
-    let process = Process::find(executable, endpoint).expect("a process that runs");
-    let peak = process.peak_memory().expect("a process that runs");
-    assert!(peak <= LIMIT, "{case}: {executable} took {peak} bytes");
-}
+use tests::{Api, ScriptedResponse, Table, assert_small, engine, one_item};
 
 /// Returns bodies of up to 6 MB that expand in memory, or exceed a limit by far.
 fn large_bodies() -> Vec<(&'static str, String)> {
@@ -58,19 +48,43 @@ fn large_bodies() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
 async fn a_body_that_would_expand_too_much_is_rejected_first() {
-    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
-    let api = Api::on(proxy.url(), table.name()).await;
+    let table = Table::new().await;
+    let api = Api::on(engine(), table.name()).await;
     for (case, body) in large_bodies() {
-        api.post("/users", &body)
-            .await
-            .assert_error(400, "InvalidUser");
-        assert_small("post", proxy.url(), case);
-        api.put("/users/1", &body)
-            .await
-            .assert_error(400, "InvalidUser");
-        assert_small("put", proxy.url(), case);
+        api.post("/users", &body).await.fails("InvalidUser");
+        assert_small("post", table.name(), case);
+    }
+    api.put("/users/1", &large_bodies()[0].1)
+        .await
+        .fails("InvalidUser");
+    assert_small("put", table.name(), "numbers");
+}
+
+/// Each user has some 400 KB, and expands as far as possible in memory or in JSON.
+#[tokio::test]
+async fn every_user_that_can_be_stored_can_be_read() {
+    for (element, count) in [(r#"{"a":{}}"#, 45_504), ("1e125", 136_500)] {
+        let mut stored = Value::Null;
+        let script = move |operation: &str, request: &Value| {
+            if operation == "PutItem" {
+                stored = request["Item"].clone();
+            }
+            ScriptedResponse::Json(200, one_item(operation, &stored))
+        };
+        let (dynamodb, api) = Api::scripted(script).await;
+        let values = vec![element; count].join(",");
+        let body = format!(r#"{{"id":"1","v":[{values}]}}"#);
+        for (executable, reply) in [
+            ("post", api.post("/users", &body).await),
+            ("put", api.put("/users/1", &body).await),
+            ("get", api.get("/users/1").await),
+            ("get-all", api.get("/users").await),
+            ("delete", api.delete("/users/1").await),
+        ] {
+            reply.assert_ok();
+            assert_small(executable, dynamodb.endpoint(), element);
+        }
     }
 }
 
@@ -90,11 +104,8 @@ fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse 
             let last = 3.min(first + request["Limit"].as_u64().unwrap_or(1000) - 1);
             let items: Vec<_> = (first..=last).map(item).collect();
             let key = json!({"id": {"S": last.to_string()}});
-            let next = if last < 3 {
-                format!(",\"LastEvaluatedKey\":{key}")
-            } else {
-                String::new()
-            };
+            let next = format!(",\"LastEvaluatedKey\":{key}");
+            let next = if last < 3 { &*next } else { "" };
             format!("{{\"Items\":[{}]{next}}}", items.join(","))
         }
         _ => one_item(operation, &Value::Null).to_string(),
@@ -103,78 +114,62 @@ fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse 
 }
 
 #[tokio::test]
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
 async fn the_users_that_expand_most_are_stored_and_read() {
-    let dynamodb = ScriptedServer::start(users_of_empty_strings).await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    let (dynamodb, api) = Api::scripted(users_of_empty_strings).await;
     // The spaces fill the event.
-    let user = format!(
-        "{{\"v\":[{}\"\"]{}}}",
-        "\"\",".repeat(400_000),
-        " ".repeat(3_000_000)
-    );
+    let strings = "\"\",".repeat(400_000);
+    let user = format!("{{\"v\":[{strings}\"\"]{}}}", " ".repeat(3_000_000));
     for (executable, reply) in [
         ("post", api.post("/users", &user).await),
         ("put", api.put("/users/1", &user).await),
         ("get", api.get("/users/1").await),
         ("delete", api.delete("/users/1").await),
     ] {
-        assert_eq!(reply.status, 200, "{executable}: {}", reply.text);
+        reply.assert_ok();
         assert_small(executable, dynamodb.endpoint(), "a user of empty strings");
     }
     // In the SDK's form, the three do not fit in memory together.
-    for path in ["/users", "/users?limit=3"] {
-        assert_eq!(api.get(path).await.json().as_array().map(Vec::len), Some(3));
-        assert_small(
-            "get-all",
-            dynamodb.endpoint(),
-            "three users of empty strings",
-        );
-    }
+    assert_eq!(api.get("/users").await.users().len(), 3);
+    assert_small(
+        "get-all",
+        dynamodb.endpoint(),
+        "three users of empty strings",
+    );
 }
 
 #[tokio::test]
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
 async fn a_response_above_dynamodbs_limit_is_refused() {
-    let dynamodb = ScriptedServer::start(|operation, _| {
-        let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
-        ScriptedResponse::Json(200, one_item(operation, &item))
-    })
-    .await;
-    let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
+    let item = json!({"id": {"S": "1"}, "v": {"S": "x".repeat(25_000_000)}});
+    let script =
+        move |operation: &str, _: &Value| ScriptedResponse::Json(200, one_item(operation, &item));
+    let (dynamodb, api) = Api::scripted(script).await;
     for (executable, reply) in [
         ("get-all", api.get("/users?limit=1").await),
         ("get", api.get("/users/1").await),
         ("delete", api.delete("/users/1").await),
         ("delete-all", api.delete("/users").await),
     ] {
-        reply.assert_error(503, "ServiceUnavailable");
+        reply.fails("ServiceUnavailable");
         assert_small(executable, dynamodb.endpoint(), "25 MB");
     }
 }
 
 #[tokio::test]
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
 async fn a_response_that_would_expand_too_much_is_refused() {
-    let members: Vec<_> = (0..400_000)
-        .map(|i| format!("\"{i:x}\":{{\"S\":\"\"}}"))
-        .collect();
+    let list = |kind: &str, element: &str, count| {
+        format!("{{\"{kind}\":[{}]}}", vec![element; count].join(","))
+    };
+    let member = |i| format!("\"{i:x}\":{{\"S\":\"\"}}");
+    let members: Vec<_> = (0..400_000).map(member).collect();
     for value in [
-        format!("{{\"SS\":[{}\"\"]}}", "\"\",".repeat(4_600_000)),
-        format!("{{\"NS\":[{}\"1\"]}}", "\"1\",".repeat(3_500_000)),
-        format!(
-            "{{\"L\":[{}{{\"S\":\"\"}}]}}",
-            "{\"S\":\"\"},".repeat(1_500_000)
-        ),
+        list("SS", "\"\"", 4_600_000),
+        list("NS", "\"1\"", 3_500_000),
+        list("L", "{\"S\":\"\"}", 1_500_000),
         format!("{{\"M\":{{{}}}}}", members.join(",")),
     ] {
         let body = format!("{{\"Item\":{{\"id\":{{\"S\":\"1\"}},\"v\":{value}}}}}").into_bytes();
-        let dynamodb =
-            ScriptedServer::start(move |_, _| ScriptedResponse::Bytes(200, body.clone())).await;
-        let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
-        api.get("/users/1")
-            .await
-            .assert_error(503, "ServiceUnavailable");
+        let (dynamodb, api) = Api::always(ScriptedResponse::Bytes(200, body)).await;
+        api.get("/users/1").await.fails("ServiceUnavailable");
         assert_small("get", dynamodb.endpoint(), &value[..10]);
     }
 }

@@ -6,16 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use futures::future::join_all;
-use lambda_http::http::Method;
+use local::Options;
 use serde_json::{Value, json};
 use tests::oracle::history::{Action, Call, Effects, Outcome, is_linearizable};
 use tests::{Api, ScriptedResponse, ScriptedServer, Table, TcpProxy, engine};
 
-/// The maximum number of processes of a function.
-const INSTANCES: u16 = 10;
-
 const CLIENTS: u64 = 8;
-const OPERATIONS: u64 = 120;
+const OPERATIONS: u64 = 60;
 const USERS: u64 = 3;
 
 /// Performs operations on a few users with concurrent clients. Returns the history of each user.
@@ -29,83 +26,39 @@ async fn histories(api: &Api) -> BTreeMap<u64, Vec<Call>> {
             // Every combination of an action and a user occurs, in another order for each client.
             let mixed = value.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
             let (user, kind) = (mixed % USERS, mixed / USERS % 5);
-            let path = format!("/users/{user}");
-            let (action, method) = match kind {
-                0 => (Action::Create(value), Method::POST),
-                1 => (Action::Replace(value), Method::PUT),
-                2 => (Action::Delete, Method::DELETE),
-                _ => (Action::Read, Method::GET),
-            };
-            let path = if method == Method::POST {
-                "/users"
-            } else {
-                &path
-            };
-            let body = match action {
-                Action::Create(_) => json!({"id": user.to_string(), "value": value}).to_string(),
-                Action::Replace(_) => json!({"value": value}).to_string(),
-                _ => String::new(),
-            };
+            let (path, json) = (
+                format!("/users/{user}"),
+                json!({"id": user.to_string(), "value": value}),
+            );
             let start = now();
-            let reply = api.send(method, path, &body).await;
+            let (action, reply) = match kind {
+                0 => (Action::Create(value), api.post("/users", json).await),
+                1 => (Action::Replace(value), api.put(&path, json).await),
+                2 => (Action::Delete, api.delete(&path).await),
+                _ => (Action::Read, api.get(&path).await),
+            };
             let end = now();
             let outcome = match reply.status {
                 200 => Outcome::Done(reply.json()["value"].as_u64().expect("a value")),
                 400 => Outcome::Rejected,
                 _ => Outcome::Unknown,
             };
-            history.push((
-                user,
-                Call {
-                    action,
-                    outcome,
-                    start,
-                    end,
-                },
-            ));
+            let call = Call {
+                action,
+                outcome,
+                start,
+                end,
+            };
+            history.push((user, call));
         }
         history
     };
     let mut histories = BTreeMap::<_, Vec<_>>::new();
-    for (user, call) in join_all((0..CLIENTS).map(client))
-        .await
-        .into_iter()
-        .flatten()
-    {
+    let calls = join_all((0..CLIENTS).map(client)).await;
+    for (user, call) in calls.into_iter().flatten() {
         histories.entry(user).or_default().push(call);
     }
     histories
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_with_a_lost_response_applies_once_or_twice() {
-    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
-    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
-    proxy.lose_every(50);
-    for (user, history) in histories(&api).await {
-        assert!(
-            is_linearizable(&history, Effects::OnceOrTwice),
-            "user {user}: {history:#?}"
-        );
-    }
-    assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_arrives_late_may_take_effect_later() {
-    /// The shortest time after which the service gives up an attempt, in nanoseconds.
-    const GIVEN_UP: u64 = 2_000_000_000;
-
-    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
-    let api = Api::with_instances(proxy.url(), table.name(), INSTANCES).await;
-    proxy.delay_every(120);
-    for (user, history) in histories(&api).await {
-        assert!(
-            is_linearizable(&history, Effects::OnceAndLater(GIVEN_UP)),
-            "user {user}: {history:#?}"
-        );
-    }
-    assert!(proxy.delayed() > 3, "{} were late", proxy.delayed());
 }
 
 /// Starts a server that forwards requests to the one at this URL, but throttles about one in 25
@@ -130,65 +83,86 @@ async fn throttling(upstream: &str) -> (ScriptedServer, Arc<AtomicUsize>) {
     (server.await, throttled)
 }
 
+/// Starts an API with up to this many processes of each function.
+async fn start(endpoint: &str, table: &Table) -> Api {
+    let options = Api::options(endpoint, table.name());
+    Api::start(Options {
+        instances: 10,
+        ..options
+    })
+    .await
+}
+
+/// Asserts that the results of concurrent clients fit into one order. Returns the outcomes.
+async fn assert_one_order(api: &Api, effects: Effects) -> Vec<Outcome> {
+    let histories = histories(api).await;
+    for (user, history) in &histories {
+        assert!(
+            is_linearizable(history, effects),
+            "user {user}: {history:#?}"
+        );
+    }
+    histories
+        .into_values()
+        .flatten()
+        .map(|call| call.outcome)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_may_take_effect_later() {
+    /// The shortest time after which the service gives up an attempt, in nanoseconds.
+    const GIVEN_UP: u64 = 2_000_000_000;
+
+    let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
+    let api = start(proxy.url(), &table).await;
+    proxy.delay_every(70);
+    assert_one_order(&api, Effects::OnceAndLater(GIVEN_UP)).await;
+    assert!(proxy.delayed() > 3, "{} were late", proxy.delayed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_throttled_takes_effect_once() {
     let table = Table::new().await;
     let (server, throttled) = throttling(engine()).await;
-    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
-    for (user, history) in histories(&api).await {
-        assert!(history.iter().all(|call| call.outcome != Outcome::Unknown));
-        assert!(
-            is_linearizable(&history, Effects::Once),
-            "user {user}: {history:#?}"
-        );
-    }
-    assert!(
-        throttled.load(Relaxed) > 20,
-        "{throttled:?} requests were throttled"
-    );
+    let api = start(server.endpoint(), &table).await;
+    let outcomes = assert_one_order(&api, Effects::Once).await;
+    assert!(!outcomes.contains(&Outcome::Unknown));
+    assert!(throttled.load(Relaxed) > 10, "{throttled:?} were throttled");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttles_and_lost_responses_together_leave_one_order() {
     let (table, proxy) = (Table::new().await, TcpProxy::start(engine()).await);
     let (server, throttled) = throttling(proxy.url()).await;
-    let api = Api::with_instances(server.endpoint(), table.name(), INSTANCES).await;
-    proxy.lose_every(50);
-    for (user, history) in histories(&api).await {
-        assert!(
-            is_linearizable(&history, Effects::OnceOrTwice),
-            "user {user}: {history:#?}"
-        );
-    }
-    assert!(
-        throttled.load(Relaxed) > 20,
-        "{throttled:?} requests were throttled"
-    );
+    let api = start(server.endpoint(), &table).await;
+    proxy.lose_every(30);
+    assert_one_order(&api, Effects::OnceOrTwice).await;
+    assert!(throttled.load(Relaxed) > 10, "{throttled:?} were throttled");
     assert!(proxy.lost() > 5, "{} responses were lost", proxy.lost());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_one_of_many_clients_creates_a_user() {
     let table = Table::new().await;
-    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
+    let api = start(engine(), &table).await;
     for user in ["1", "2", "3"] {
-        let bodies: Vec<_> = (0..50)
-            .map(|i| json!({"id": user, "client": i}).to_string())
-            .collect();
-        let replies = join_all(bodies.iter().map(|body| api.post("/users", body))).await;
-        let created: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
+        let create = |i| api.post("/users", json!({"id": user, "client": i}));
+        let replies = join_all((0..50).map(create)).await;
+        let (created, others): (Vec<_>, Vec<_>) =
+            replies.iter().partition(|reply| reply.status == 200);
         assert_eq!(created.len(), 1);
         assert_eq!(table.stored(user).await, Some(created[0].json()));
-        for reply in replies.iter().filter(|reply| reply.status != 200) {
-            reply.assert_error(400, "UserAlreadyExists");
-        }
+        others
+            .iter()
+            .for_each(|reply| reply.fails("UserAlreadyExists"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_all_during_writes_deletes_all_that_existed() {
     let table = Table::new().await;
-    let api = Api::with_instances(engine(), table.name(), INSTANCES).await;
+    let api = start(engine(), &table).await;
     let before: Vec<_> = (0..200)
         .map(|i| json!({"id": format!("before-{i}")}))
         .collect();
@@ -196,16 +170,12 @@ async fn deleting_all_during_writes_deletes_all_that_existed() {
     let writers = (0..4).map(async |writer| {
         for i in 0..25 {
             let user = json!({"id": format!("during-{writer}-{i}")});
-            assert_eq!(api.post("/users", &user.to_string()).await.status, 200);
+            api.post("/users", user).await.assert_ok();
         }
     });
     let (deleted, _) = tokio::join!(api.delete("/users"), join_all(writers));
-    deleted.assert_is(200, &Value::Null);
-    let left = api.get("/users").await.json();
-    let ids = left
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|user| user["id"].to_string());
-    assert_eq!(ids.filter(|id| id.contains("before")).count(), 0);
+    deleted.is(&Value::Null);
+    let left = api.get("/users").await.users();
+    let is_old = |user: &&Value| user["id"].to_string().contains("before");
+    assert_eq!(left.iter().filter(is_old).count(), 0);
 }

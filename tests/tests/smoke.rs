@@ -9,20 +9,16 @@ async fn a_user_is_created_read_found_replaced_and_deleted() {
         let (id, email) = (api.id("smoke"), api.email("smoke"));
         let path = format!("/users/{id}");
         let user = json!({"id": id, "email": email, "number": 0.1});
-        api.post("/users", &user.to_string())
-            .await
-            .assert_is(200, &user);
-        api.get(&path).await.assert_is(200, &user);
-        assert_eq!(api.get("/users?limit=1").await.status, 200);
+        api.post("/users", &user).await.is(&user);
+        api.get(&path).await.is(&user);
+        api.get("/users?limit=1").await.assert_ok();
 
         assert_eq!(api.found(&email).await, json!([user]));
 
         let replaced = json!({"id": id, "email": email});
-        api.put(&path, &replaced.to_string())
-            .await
-            .assert_is(200, &replaced);
-        api.delete(&path).await.assert_is(200, &replaced);
-        api.get(&path).await.assert_error(400, "UserNotFound");
+        api.put(&path, &replaced).await.is(&replaced);
+        api.delete(&path).await.is(&replaced);
+        api.get(&path).await.fails("UserNotFound");
     })
     .await;
 }

@@ -4,7 +4,7 @@ pub mod history;
 pub mod json;
 pub mod model;
 
-/// The statuses and codes of the contract.
+/// The statuses and codes of the service.
 pub const CODES: [(u16, &str); 8] = [
     (400, "InvalidRequest"),
     (400, "InvalidUser"),
@@ -14,4 +14,10 @@ pub const CODES: [(u16, &str); 8] = [
     (500, "InternalError"),
     (503, "ServiceUnavailable"),
     (503, "DeleteIncomplete"),
+];
+
+/// Those of API Gateway, as far as suites provoke its errors.
+pub const GATEWAY_CODES: [(u16, &str); 2] = [
+    (403, "MissingAuthenticationToken"),
+    (413, "RequestTooLarge"),
 ];

@@ -3,7 +3,7 @@
 mod lists;
 mod users;
 
-use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use serde_json::{Value, json};
 use tests::{Event, Reply, Table};
@@ -17,8 +17,8 @@ async fn list(table: &Table, query: &[(&str, &str)]) -> Reply {
     event.handle(table, handlers::get_all).await
 }
 
-async fn post(table: &Table, body: &str) -> Reply {
-    let event = Event::new("POST", "/users").body(body);
+async fn post(table: &Table, body: impl Display) -> Reply {
+    let event = Event::new("POST", "/users").body(&body.to_string());
     event.handle(table, handlers::post).await
 }
 
@@ -50,14 +50,4 @@ fn ada() -> Value {
         "name": "Ada",
         "address": {"city": "London", "lines": ["1 St James's Square"]},
     })
-}
-
-/// Returns the ids in an array of users.
-fn ids(users: &Value) -> BTreeSet<String> {
-    users
-        .as_array()
-        .expect("an array")
-        .iter()
-        .map(|user| user["id"].as_str().expect("an id").to_owned())
-        .collect()
 }
