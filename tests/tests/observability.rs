@@ -159,6 +159,97 @@ async fn the_line_of_a_failed_request_has_the_whole_chain() {
     );
 }
 
+/// Starts an API as [`start`] does, whose functions have three seconds for an invocation.
+async fn start_in_a_hurry(dynamodb: &ScriptedServer, daemon: &Daemon) -> Api {
+    let mut options = Api::options(dynamodb.endpoint(), "user-profiles");
+    for function in options.template.functions.values_mut() {
+        function.timeout = Duration::from_secs(3);
+        let variables = [
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+            ("AWS_XRAY_DAEMON_ADDRESS", daemon.address.as_str()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        function.variables.extend(variables);
+    }
+    Api::start(options).await
+}
+
+#[tokio::test]
+async fn a_call_that_the_deadline_cuts_off_is_counted() {
+    let mut attempts = 0;
+    let dynamodb = ScriptedServer::start(move |_, _| {
+        attempts += 1;
+        match attempts {
+            1 => ScriptedResponse::Json(
+                400,
+                json!({
+                    "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException",
+                    "throttlingReasons": [{"reason": "TableReadMaxOnDemandThroughputExceeded"}],
+                }),
+            ),
+            _ => ScriptedResponse::Silence,
+        }
+    })
+    .await;
+    let daemon = Daemon::start();
+    let api = start_in_a_hurry(&dynamodb, &daemon).await;
+    api.send_traced(Method::GET, "/users/1", "", &trace_header(true))
+        .await
+        .fails("ServiceUnavailable");
+    let subsegment = daemon.receive();
+    let time = |name: &str| subsegment[name].as_f64().expect("a time");
+    assert!(time("end_time") - time("start_time") > 1.0, "{subsegment}");
+    assert_eq!(subsegment["fault"], true, "{subsegment}");
+
+    let lines = api.into_request_lines().await;
+    for (name, value) in [
+        ("dynamodb_calls", json!(1)),
+        ("dynamodb_throttles", json!(1)),
+        (
+            "throttle_reason",
+            json!("TableReadMaxOnDemandThroughputExceeded"),
+        ),
+    ] {
+        assert_eq!(lines[0][name], value, "{name}: {}", lines[0]);
+    }
+    assert!(
+        lines[0]["dynamodb_ms"].as_f64() > Some(1000.0),
+        "{}",
+        lines[0]
+    );
+}
+
+#[tokio::test]
+async fn what_a_batch_leaves_unprocessed_is_counted() {
+    let mut batches = 0;
+    let dynamodb = ScriptedServer::start(move |operation, request| {
+        let response = match operation {
+            "Scan" if request["Segment"].as_u64().unwrap_or_default() == 0 => {
+                json!({"Items": [{"id": {"S": "1"}}, {"id": {"S": "2"}}]})
+            }
+            "Scan" => json!({"Items": []}),
+            _ => {
+                batches += 1;
+                let delete = json!({"DeleteRequest": {"Key": {"id": {"S": "2"}}}});
+                let left = json!({"user-profiles": [delete]});
+                json!({"UnprocessedItems": if batches == 1 { left } else { json!({}) }})
+            }
+        };
+        ScriptedResponse::Json(200, response)
+    })
+    .await;
+    let api = start(&dynamodb, &[]).await;
+    api.delete("/users").await.is(&Value::Null);
+    let lines = api.into_request_lines().await;
+    for (name, value) in [
+        ("dynamodb_unprocessed", 1),
+        ("deleted", 2),
+        ("dynamodb_throttles", 0),
+    ] {
+        assert_eq!(lines[0][name], value, "{name}: {}", lines[0]);
+    }
+}
+
 /// How long DynamoDB takes for each page in [`slow_pages`].
 const PAGE_TIME: Duration = Duration::from_millis(200);
 

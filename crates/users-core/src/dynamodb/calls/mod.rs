@@ -220,7 +220,10 @@ impl Intercept for ObserveCalls {
                 operation.clone_into(&mut progress.operation);
             }
             progress.attempts += 1;
+            // Until its response arrives. The one of the attempt before is history.
             progress.outcome = Outcome::Failed;
+            progress.status = None;
+            progress.request_id = None;
             if progress.attempts > 1 {
                 lock(&call.calls.totals).retries += 1;
             }
