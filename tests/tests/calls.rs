@@ -9,7 +9,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tests::{Api, ScriptedResponse, ScriptedServer, one_item};
 
-use ScriptedResponse::{Error, Json, Late, Raw, Silence, Stalled, Text};
+use ScriptedResponse::{Error, Json, Late, Silence, Stalled, Text};
 
 /// Starts an API on a server that always responds in this way. Returns them with the number of the
 /// server's responses.
@@ -26,13 +26,9 @@ async fn counting(response: ScriptedResponse) -> (ScriptedServer, Api, Arc<Atomi
 
 #[tokio::test]
 async fn each_call_has_three_attempts_whatever_came_before() {
-    // The header spares the SDK's waits. Its own quota of retries would end after 50 invocations.
-    let body = r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#;
-    let response = format!(
-        "HTTP/1.1 400 Bad Request\r\nx-amz-retry-after: 1\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let (_dynamodb, api, attempts) = counting(Raw(response.into())).await;
+    let (dynamodb, api, attempts) = counting(Error(400, "ThrottlingException")).await;
+    dynamodb.spare_waits();
+    // The SDK's own quota of retries would end after 50 invocations.
     for invocation in 1..=60 {
         api.get("/users/1").await.fails("ServiceUnavailable");
         assert_eq!(attempts.load(Relaxed), 3 * invocation);
@@ -119,7 +115,8 @@ async fn each_error_of_dynamodb_has_a_meaning() {
         (Error(400, "SomethingNewException"), "InternalError"),
     ];
     join_all(rows.map(async |(response, code)| {
-        let (_dynamodb, api, _) = counting(response).await;
+        let (dynamodb, api, _) = counting(response).await;
+        dynamodb.spare_waits();
         let created = api.post("/users", r#"{"id": "1"}"#);
         let (created, replaced) = tokio::join!(created, api.put("/users/1", "{}"));
         created.fails(code);

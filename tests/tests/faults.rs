@@ -26,6 +26,7 @@ async fn assert_each_function_returns(fault: ScriptedResponse, code: &str) {
         _ => false,
     };
     let dynamodb = ScriptedServer::always(fault).await;
+    dynamodb.spare_waits();
     // A function responds a second before its timeout.
     let api = Api::with_timeout(dynamodb.endpoint(), Duration::from_secs(6)).await;
     for (operation, reply) in api.request_each("1").await {
@@ -119,7 +120,8 @@ async fn assert_outcome(
         last = next.next().unwrap_or_else(|| last.clone());
         last.clone()
     };
-    let (_dynamodb, api) = Api::scripted(script).await;
+    let (dynamodb, api) = Api::scripted(script).await;
+    dynamodb.spare_waits();
     let reply = api.send(method, path, body).await;
     match expected {
         Ok(body) => reply.is(&body),
@@ -216,7 +218,8 @@ async fn what_a_retry_finds_is_not_mistaken_for_the_truth() {
 
 /// Asserts that requests fail if DynamoDB always sends this JSON.
 async fn assert_refused(body: Value, requests: &[(Method, &str)]) {
-    let (_dynamodb, api) = Api::always(Json(200, body)).await;
+    let (dynamodb, api) = Api::always(Json(200, body)).await;
+    dynamodb.spare_waits();
     for (method, path) in requests {
         api.send(method.clone(), path, "")
             .await
@@ -272,7 +275,8 @@ async fn unprocessed_deletes_that_nobody_requested_are_refused() {
             "Scan" => Json(200, one_item("Scan", &json!({"id": {"S": "1"}}))),
             _ => Json(200, body.clone()),
         };
-        let (_dynamodb, api) = Api::scripted(script).await;
+        let (dynamodb, api) = Api::scripted(script).await;
+        dynamodb.spare_waits();
         api.delete("/users").await.fails("ServiceUnavailable");
     }
 }

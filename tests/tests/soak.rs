@@ -85,6 +85,7 @@ impl Subject {
             respond(operation, next.lock().expect("a fault").take())
         };
         let dynamodb = ScriptedServer::start(script).await;
+        dynamodb.spare_waits();
         let api = Api::on(dynamodb.endpoint(), "user-profiles").await;
         let mut event = Event::new(&operation.method, &operation.path);
         if operation.path.contains("{id}") {

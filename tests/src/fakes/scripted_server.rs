@@ -1,5 +1,6 @@
 //! A server that stands in for DynamoDB, and fails on demand in ways that no engine does.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -46,8 +47,14 @@ type Script = Box<dyn FnMut(&str, &Value) -> ScriptedResponse + Send>;
 /// A scripted server on a free port. Dropping it stops it.
 pub struct ScriptedServer {
     endpoint: String,
-    script: Arc<Mutex<Script>>,
+    shared: Arc<Shared>,
     server: Server,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    /// Whether each response tells the SDK not to wait before another attempt.
+    spares_waits: AtomicBool,
 }
 
 impl ScriptedServer {
@@ -56,16 +63,19 @@ impl ScriptedServer {
     pub async fn start(
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) -> Self {
-        let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(script)));
-        let followed = Arc::clone(&script);
+        let shared = Arc::new(Shared {
+            script: Mutex::new(Box::new(script)),
+            spares_waits: AtomicBool::new(false),
+        });
+        let followed = Arc::clone(&shared);
         let server = Server::start(move |stream, _| {
-            let script = Arc::clone(&followed);
-            async move { converse(BufReader::new(stream), &script).await }
+            let shared = Arc::clone(&followed);
+            async move { converse(BufReader::new(stream), &shared).await }
         })
         .await;
         Self {
             endpoint: server.url(),
-            script,
+            shared,
             server,
         }
     }
@@ -85,7 +95,12 @@ impl ScriptedServer {
         &self,
         script: impl FnMut(&str, &Value) -> ScriptedResponse + Send + 'static,
     ) {
-        *self.script.lock().expect("the script did not panic") = Box::new(script);
+        *self.shared.script.lock().expect("the script did not panic") = Box::new(script);
+    }
+
+    /// Tells the SDK with each response to wait only a millisecond before another attempt.
+    pub fn spare_waits(&self) {
+        self.shared.spares_waits.store(true, Relaxed);
     }
 
     /// Returns how many connections were opened.
@@ -132,21 +147,19 @@ pub fn deleted_ids(request: &Value) -> Vec<&str> {
 }
 
 /// Responds to the requests of one connection, until either side closes it.
-async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> Option<()> {
+async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<()> {
     loop {
         let (head, body) = message(&mut stream).await?;
         let operation = header(&head, "x-amz-target").unwrap_or_default();
         let operation = operation.rsplit('.').next().unwrap_or_default();
         let response = match operation {
-            "CreateTable" => {
-                ScriptedResponse::Json(200, json!({"TableDescription": {"TableStatus": "ACTIVE"}}))
-            }
-            "DescribeTable" => {
-                ScriptedResponse::Json(200, json!({"Table": {"TableStatus": "ACTIVE"}}))
+            "CreateTable" | "DescribeTable" => {
+                let table = json!({"TableStatus": "ACTIVE"});
+                ScriptedResponse::Json(200, json!({"Table": table, "TableDescription": table}))
             }
             _ => {
                 let json = serde_json::from_slice(&body).unwrap_or_default();
-                script.lock().expect("the script did not panic")(operation, &json)
+                shared.script.lock().expect("no script panics")(operation, &json)
             }
         };
         let is_last = matches!(response, ScriptedResponse::Last(_));
@@ -172,32 +185,22 @@ async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> O
                 return None;
             }
             ScriptedResponse::Forwarded(url) => {
-                let server = url.trim_start_matches("http://");
-                let mut server = BufReader::new(TcpStream::connect(server).await.ok()?);
-                server
-                    .write_all(&[head.as_bytes(), &body].concat())
-                    .await
-                    .ok()?;
+                let server = TcpStream::connect(url.trim_start_matches("http://")).await;
+                let mut server = BufReader::new(server.ok()?);
+                let request = [head.as_bytes(), &body].concat();
+                server.write_all(&request).await.ok()?;
                 let (head, body) = message(&mut server).await?;
-                stream
-                    .write_all(&[head.as_bytes(), &body].concat())
-                    .await
-                    .ok()?;
+                let response = [head.as_bytes(), &body].concat();
+                stream.write_all(&response).await.ok()?;
                 continue;
             }
-            ScriptedResponse::Partial => {
-                stream
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-                    .await
-                    .ok()?;
+            begun @ (ScriptedResponse::Partial | ScriptedResponse::Stalled) => {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{";
+                stream.write_all(head).await.ok()?;
+                if matches!(begun, ScriptedResponse::Stalled) {
+                    std::future::pending::<()>().await;
+                }
                 return None;
-            }
-            ScriptedResponse::Stalled => {
-                stream
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-                    .await
-                    .ok()?;
-                return std::future::pending().await;
             }
             ScriptedResponse::Silence => return std::future::pending().await,
             ScriptedResponse::Reset => {
@@ -205,15 +208,17 @@ async fn converse(mut stream: BufReader<TcpStream>, script: &Mutex<Script>) -> O
                 return None;
             }
         };
+        let wait = match shared.spares_waits.load(Relaxed) {
+            true => "x-amz-retry-after: 1\r\n",
+            false => "",
+        };
         let length = body.len();
         let head = format!(
             "HTTP/1.1 {status} Scripted\r\nContent-Type: application/x-amz-json-1.0\r\n\
-             Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
+             {wait}Content-Length: {length}\r\nConnection: keep-alive\r\n\r\n"
         );
-        stream
-            .write_all(&[head.into_bytes(), body].concat())
-            .await
-            .ok()?;
+        let response = [head.into_bytes(), body].concat();
+        stream.write_all(&response).await.ok()?;
         if is_last {
             return None;
         }
