@@ -132,7 +132,7 @@ impl Table {
 }
 
 impl Drop for Table {
-    /// Deletes the table from a DynamoDB that outlives the tests.
+    /// Deletes the table from a server that outlives the tests.
     fn drop(&mut self) {
         let name = self.name.clone();
         // Needs its own runtime and connection, because the test's are blocked until this returns.
@@ -163,7 +163,7 @@ pub fn engine() -> &'static str {
     })
 }
 
-/// Starts a DynamoDB in memory that runs as long as this process, and returns its URL. Like
+/// Starts a DynamoDB server in memory that runs as long as this process, and returns its URL. Like
 /// DynamoDB Local, it accepts any credentials. The local service's DynamoDB accepts only its own.
 fn embedded() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

@@ -136,10 +136,10 @@ async fn no_log_and_no_trace_contains_a_request_or_an_event() {
     }
 }
 
-/// How a DynamoDB responds to an operation.
+/// How a DynamoDB server responds to an operation.
 type Fault = Box<dyn Fn(&str) -> ScriptedResponse + Send>;
 
-/// Returns the ways in which a DynamoDB can fail and reveal too much.
+/// Returns the ways in which a DynamoDB server can fail and reveal too much.
 fn faults() -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
     let mut always = |response: ScriptedResponse| {

@@ -88,7 +88,7 @@ async fn every_user_that_can_be_stored_can_be_read() {
     }
 }
 
-/// Responds as a DynamoDB with three users of 400,000 empty strings. Each string takes 1 byte in
+/// Responds as a DynamoDB server with three users of 400,000 empty strings. Each string takes 1 byte in
 /// the item, 9 in JSON, and 64 in memory.
 fn users_of_empty_strings(operation: &str, request: &Value) -> ScriptedResponse {
     let item = |id: u64| {

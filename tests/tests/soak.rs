@@ -65,7 +65,7 @@ fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
     }
 }
 
-/// A function, with a DynamoDB that fails once when it is told to.
+/// A function, with a DynamoDB server that fails once when it is told to.
 struct Subject {
     operation: &'static Operation,
     event: Value,

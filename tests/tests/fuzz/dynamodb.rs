@@ -132,7 +132,7 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Returns the genuine response of a DynamoDB with a user on each of two pages.
+/// Returns the genuine response of a DynamoDB server with a user on each of two pages.
 fn genuine(operation: &str, request: &Value, is_first: bool) -> Value {
     let item = json!({"id": {"S": "1"}, "email": {"S": "a@b"}, "n": {"N": "1.5"}, "l": {"L": [
         {"M": {"b": {"BOOL": true}, "x": {"NULL": true}, "s": {"SS": ["a"]}, "bin": {"B": "AAE="}}}

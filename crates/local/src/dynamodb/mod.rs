@@ -32,7 +32,7 @@ use embedded::Embedded;
 /// The secret of the embedded DynamoDB's access key, which is not checked: see [`Embedded`].
 pub(crate) const SECRET_ACCESS_KEY: &str = "local";
 
-/// How long a DynamoDB may take to respond to one request.
+/// How long a DynamoDB server may take to respond to one request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a new table may take to become active. On AWS it takes about ten seconds.
 const TABLE_TIMEOUT: Duration = Duration::from_mins(1);
