@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use dynamodb::{Database, create_table};
 pub use error::Error;
-pub use gateway::{RequestLog, Served};
+pub use gateway::{RequestLog, Served, Timeouts};
 pub use lambda::{Invocation, InvokeError, Logs, RuntimeApi};
 pub use template::{
     AttributeDefinition, Function, GatewayResponses, Index, Key, Mock, Projection, Route, Table,
@@ -51,6 +51,8 @@ pub struct Options {
     pub address: SocketAddr,
     /// The maximum number of processes of each function. Further requests wait.
     pub instances: u16,
+    /// How long the gateway waits.
+    pub timeouts: Timeouts,
     /// Where the functions' logs go.
     pub logs: Logs,
     /// Where served requests are reported.
@@ -68,6 +70,7 @@ impl Options {
             database: Database::Memory,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             instances: 10,
+            timeouts: Timeouts::default(),
             logs: Arc::new(|_, _| {}),
             requests: Arc::new(|_| {}),
         }
@@ -99,6 +102,7 @@ impl Service {
             database,
             address,
             instances,
+            timeouts,
             logs,
             requests,
         } = options;
@@ -136,6 +140,7 @@ impl Service {
             Arc::clone(&functions),
             address,
             api_key.clone(),
+            timeouts,
             requests,
         );
         let server = tokio::spawn(gateway.serve(listener, stopped));

@@ -38,12 +38,10 @@ pub(crate) use docs_page::PATH as DOCS_PATH;
 pub(crate) use event::new_trace_id;
 pub use request_log::{RequestLog, Served};
 
-/// The maximum size of a body, and of a request line with headers, in bytes, and the maximum
-/// duration of an invocation
+/// The maximum size of a body, and of a request line with headers, in bytes
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
 const MAX_BODY: usize = 10 * 1024 * 1024;
 const MAX_HEAD: usize = 10_240;
-const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(29);
 /// The maximum size of an event that Lambda accepts, in bytes
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>). API Gateway passes
 /// Lambda's 413 on as its own.
@@ -51,13 +49,28 @@ const MAX_EVENT: usize = 6 * 1024 * 1024;
 /// How much of a body that is too large is read, in bytes, so that its sender can then read the
 /// response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Some clients close their side after a request, and wait for the response.
-const LIMITS: Limits = Limits {
-    idle: Duration::from_mins(1),
-    half_close: true,
-};
+
+/// How long a stage waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the next request of a connection, and for the rest of its head.
+    pub head: Duration,
+    /// For the whole body of a request.
+    pub body: Duration,
+    /// For a function: API Gateway's limit
+    /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+    pub integration: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_mins(1),
+            body: Duration::from_secs(30),
+            integration: Duration::from_secs(29),
+        }
+    }
+}
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -73,6 +86,7 @@ pub(crate) struct Gateway {
     /// For each route, and then for each mock.
     buckets: Vec<Option<Bucket>>,
     key_bucket: Option<Bucket>,
+    timeouts: Timeouts,
     requests: RequestLog,
 }
 
@@ -84,6 +98,7 @@ impl Gateway {
         functions: Arc<Processes>,
         address: SocketAddr,
         api_key: Option<String>,
+        timeouts: Timeouts,
         requests: RequestLog,
     ) -> Self {
         let now = Instant::now();
@@ -105,16 +120,22 @@ impl Gateway {
             origins,
             buckets,
             key_bucket,
+            timeouts,
             requests,
         }
     }
 
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
+        let limits = Limits {
+            idle: self.timeouts.head,
+            // Some clients close their side after a request, and wait for the response.
+            half_close: true,
+        };
         let router = Router::new()
             .fallback(serve_request)
             .with_state(Arc::new(self));
-        serve(listener, router, LIMITS, stop).await;
+        serve(listener, router, limits, stop).await;
     }
 
     async fn respond(
@@ -156,7 +177,7 @@ impl Gateway {
             self.check_key(&parts.headers)?;
         }
         throttle(self.buckets[matched.index].as_ref())?;
-        let body = read_body(&parts.headers, body).await?;
+        let body = read_body(&parts.headers, body, self.timeouts.body).await?;
 
         let client = peer.ip();
         let trace_id = add_headers(&mut parts.headers, client, self.address.port());
@@ -188,7 +209,7 @@ impl Gateway {
         invocation: Invocation,
     ) -> Result<Response, GatewayError> {
         let response = timeout(
-            INTEGRATION_TIMEOUT,
+            self.timeouts.integration,
             self.functions.invoke(function, invocation),
         );
         let Ok(response) = response.await else {
@@ -271,7 +292,11 @@ fn check_head(request: &Request) -> Result<(), GatewayError> {
 
 /// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
 /// that is still sending would see a broken connection instead of the response.
-async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
+async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: Duration,
+) -> Result<Bytes, GatewayError> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -301,7 +326,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
             Ok(read.into())
         }
     };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+    timeout(limit, reading).await.unwrap_or_else(|_| {
         Err(invalid(
             StatusCode::REQUEST_TIMEOUT,
             "the body did not arrive within 30 seconds",
