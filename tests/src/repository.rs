@@ -1,8 +1,11 @@
 //! Files of the repository. A path is absolute, or relative to the root of the repository.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::sync::Once;
+use std::time::Duration;
+use std::{env, fs, process, thread};
 
 use local::Template;
 use proptest::test_runner::FileFailurePersistence;
@@ -10,12 +13,29 @@ use serde_json::Value;
 
 /// Returns the path of a file or directory.
 pub fn path(path: impl AsRef<Path>) -> PathBuf {
+    limit_time();
     // Not where the test was compiled: that may be another copy of the repository.
     let start = env::current_dir().expect("a current directory");
     let mut directories = start.ancestors();
     let root = directories.find(|directory| directory.join("template.yaml").is_file());
     root.expect("the test runs inside the repository")
         .join(path)
+}
+
+/// Ends this process if it hangs. Every suite takes less than a minute or two, unless `CASES` makes
+/// it longer, and every suite reads a file of the repository.
+fn limit_time() {
+    const LIMIT: Duration = Duration::from_mins(15);
+    static START: Once = Once::new();
+    let watch = || {
+        thread::sleep(LIMIT);
+        // The test runner shows what is printed only when a test ends.
+        let _ = io::stderr().write_all(b"the suite hangs: it took more than 15 minutes\n");
+        process::exit(1);
+    };
+    if env::var_os("CASES").is_none() {
+        START.call_once(|| drop(thread::spawn(watch)));
+    }
 }
 
 /// Returns the file of generated cases that failed, which Proptest tries first next time. It belongs

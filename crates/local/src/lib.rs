@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 pub use dynamodb::{Database, create_table};
 pub use error::Error;
-pub use gateway::{RequestLog, Served};
+pub use gateway::{RequestLog, Served, Timeouts};
 pub use lambda::{Invocation, InvokeError, Logs, RuntimeApi};
 pub use template::{
     AttributeDefinition, Function, GatewayResponses, Index, Key, Mock, Projection, Route, Table,
@@ -54,10 +54,12 @@ pub struct Options {
     pub address: SocketAddr,
     /// The maximum number of processes of each function. Further requests wait.
     pub instances: u16,
-    /// How long functions may take.
-    pub time_limits: TimeLimits,
+    /// How long a process may take to ask for its first invocation.
+    pub initialisation_timeout: Duration,
     /// Whether the functions' logs tell when a process starts, with its id.
     pub log_processes: bool,
+    /// How long the gateway waits.
+    pub timeouts: Timeouts,
     /// Where the functions' logs go.
     pub logs: Logs,
     /// Where served requests are reported.
@@ -76,34 +78,18 @@ impl Options {
             dynamodb_port: None,
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             instances: 10,
-            time_limits: TimeLimits::default(),
+            initialisation_timeout: INITIALISATION_TIMEOUT,
             log_processes: false,
+            timeouts: Timeouts::default(),
             logs: Arc::new(|_, _| {}),
             requests: Arc::new(|_| {}),
         }
     }
 }
 
-/// How long functions may take, besides each function's own timeout.
-#[derive(Clone, Copy, Debug)]
-pub struct TimeLimits {
-    /// How long a process may take to ask for its first invocation.
-    pub initialisation: Duration,
-    /// How long API Gateway waits for a function.
-    pub integration: Duration,
-}
-
-impl Default for TimeLimits {
-    /// Returns the limits of AWS
-    /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>,
-    /// <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
-    fn default() -> Self {
-        Self {
-            initialisation: Duration::from_secs(10),
-            integration: Duration::from_secs(29),
-        }
-    }
-}
+/// How long a process may take to ask for its first invocation
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib>).
+const INITIALISATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running service. Dropping it stops it too, but does not wait until it has stopped.
 pub struct Service {
@@ -132,8 +118,9 @@ impl Service {
             dynamodb_port,
             address,
             instances,
-            time_limits,
+            initialisation_timeout,
             log_processes,
+            timeouts,
             logs,
             requests,
         } = options;
@@ -154,7 +141,7 @@ impl Service {
             &functions,
             &PoolOptions {
                 instances,
-                initialisation: time_limits.initialisation,
+                initialisation_timeout,
                 log_processes,
                 logs,
             },
@@ -170,7 +157,7 @@ impl Service {
             Arc::clone(&functions),
             address,
             api_key.clone(),
-            time_limits.integration,
+            timeouts,
             requests,
         );
         let server = tokio::spawn(gateway.serve(listener, stopped));

@@ -12,10 +12,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use local::{Database, Error, Options, Service, Template};
+use local::{Database, Error, Options, Service, Template, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Returns the options of a service whose routes `GET /run` and `POST /run` invoke the script
 /// `function`.
@@ -84,6 +85,13 @@ async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
 
 async fn get(url: &str) -> (u16, String) {
     request(url, None).await
+}
+
+/// Returns the address in the URL of a service.
+fn address(service: &Service) -> SocketAddr {
+    let url = service.url().trim_start_matches("http://");
+    let address = url.trim_end_matches("/test").parse();
+    address.expect("the URL has an address")
 }
 
 /// A place where functions wait until they may continue.
@@ -254,27 +262,49 @@ async fn a_function_that_was_rebuilt_serves_the_next_request() {
 }
 
 #[tokio::test]
-async fn idle_connections_make_room_for_those_that_send_requests() {
-    let service = start(options("responds", "")).await;
-    let address = service
-        .url()
-        .trim_start_matches("http://")
-        .trim_end_matches("/test");
-    let mut idle = Vec::new();
-    for number in 0..600 {
-        let mut connection = TcpStream::connect(address)
+async fn a_client_or_a_function_that_is_too_slow_is_given_up() {
+    let Timeouts {
+        head,
+        body,
+        integration,
+    } = Timeouts::default();
+    assert_eq!(
+        [head, body, integration].map(|limit| limit.as_secs()),
+        [60, 30, 29]
+    );
+
+    let gate = Gate::new().await;
+    let service = start(Options {
+        timeouts: Timeouts {
+            head: Duration::from_millis(300),
+            body: Duration::from_millis(300),
+            integration: Duration::from_secs(2),
+        },
+        ..options("hangs", &gate.url)
+    })
+    .await;
+    let head = "POST /test/run HTTP/1.1\r\nhost: localhost\r\n";
+    let body = format!("{head}content-length: 9\r\nconnection: close\r\n\r\n{{");
+    for (sent, status) in [("", ""), (head, ""), (&body, "HTTP/1.1 408 ")] {
+        let mut client = TcpStream::connect(address(&service))
             .await
-            .expect("the service listens");
-        let sent: &[u8] = match number % 3 {
-            0 => b"",
-            1 => b"POST /test/run HTTP/1.1\r\nhost: local",
-            _ => b"POST /test/run HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
-        };
-        // The service may already have closed it.
-        let _ = connection.write_all(sent).await;
-        idle.push(connection);
+            .expect("a connection");
+        client
+            .write_all(sent.as_bytes())
+            .await
+            .expect("the service reads");
+        let mut response = String::new();
+        let read = timeout(
+            Duration::from_secs(20),
+            client.read_to_string(&mut response),
+        );
+        read.await.expect("the connection is closed").expect("text");
+        assert!(response.starts_with(status), "{sent}: {response}");
+        assert_eq!(response.is_empty(), status.is_empty(), "{sent}: {response}");
     }
-    assert_eq!(get(service.url()).await.0, 200);
+    let (response, _waiting) = tokio::join!(get(service.url()), gate.next());
+    let timed_out = r#"{"message":"Endpoint request timed out"}"#;
+    assert_eq!(text(&response), (504, timed_out));
     service.stop().await;
 }
 
@@ -330,18 +360,6 @@ async fn output_without_line_breaks_is_logged_in_parts() {
 }
 
 #[tokio::test]
-async fn the_gateway_waits_for_a_function_only_as_long_as_its_limit() {
-    let gate = Gate::new().await;
-    let mut options = options("hangs", &gate.url);
-    options.time_limits.integration = Duration::from_secs(1);
-    let service = start(options).await;
-    let (response, waiting) = tokio::join!(get(service.url()), gate.next());
-    assert_eq!(response.0, 504);
-    assert!(kill(&waiting.pid, "-0"), "the process still runs");
-    service.stop().await;
-}
-
-#[tokio::test]
 async fn a_function_that_hangs_is_killed_at_its_timeout() {
     let gate = Gate::new().await;
     let mut options = options("hangs", &gate.url);
@@ -364,11 +382,7 @@ async fn a_process_whose_client_disconnects_serves_the_next_request() {
         ..options("responds", &gate.url)
     })
     .await;
-    let address = service
-        .url()
-        .trim_start_matches("http://")
-        .trim_end_matches("/test");
-    let mut client = TcpStream::connect(address)
+    let mut client = TcpStream::connect(address(&service))
         .await
         .expect("the service listens");
     client
@@ -435,12 +449,7 @@ async fn bodies_and_events_that_are_too_large_are_rejected() {
 #[tokio::test]
 async fn the_error_names_a_port_that_is_in_use() {
     let service = start(options("responds", "")).await;
-    let address: SocketAddr = service
-        .url()
-        .trim_start_matches("http://")
-        .trim_end_matches("/test")
-        .parse()
-        .expect("the URL has an address");
+    let address = address(&service);
     let error = Service::start(Options {
         address,
         ..options("responds", "")

@@ -93,7 +93,7 @@ pub(crate) fn event(
             "resourceId": "local",
             "resourcePath": matched.resource,
             "httpMethod": parts.method.as_str(),
-            "extendedRequestId": request_id,
+            "extendedRequestId": Uuid::new_v4().simple().to_string(),
             "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S %z").to_string(),
             "path": parts.uri.path(),
             "accountId": ACCOUNT_ID,
@@ -193,7 +193,7 @@ mod tests {
                 "resourceId": "local",
                 "resourcePath": "/users/{id}",
                 "httpMethod": "GET",
-                "extendedRequestId": "request-id",
+                "extendedRequestId": null,
                 "requestTime": "04/Mar/2020:19:15:17 +0000",
                 "path": "/test/users/a%2Fb",
                 "accountId": "123456789012",
@@ -222,7 +222,10 @@ mod tests {
             "body": "\u{fffd}{}",
             "isBase64Encoded": false,
         });
-        assert_eq!(event_of(request, b"\xff{}"), expected);
+        let mut event = event_of(request, b"\xff{}");
+        let extended = event["requestContext"]["extendedRequestId"].take();
+        assert!(extended.is_string() && extended != "request-id");
+        assert_eq!(event, expected);
     }
 
     #[test]

@@ -52,13 +52,28 @@ const MAX_EVENT: usize = 6 * 1024 * 1024;
 /// How much of a body that is too large is read, in bytes, so that its sender can then read the
 /// response.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
-/// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Some clients close their side after a request, and wait for the response.
-const LIMITS: Limits = Limits {
-    idle: Duration::from_mins(1),
-    half_close: true,
-};
+
+/// How long a stage waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For the next request of a connection, and for the rest of its head.
+    pub head: Duration,
+    /// For the whole body of a request.
+    pub body: Duration,
+    /// For a function: API Gateway's limit
+    /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html>).
+    pub integration: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_mins(1),
+            body: Duration::from_secs(30),
+            integration: Duration::from_secs(29),
+        }
+    }
+}
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -69,24 +84,24 @@ pub(crate) struct Gateway {
     functions: Arc<Processes>,
     address: SocketAddr,
     api_key: Option<String>,
-    integration_timeout: Duration,
     /// The origins whose pages may use the API.
     origins: Vec<HeaderValue>,
     /// For each route, and then for each mock.
     buckets: Vec<Option<Bucket>>,
     key_bucket: Option<Bucket>,
+    timeouts: Timeouts,
     requests: RequestLog,
 }
 
 impl Gateway {
     /// Returns a stage that listens on `address`, and whose requests need `api_key` where the
-    /// template says so, and which waits `integration_timeout` for a function.
+    /// template says so.
     pub(crate) fn new(
         template: Template,
         functions: Arc<Processes>,
         address: SocketAddr,
         api_key: Option<String>,
-        integration_timeout: Duration,
+        timeouts: Timeouts,
         requests: RequestLog,
     ) -> Self {
         let now = Instant::now();
@@ -107,10 +122,10 @@ impl Gateway {
             functions,
             address,
             api_key,
-            integration_timeout,
             origins,
             buckets,
             key_bucket,
+            timeouts,
             requests,
         }
     }
@@ -118,11 +133,16 @@ impl Gateway {
     /// Serves requests until `stop`'s sender is dropped and the last response is sent.
     pub(crate) async fn serve(self, listener: TcpListener, stop: watch::Receiver<()>) {
         let compression = compression(self.template.minimum_compression_size);
+        let limits = Limits {
+            idle: self.timeouts.head,
+            // Some clients close their side after a request, and wait for the response.
+            half_close: true,
+        };
         let router = Router::new()
             .fallback(serve_request)
             .layer(compression)
             .with_state(Arc::new(self));
-        serve(listener, router, LIMITS, stop).await;
+        serve(listener, router, limits, stop).await;
     }
 
     async fn respond(
@@ -164,7 +184,7 @@ impl Gateway {
             self.check_key(&parts.headers)?;
         }
         throttle(self.buckets[matched.index].as_ref())?;
-        let body = read_body(&parts.headers, body).await?;
+        let body = read_body(&parts.headers, body, self.timeouts.body).await?;
         let body = decompress(&mut parts.headers, body)?;
 
         let client = peer.ip();
@@ -196,7 +216,7 @@ impl Gateway {
         function: &str,
         invocation: Invocation,
     ) -> Result<Response, GatewayError> {
-        let limit = self.integration_timeout;
+        let limit = self.timeouts.integration;
         let response = timeout(limit, self.functions.invoke(function, invocation));
         let Ok(response) = response.await else {
             let seconds = limit.as_secs();
@@ -279,7 +299,11 @@ fn check_head(request: &Request) -> Result<(), GatewayError> {
 
 /// Reads a whole body. Reads and discards one that is too large, up to a limit, because a client
 /// that is still sending would see a broken connection instead of the response.
-async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, GatewayError> {
+async fn read_body(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: Duration,
+) -> Result<Bytes, GatewayError> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
@@ -309,7 +333,7 @@ async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Gateway
             Ok(read.into())
         }
     };
-    timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+    timeout(limit, reading).await.unwrap_or_else(|_| {
         Err(invalid(
             StatusCode::REQUEST_TIMEOUT,
             "the body did not arrive within 30 seconds",

@@ -160,7 +160,7 @@ pub(crate) struct PoolOptions {
     /// The maximum number of processes of a function.
     pub(crate) instances: u16,
     /// How long a process may take to ask for its first invocation.
-    pub(crate) initialisation: Duration,
+    pub(crate) initialisation_timeout: Duration,
     /// Whether the log tells when a process starts, with its id.
     pub(crate) log_processes: bool,
     /// Where the functions' output goes.
@@ -256,7 +256,7 @@ impl Pool {
         };
         let initialised = instance.api.initialised();
         match instance
-            .unless_ended(initialised, self.options.initialisation)
+            .unless_ended(initialised, self.options.initialisation_timeout)
             .await?
         {
             Ok(()) => Ok(instance),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use local::{Options, Served, Service, Template, TimeLimits};
+use local::{Options, Served, Service, Template};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -107,10 +107,8 @@ async fn run(matches: &ArgMatches, log: &LineLog) -> Result<End, Box<dyn std::er
     if settings.debug {
         // The process to which a debugger is attached serves every request.
         options.instances = 1;
-        options.time_limits = TimeLimits {
-            initialisation: DEBUG_TIMEOUT,
-            integration: DEBUG_TIMEOUT,
-        };
+        options.initialisation_timeout = DEBUG_TIMEOUT;
+        options.timeouts.integration = DEBUG_TIMEOUT;
     }
     let service = tokio::select! {
         service = Service::start(options) => service?,
