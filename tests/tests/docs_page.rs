@@ -10,7 +10,7 @@ use tests::{Api, Browser, executables, repository};
 const HELPERS: &str = r#"
     const operation = id => document.querySelector(`[id$="-${id}"]`);
     const seen = (what, look) => new Promise((resolve, reject) => {
-        const end = setTimeout(() => reject(new Error(`${what} is not there`)), 20000);
+        const end = setTimeout(() => reject(new Error(`${what} is not there`)), 60000);
         const watch = () => {
             const found = look();
             if (found) { clearTimeout(end); resolve(found); } else requestAnimationFrame(watch);
