@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the project keep something else than users: rename.sh order orders. It renames everything in
-# the files that Git knows, and the files. Words of others, such as user-agent, stay.
+# the files that Git knows, and the files. Words of others, such as user-agent, stay. Then it removes
+# itself, because it only knows users.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,7 +25,7 @@ case $one in [aeiou]*) article=an ;; esac
 
 rename() {
 	sed -E \
-		-e 's/(u|U)(ser(-[Aa]gent|Agent|Arn|content|[Gg]uide|Policy|Pool|-data-dir))/\1%\2/g' \
+		-e 's/(u|U)(ser(-[Aa]gent|Agent|Arn|content|[Gg]uide|Policy|[Pp]ool|_pools|_version|-data-dir))/\1%\2/g' \
 		-e 's/(\.is_|ConnectorError::)user/\1u%ser/g' \
 		-e 's/US(ER_AGENT)/US%\1/g' \
 		-e "s/(^|[^[:alnum:]])a (\`?)(user|$one)/\\1$article \\2user/g" \
@@ -47,4 +48,5 @@ git ls-files | while IFS= read -r file; do
 	fi
 done
 rm -f target.renamed
+git rm --quiet --force scripts/rename.sh
 echo "Renamed. Now run: cargo fmt --all && make lint && make test" >&2

@@ -62,3 +62,13 @@ pub fn percent_encoded(id: &str) -> String {
         .collect::<String>()
         .replace('+', "%20")
 }
+
+/// Returns a text with `UUID` in place of each string that is one.
+pub fn without_uuids(text: &str) -> String {
+    let is_uuid = |part: &str| uuid::Uuid::parse_str(part).is_ok();
+    let parts = text.split('"');
+    let parts: Vec<_> = parts
+        .map(|part| if is_uuid(part) { "UUID" } else { part })
+        .collect();
+    parts.join("\"")
+}

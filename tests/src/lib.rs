@@ -26,7 +26,7 @@ mod table;
 pub use api::Api;
 pub use browser::Browser;
 pub use cases::cases;
-pub use client::{Client, percent_encoded};
+pub use client::{Client, percent_encoded, without_uuids};
 pub use event::Event;
 pub use executables::executables;
 pub use fakes::{

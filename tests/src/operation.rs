@@ -22,6 +22,22 @@ pub struct Operation {
     pub has_body: bool,
 }
 
+impl Operation {
+    /// Returns the operation that serves requests with this method and path, which may have a
+    /// query and end with `/`.
+    pub fn of(method: &str, path: &str) -> Option<&'static Self> {
+        let path = path.split('?').next().unwrap_or_default();
+        let segments: Vec<_> = path.trim_end_matches('/').split('/').collect();
+        operations().iter().find(|own| {
+            let names: Vec<_> = own.path.split('/').collect();
+            let is_own = |(name, segment): (&&str, &&str)| name == segment || *name == "{id}";
+            own.method == method
+                && names.len() == segments.len()
+                && names.iter().zip(&segments).all(is_own)
+        })
+    }
+}
+
 /// Returns the operations: the routes of `template.yaml`.
 pub fn operations() -> &'static [Operation] {
     static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {

@@ -8,7 +8,7 @@ use lambda_http::Body;
 use lambda_http::http::Request;
 use serde_json::{Value, json};
 
-use crate::{Reply, repository};
+use crate::{Operation, Reply, repository};
 
 /// From how many bytes on a body is not compared with its schema.
 const LARGE: usize = 100_000;
@@ -70,12 +70,11 @@ fn allow_null(schema: &mut Value) {
 /// The path is below the stage. Does nothing if the specification lacks the path and method.
 #[track_caller]
 pub(crate) fn assert_documented(path: &str, request: &Request<Body>, reply: &Reply) {
-    let path = match path.trim_end_matches('/').split('/').count() {
-        2 => "/users",
-        _ => "/users/{id}",
+    let method = request.method().as_str();
+    let Some(Operation { path, .. }) = Operation::of(method, path) else {
+        return;
     };
-    let item = &specification()["paths"][path];
-    let operation = &item[request.method().as_str().to_lowercase()];
+    let operation = &specification()["paths"][path][method.to_lowercase()];
     if operation.is_null() {
         return;
     }

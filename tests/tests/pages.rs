@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use lambda_http::http::Method;
@@ -9,10 +10,9 @@ use local::Database;
 use serde_json::json;
 use tests::oracle::CODES;
 use tests::repository::{self, path, text, yaml};
-use tests::{Api, ScriptedResponse, ScriptedServer, operations, trace_header};
+use tests::{Api, ScriptedResponse, ScriptedServer, operations, trace_header, without_uuids};
 use users_core::Part;
 use users_core::handlers::ROUTES;
-use uuid::Uuid;
 
 /// Returns the cells of each row of the table that has this header, such as `| code | when |`.
 fn table(page: &str, header: &str) -> Vec<Vec<String>> {
@@ -40,6 +40,34 @@ fn code(text: &str) -> Vec<String> {
 fn names(page: &str, header: &str) -> BTreeSet<String> {
     let rows = table(page, header);
     rows.iter().flat_map(|row| code(&row[0])).collect()
+}
+
+/// Returns the pages of the documentation.
+fn pages() -> impl Iterator<Item = PathBuf> {
+    let pages = fs::read_dir(path("docs")).expect("a directory");
+    let pages = pages.map(|page| page.expect("a file").path());
+    let others = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(repository::path);
+    pages
+        .chain(others)
+        .filter(|page| page.extension().is_some_and(|own| own == "md"))
+}
+
+#[test]
+fn each_logical_id_on_a_page_is_in_the_template() {
+    const KINDS: [&str; 5] = ["Alarm", "ColdStarts", "Function", "Logs", "Role"];
+    let template = text("template.yaml");
+    let known: BTreeSet<_> = template.split(|c: char| !c.is_alphanumeric()).collect();
+    for page in pages() {
+        for name in code(&text(&page)) {
+            let is_id = name.chars().all(char::is_alphanumeric)
+                && name.starts_with(char::is_uppercase)
+                && KINDS.iter().any(|kind| name.ends_with(kind));
+            // CONTRIBUTING.md's example is a function `Patch`.
+            let is_known = known.contains(&*name.replacen("Patch", "Put", 1));
+            let page = page.display();
+            assert!(!is_id || is_known, "{page}: template.yaml has no {name}");
+        }
+    }
 }
 
 #[test]
@@ -151,7 +179,8 @@ async fn the_events_for_the_console_are_served() {
         }
     }
     let all = operations().iter().map(|own| own.executable.clone());
-    assert_eq!(served, all.collect());
+    let page = "docs/api.md: functions with an event (left), and all (right)";
+    assert_eq!(served, all.collect(), "{page}");
 }
 
 /// Runs the `$` lines of the blocks with curl in a page, in order, on an empty service.
@@ -179,23 +208,13 @@ async fn assert_output_is_real(page: &str) {
                 .expect("sh runs");
             let printed = String::from_utf8_lossy(&output.stdout).replace('\r', "");
             assert_eq!(
-                without_uuid(&printed),
-                without_uuid(shown.trim_end()),
+                without_uuids(printed.trim_end()),
+                without_uuids(shown.trim_end()),
                 "{page}: {command}"
             );
         }
     }
     assert!(commands > 5, "{page} has {commands} commands");
-}
-
-/// Returns a text without the random part of its UUID.
-fn without_uuid(text: &str) -> String {
-    let words: Vec<_> = text.trim_end().split('"').collect();
-    let is_uuid = |word: &&str| Uuid::parse_str(word).is_ok();
-    let replaced = words
-        .iter()
-        .map(|word| if is_uuid(word) { "UUID" } else { word });
-    replaced.collect::<Vec<_>>().join("\"")
 }
 
 #[tokio::test]
@@ -220,13 +239,7 @@ fn make_lists_and_accepts_every_command_that_a_page_mentions() {
         .lines()
         .filter_map(|line| line.strip_prefix("  make ")?.split(' ').next())
         .collect();
-    let pages = fs::read_dir(path("docs")).expect("a directory");
-    let pages = pages.map(|page| page.expect("a file").path());
-    let others = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(repository::path);
-    for page in pages
-        .chain(others)
-        .filter(|page| page.extension().is_some_and(|own| own == "md"))
-    {
+    for page in pages() {
         for command in code(&text(&page))
             .iter()
             .filter_map(|code| code.strip_prefix("make "))

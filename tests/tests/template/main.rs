@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tests::{Operation, operations, repository, template};
+use users_core::handlers::ROUTES;
 use users_core::{EMAIL, EMAIL_INDEX, ENDPOINT_VARIABLE, ID, ORIGIN_VARIABLE, TABLE_VARIABLE};
 
 /// What the role of each function may do to the table, or to its index.
@@ -45,11 +46,13 @@ fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
     {
         assert_eq!(
             *function,
-            format!("{}Function", resource_prefix(executable))
+            format!("{}Function", resource_prefix(executable)),
+            "template.yaml: the function with Binary {executable}"
         );
         assert_eq!(
             template.functions[function].name,
-            format!("user-profile-{executable}")
+            format!("user-profile-{executable}"),
+            "template.yaml: FunctionName of {function}"
         );
         let sharing = operations()
             .iter()
@@ -64,8 +67,15 @@ fn each_operation_has_its_own_function_with_the_name_of_its_executable() {
 }
 
 #[test]
-fn each_function_has_a_route() {
+fn each_route_has_a_function_and_each_function_a_route() {
     let template = template();
+    let routes = ROUTES.map(|route| (route.method, route.resource));
+    let deployed = operations().iter().map(|own| (&*own.method, &*own.path));
+    assert_eq!(
+        BTreeSet::from(routes),
+        deployed.collect(),
+        "ROUTES in handlers.rs (left) must have the routes of template.yaml"
+    );
     for (name, resource) in yaml()["Resources"]
         .as_object()
         .expect("Resources is an object")
@@ -105,8 +115,16 @@ fn the_default_members_of_the_workspace_are_the_functions() {
 }
 
 #[test]
-fn the_crate_of_each_function_builds_the_executable_of_its_name() {
+fn the_crate_of_each_function_runs_the_handler_of_its_name() {
     for Operation { executable, .. } in operations() {
+        let handler = executable.replace('-', "_");
+        let call = format!(
+            "run(handlers::{}, handlers::{handler})",
+            handler.to_uppercase()
+        );
+        let path = format!("crates/{executable}/src/main.rs");
+        let has_call = repository::text(&path).contains(&call);
+        assert!(has_call, "{path} lacks {call}");
         let path = format!("crates/{executable}/Cargo.toml");
         let name = &repository::toml(&path)["package"]["name"];
         assert_eq!(name.as_str(), Some(executable.as_str()), "{path}");
@@ -133,17 +151,23 @@ fn the_budget_limits_each_function() {
 }
 
 #[test]
-fn the_documentation_lists_each_operation() {
-    for page in ["README.md", "docs/api.md"] {
-        let text = repository::text(page);
-        for Operation { method, path, .. } in operations() {
-            let row = format!("| `{method} {path}` |");
-            assert!(
-                text.contains(&row),
-                "{page}: the table of operations has no row '{row}'"
-            );
+fn the_documentation_and_the_load_have_each_operation() {
+    const MIX: &str = "scripts/load/mix.lua";
+    for Operation { method, path, .. } in operations() {
+        for (file, row) in [
+            ("README.md", format!("| `{method} {path}` |")),
+            ("docs/api.md", format!("| `{method} {path}` |")),
+            (MIX, format!("\"{method} {path}")),
+        ] {
+            let has_row = repository::text(file).contains(&row);
+            assert!(has_row, "{file}: the list of operations has no '{row}'");
         }
     }
+    let mix = repository::text(MIX);
+    let shares = mix
+        .split("{ ")
+        .filter_map(|entry| entry.split_once(", \"")?.0.parse::<u32>().ok());
+    assert_eq!(shares.sum::<u32>(), 1000, "{MIX}: the sum of the shares");
 }
 
 #[test]
@@ -200,7 +224,7 @@ fn the_functions_get_the_environment_variables_that_they_read() {
         assert_eq!(
             function.variables,
             BTreeMap::from(expected),
-            "{}",
+            "{}: Environment in template.yaml (left), and environment.rs (right)",
             function.name
         );
     }

@@ -54,7 +54,11 @@ fn each_alarm_watches_what_the_runbook_says() {
         }
         // The other functions' alarms are compared with this one's.
         if name == "GetVersionErrorsAlarm" || !name.ends_with("VersionErrorsAlarm") {
-            assert_eq!(expected.remove(name), Some(watched(resource)), "{name}");
+            assert_eq!(
+                expected.remove(name),
+                Some(watched(name, resource)),
+                "{name}"
+            );
         }
     }
     assert!(expected.is_empty(), "{expected:?}");
@@ -66,15 +70,18 @@ fn each_alarm_watches_what_the_runbook_says() {
     } in operations()
     {
         let metrics = |name: &str| yaml["Resources"][name]["Properties"]["Metrics"].to_string();
-        let watched = |name: &str| metrics(name).matches(&format!("\"{function}\"")).count();
-        assert_eq!(watched("FunctionErrorsAlarm"), 1, "{function}");
-        let one_user = path == "/users/{id}" || executable == "post";
-        assert_eq!(watched("LatencyAlarm"), usize::from(one_user), "{function}");
+        let assert_watched = |name: &str, times: usize| {
+            let count = metrics(name).matches(&format!("\"{function}\"")).count();
+            assert_eq!(count, times, "template.yaml: {name} watches {function}");
+        };
+        assert_watched("FunctionErrorsAlarm", 1);
+        let one_user = path.contains("{id}") || executable == "post";
+        assert_watched("LatencyAlarm", usize::from(one_user));
     }
 }
 
 /// Returns what an alarm watches, in the form of monitoring.yaml.
-fn watched(resource: &Value) -> Value {
+fn watched(name: &str, resource: &Value) -> Value {
     let alarm = &resource["Properties"];
     let mut watched = json!({
         "fires": [
@@ -86,6 +93,8 @@ fn watched(resource: &Value) -> Value {
     let of_all = |metric: &Value| text(&metric["Expression"]).contains("METRICS()");
     let mut metrics = BTreeSet::new();
     if let Some(all) = alarm["Metrics"].as_array() {
+        let ids: BTreeSet<_> = all.iter().map(|metric| text(&metric["Id"])).collect();
+        assert_eq!(ids.len(), all.len(), "template.yaml: {name} repeats an Id");
         watched["expression"] = all[0]["Expression"].clone();
         for metric in &all[1..] {
             assert_eq!(metric["ReturnData"], false, "{metric}");
@@ -225,7 +234,11 @@ fn each_saved_query_reads_all_functions_or_the_access_log() {
         if query["Type"] == "AWS::Logs::QueryDefinition" {
             let groups = query["Properties"]["LogGroupNames"].clone();
             let groups: BTreeSet<String> = serde_json::from_value(groups).expect("names");
-            assert!(groups == all || groups == access, "template.yaml: {name}");
+            let is_complete = groups == all || groups == access;
+            assert!(
+                is_complete,
+                "template.yaml: {name}'s LogGroupNames: {groups:?}"
+            );
             let query = text(&query["Properties"]["QueryString"]);
             for part in expected
                 .remove(name)

@@ -186,6 +186,7 @@ fn each_preflight_response_allows_the_methods_of_its_path() {
     let paths = &yaml["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"];
     for Operation { path, .. } in operations() {
         let mut options = paths[path]["options"].clone();
+        assert!(options.is_array(), "template.yaml: {path} has no options");
         let response = &mut options[1]["x-amazon-apigateway-integration"]["responses"]["default"];
         let allowed = response["responseParameters"][format!("{HEADER}Methods")].take();
         let allowed = allowed
@@ -199,7 +200,8 @@ fn each_preflight_response_allows_the_methods_of_its_path() {
             methods.map(|other| other.method.as_str()).collect(),
             "template.yaml: Access-Control-Allow-Methods (left) of options of {path}"
         );
-        assert_eq!(options, expected, "{path}");
+        let difference = difference(&options, &expected);
+        assert_eq!(difference, None, "template.yaml: options of {path}");
     }
 }
 
@@ -237,8 +239,21 @@ fn the_functions_differ_only_in_name_route_and_permissions() {
         .expect("a function that the promises are about");
     for operation in operations() {
         let resources = nameless(&yaml, operation);
-        assert_eq!(resources, nameless(&yaml, get), "{}", operation.function);
+        for (kind, expected) in nameless(&yaml, get) {
+            let difference = difference(&resources[&kind], &expected);
+            let prefix = resource_prefix(&operation.executable);
+            assert_eq!(difference, None, "template.yaml: {prefix}{kind}");
+        }
     }
+}
+
+/// Returns the first lines in which two values differ.
+fn difference(left: &Value, right: &Value) -> Option<String> {
+    let [left, right] = [left, right].map(|value| format!("{value:#}"));
+    let [left, right] =
+        [&left, &right].map(|text| text.lines().map(|line| line.trim_end_matches(',')));
+    let (left, right) = left.zip(right).find(|(left, right)| left != right)?;
+    Some(format!("{} instead of {}", left.trim(), right.trim()))
 }
 
 #[test]
@@ -266,9 +281,9 @@ fn the_boundary_of_the_deploy_role_allows_what_the_functions_do() {
     }
 }
 
-/// Returns the resources of a function without its names, its route, and what its role allows,
-/// which it checks.
-fn nameless(yaml: &Value, operation: &Operation) -> Value {
+/// Returns a function's method and its resources without its name, its route, and what its role
+/// allows, which it checks.
+fn nameless(yaml: &Value, operation: &Operation) -> BTreeMap<String, Value> {
     let Operation {
         function,
         executable,
@@ -282,7 +297,7 @@ fn nameless(yaml: &Value, operation: &Operation) -> Value {
     assert_eq!(
         events,
         json!({"Api": {"Type": "Api", "Properties": route}}),
-        "{function}"
+        "template.yaml: Events of {function}"
     );
 
     let prefix = resource_prefix(executable);
@@ -305,26 +320,23 @@ fn nameless(yaml: &Value, operation: &Operation) -> Value {
         "ColdStarts",
         "VersionErrorsAlarm",
     ];
-    let own = own.map(|kind| resources[format!("{prefix}{kind}")].clone());
-    let mut text = json!([served, own]).to_string();
+    let own = own.map(|kind| (kind, resources[format!("{prefix}{kind}")].clone()));
+    let mut all = BTreeMap::from(own);
+    all.insert("Method", served);
+    let mut text = json!(all).to_string();
     for kind in ["Function", "Role", "Logs", "VersionErrorsAlarm"] {
         for before in ["\"", "${"] {
             text = text.replace(
                 &format!("{before}{prefix}{kind}"),
-                &format!("{before}{kind}"),
+                &format!("{before}…{kind}"),
             );
         }
     }
-    let names = [
-        format!("user-profile-{executable}$"),
-        format!("\"Binary\":\"{executable}\""),
-    ];
-    for name in names {
-        assert!(
-            text.contains(&name),
-            "template.yaml: {function} lacks {name}"
-        );
-        text = text.replace(&name, "");
+    for (before, after) in [("user-profile-", "$"), ("\"Binary\":\"", "\"")] {
+        let name = format!("{before}{executable}{after}");
+        let has_name = text.contains(&name);
+        assert!(has_name, "template.yaml: {function} lacks {name}");
+        text = text.replace(&name, &format!("{before}…{after}"));
     }
     serde_json::from_str(&text).expect("JSON")
 }
@@ -341,7 +353,7 @@ fn permissions(executable: &str) -> BTreeSet<(String, String)> {
     let (_, actions) = PERMISSIONS
         .iter()
         .find(|(other, _)| *other == executable)
-        .unwrap_or_else(|| panic!("tests/tests/template.rs: PERMISSIONS lacks {executable}"));
+        .unwrap_or_else(|| panic!("tests/tests/template/main.rs: PERMISSIONS lacks {executable}"));
     let on_table = actions.iter().map(|action| match *action {
         "dynamodb:Query" => (*action, &index),
         _ => (*action, &table),

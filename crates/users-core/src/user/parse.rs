@@ -184,7 +184,7 @@ impl<'a> Parser<'a> {
             }
             Some(Container::Map(members, name)) => {
                 if is_top {
-                    check_key(name, &value)?;
+                    check_attribute(name, &value)?;
                 }
                 members.insert(std::mem::take(name), value);
                 self.add(bytes)
@@ -258,8 +258,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Checks an attribute that is a key of the table or its index.
-fn check_key(name: &str, value: &AttributeValue) -> Result<(), Error> {
+/// Checks the rules for an attribute of a user. This is the place for more rules.
+fn check_attribute(name: &str, value: &AttributeValue) -> Result<(), Error> {
     let text = value.as_s().map(String::as_str).unwrap_or_default();
     if [ID, EMAIL].contains(&name) && Key::new(text).is_none() {
         return Err(Error::InvalidUser(format!(
