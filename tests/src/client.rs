@@ -1,6 +1,7 @@
 //! The HTTP client of all suites.
 
 use std::error::Error;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -18,14 +19,19 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone)]
 pub struct Client(legacy::Client<HttpsConnector<HttpConnector>, Body>);
 
+/// Reading the root certificates takes a moment.
+static CONNECTOR: LazyLock<HttpsConnector<HttpConnector>> = LazyLock::new(|| {
+    HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .expect("root certificates")
+        .https_or_http()
+        .enable_http1()
+        .build()
+});
+
 impl Default for Client {
     fn default() -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .expect("root certificates")
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let connector = CONNECTOR.clone();
         Self(legacy::Client::builder(TokioExecutor::new()).build(connector))
     }
 }

@@ -33,6 +33,7 @@ impl Reply {
         };
         let content_type = reply.header("content-type");
         assert_eq!(content_type, Some("application/json"), "{reply}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{reply}");
         reply.json();
         reply
     }

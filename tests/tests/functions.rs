@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -286,6 +286,22 @@ async fn a_log_that_nobody_reads_does_not_block_a_function() {
 }
 
 #[tokio::test]
+async fn a_server_that_never_responds_delays_the_start_by_a_second() {
+    // It accepts connections, but no TLS begins.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = silent.local_addr().expect("an address");
+    let mut api = RuntimeApi::start().await;
+    let endpoint = format!("https://{address}");
+    let _process = api.spawn("get", &[("DYNAMO_ENDPOINT", &endpoint)]);
+    let _connection = silent.accept().await.expect("the warm-up connects");
+    let start = Instant::now();
+    let (_, response) = api.invoke(json!({"httpMethod": "TRACE"}), &[]).await;
+    assert_eq!(response["statusCode"], json!(400), "{response}");
+    let elapsed = start.elapsed().as_secs_f64();
+    assert!((0.5..2.5).contains(&elapsed), "{elapsed}");
+}
+
+#[tokio::test]
 async fn a_runtime_api_that_fails_is_named() {
     let api = RuntimeApi::start().await;
     let process = api.spawn("get", &[("DYNAMO_ENDPOINT", "http://127.0.0.1:1")]);
@@ -347,12 +363,18 @@ async fn the_most_specific_variable_names_the_endpoint() {
     };
     let (right, wrong) = (named("right").await, named("wrong").await);
     let (right, wrong) = (right.endpoint(), wrong.endpoint());
-    for endpoints in [[right, wrong, wrong], [" ", right, wrong], ["", "", right]] {
+    for (endpoints, ignored) in [
+        ([right, wrong, wrong], "true"),
+        ([right, wrong, wrong], ""),
+        ([" ", right, wrong], "false"),
+        (["", "", right], ""),
+    ] {
         let mut api = RuntimeApi::start().await;
         let variables = [
             ("DYNAMO_ENDPOINT", endpoints[0]),
             ("AWS_ENDPOINT_URL_DYNAMODB", endpoints[1]),
             ("AWS_ENDPOINT_URL", endpoints[2]),
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", ignored),
         ];
         let _process = api.spawn("get", &variables);
         let (_, response) = api
@@ -390,6 +412,15 @@ async fn a_function_names_a_variable_that_it_cannot_use() {
         ),
         (&credentials, "ERROR", "AWS_REGION"),
         (&[region], "ERROR", "AWS_ACCESS_KEY_ID"),
+        // Without the endpoint, region and credentials are needed.
+        (
+            &[
+                ("AWS_ENDPOINT_URL", endpoint.1),
+                ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "True"),
+            ],
+            "ERROR",
+            "AWS_REGION",
+        ),
         (
             &[region, (container, "http://127.0.0.1:1")],
             "ERROR",

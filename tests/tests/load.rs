@@ -1,144 +1,126 @@
 //! Kills functions and the whole service while clients send requests.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use http_body_util::BodyExt;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use lambda_http::Body;
 use lambda_http::http::{Method, Request};
 use local::Database;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::{Api, Process, Reply, executables, repository};
+use tests::{Api, Client, Process, executables, repository};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// A killer of random function processes.
-struct Killer<'a> {
-    endpoint: &'a str,
-    killed: Mutex<HashSet<Pid>>,
-    requests: AtomicUsize,
-    lost: AtomicUsize,
+/// The ids of the users whose last write has a response, and what is stored for each.
+type Known = RefCell<BTreeMap<String, Option<Value>>>;
+
+/// Sends a request to the users at a URL. Returns the body of the 200, or nothing if whoever had the
+/// request was killed.
+async fn send(client: &Client, method: Method, url: &str, body: &Value) -> Option<Value> {
+    let body = match body {
+        Value::Null => Body::Empty,
+        body => Body::from(body.to_string()),
+    };
+    let request = Request::builder().method(method).uri(url).body(body);
+    let response = client.send(request.expect("a request")).await.ok()?;
+    if response.status().as_u16() == 502 {
+        return None;
+    }
+    assert_eq!(response.status().as_u16(), 200, "{}", response.body());
+    Some(serde_json::from_str(response.body()).expect("JSON"))
 }
 
-impl Killer<'_> {
-    /// Returns the response, unless the function that had fetched the request was killed. Kills a
-    /// function after every tenth response.
-    fn after(&self, reply: Reply) -> Option<Reply> {
-        if self.requests.fetch_add(1, Relaxed) % 10 == 9 {
-            let processes = Process::all(self.endpoint);
-            if let Some(process) = fastrand::choice(processes) {
-                self.killed.lock().expect("a set").insert(process.id());
-                process.kill();
+/// Creates, replaces, reads and deletes this many users. After each request, `goes_on` gets whether
+/// there was a response.
+async fn write(url: &str, name: &str, count: usize, known: &Known, goes_on: impl Fn(bool) -> bool) {
+    let client = Client::default();
+    'users: for number in 0..count {
+        let id = format!("{name}-{number}");
+        let path = format!("{url}/{id}");
+        let [first, second] = [1, 2].map(|version| json!({"id": id, "version": version}));
+        let steps = [
+            (Method::POST, url, &first, &first, Some(&first)),
+            (Method::PUT, &path, &second, &second, Some(&second)),
+            (Method::GET, &path, &Value::Null, &second, Some(&second)),
+            (Method::DELETE, &path, &Value::Null, &second, None),
+        ];
+        for (method, url, body, expected, stored) in steps.into_iter().take(3 + number % 2) {
+            known.borrow_mut().remove(&id);
+            let response = send(&client, method, url, body).await;
+            let has_response = response.is_some();
+            if let Some(response) = response {
+                assert_eq!(response, *expected, "{url}");
+                known.borrow_mut().insert(id.clone(), stored.cloned());
+            }
+            match goes_on(has_response) {
+                false => return,
+                true if !has_response => continue 'users,
+                true => {}
             }
         }
-        if reply.status == 502 {
-            self.lost.fetch_add(1, Relaxed);
-            return None;
-        }
-        Some(reply)
     }
 }
 
-/// Creates, reads, replaces, lists and deletes users. Returns the ids of those whose last write has
-/// a response, and what is stored for each.
-async fn use_users(api: &Api, killer: &Killer<'_>, client: usize) -> Vec<(String, Option<Value>)> {
-    let mut known = Vec::new();
-    'users: for number in 0..15 {
-        let id = format!("{client}-{number}");
-        let path = format!("/users/{id}");
-        let user = |version: u8| json!({"id": id, "email": "a@b", "version": version});
-        let Some(reply) = killer.after(api.post("/users", &user(1)).await) else {
-            continue;
-        };
-        reply.is(&user(1));
-        let mut stored = Some(user(1));
-        for version in 2..4 {
-            if let Some(reply) = killer.after(api.get(&path).await) {
-                reply.is(&user(version - 1));
-            }
-            let Some(reply) = killer.after(api.put(&path, &user(version)).await) else {
-                continue 'users;
-            };
-            reply.is(&user(version));
-            stored = Some(user(version));
-        }
-        if let Some(reply) = killer.after(api.get("/users?email=a@b&limit=5").await) {
-            reply.assert_ok();
-        }
-        if number % 3 == 0 {
-            let Some(reply) = killer.after(api.delete(&path).await) else {
-                continue;
-            };
-            reply.is(&user(3));
-            stored = None;
-        }
-        known.push((id, stored));
+/// Asserts that the stored users are those of the responses so far.
+async fn check(url: &str, known: &Known) {
+    let list = send(&Client::default(), Method::GET, url, &Value::Null).await;
+    let list = list.expect("a list");
+    let users = list.as_array().expect("a list").iter();
+    let stored: BTreeMap<_, _> = users.map(|user| (user["id"].as_str(), user)).collect();
+    for (id, user) in &*known.borrow() {
+        let stored = stored.get(&Some(id.as_str())).copied();
+        assert_eq!(stored, user.as_ref(), "{id}");
     }
-    known
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 #[cfg_attr(not(target_os = "linux"), ignore = "only Linux has /proc")]
 async fn a_killed_function_costs_at_most_one_request() {
     let api = Api::local(Database::Memory).await;
-    let killer = Killer {
-        endpoint: api.service().dynamodb_endpoint(),
-        killed: Mutex::default(),
-        requests: AtomicUsize::new(0),
-        lost: AtomicUsize::new(0),
+    let url = &format!("{}/users", api.url());
+    let endpoint = api.service().dynamodb_endpoint();
+    let (known, killed) = (Known::default(), RefCell::new(HashSet::new()));
+    let (requests, lost) = (Cell::new(0), Cell::new(0));
+    let after = |has_response: bool| {
+        requests.set(requests.get() + 1);
+        lost.set(lost.get() + usize::from(!has_response));
+        if requests.get() % 10 == 0
+            && let Some(process) = fastrand::choice(Process::all(endpoint))
+        {
+            killed.borrow_mut().insert(process.id());
+            process.kill();
+        }
+        true
     };
-    let clients = (0..8).map(|client| use_users(&api, &killer, client));
-    let known: BTreeMap<_, _> = join_all(clients).await.into_iter().flatten().collect();
-
-    let (kills, lost) = (
-        killer.killed.lock().expect("a set").len(),
-        killer.lost.load(Relaxed),
-    );
-    println!(
-        "{:?} requests, {kills} functions killed, {lost} lost",
-        killer.requests
-    );
+    let names: Vec<_> = (0..8).map(|client| client.to_string()).collect();
+    join_all(names.iter().map(|name| write(url, name, 15, &known, after))).await;
+    let (kills, lost) = (killed.borrow().len(), lost.get());
+    println!("{requests:?} requests, {kills} functions killed, {lost} lost");
     assert!(lost <= kills, "{lost} requests were lost to {kills} kills");
-    assert!(kills > 50, "only {kills} functions were killed");
-    let all = api.get("/users").await.json();
-    let users = all.as_array().expect("a list");
-    let stored: BTreeMap<_, _> = users
-        .iter()
-        .map(|user| (user["id"].as_str(), user))
-        .collect();
-    for (id, user) in &known {
-        assert_eq!(
-            stored.get(&Some(id.as_str())).copied(),
-            user.as_ref(),
-            "{id}"
-        );
-    }
-    assert!(known.len() > 60, "{} users", known.len());
+    assert!(kills > 25, "only {kills} functions were killed");
+    assert!(known.borrow().len() > 60, "{known:?}");
+    check(url, &known).await;
 
     // Killing functions that have fetched no request costs nothing.
-    for process in Process::all(killer.endpoint) {
+    for process in Process::all(endpoint) {
         process.kill();
     }
     // The kernel ends a process a moment after the signal.
-    while !Process::all(killer.endpoint).is_empty() {
+    while !Process::all(endpoint).is_empty() {
         tokio::task::yield_now().await;
     }
-    let user = json!({"id": "1"});
-    api.post("/users", &user).await.is(&user);
-    api.put("/users/1", &user).await.is(&user);
-    api.get("/users/1").await.is(&user);
-    api.get("/users?limit=1").await.assert_ok();
-    api.delete("/users/1").await.is(&user);
+    let is_served = |has_response: bool| {
+        assert!(has_response, "a request was lost");
+        true
+    };
+    write(url, "last", 2, &known, is_served).await;
     api.delete("/users").await.is(&Value::Null);
     api.stop().await;
 }
@@ -163,22 +145,18 @@ impl Running {
             .spawn()
             .expect("the service starts");
         let mut lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        let (mut url, mut endpoint) = (None, None);
-        while let (Some(line), true) = (
-            lines.next_line().await.expect("text"),
-            url.is_none() || endpoint.is_none(),
-        ) {
-            url = url.or(line.strip_prefix("User Profile API: ").map(str::to_owned));
-            endpoint = endpoint.or(line
-                .split_once("--endpoint-url ")
-                .map(|(_, it)| it.to_owned()));
-        }
+        let mut after = async |mark: &str| loop {
+            let line = lines.next_line().await.expect("text");
+            let line = line.unwrap_or_else(|| panic!("the service prints no '{mark}'"));
+            if let Some((_, rest)) = line.split_once(mark) {
+                return rest.to_owned();
+            }
+        };
         // The rest of the output is not read, which must not stop the service.
-        let url = url.expect("the service prints its URL");
         Self {
+            url: after("User Profile API: ").await,
+            endpoint: after("--endpoint-url ").await,
             process,
-            url,
-            endpoint: endpoint.expect("the service prints its DynamoDB's"),
         }
     }
 
@@ -186,105 +164,36 @@ impl Running {
     async fn functions_ended(&self) {
         let start = Instant::now();
         while !Process::all(&self.endpoint).is_empty() {
-            let left = Process::all(&self.endpoint);
+            let waited = start.elapsed();
             assert!(
-                start.elapsed() < Duration::from_secs(20),
-                "{left:?} outlive the service"
+                waited < Duration::from_secs(20),
+                "functions outlive the service"
             );
             sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-type HttpClient = Client<HttpConnector, Body>;
-
-/// Sends a request. Returns the body of the 200, or nothing if the connection ends first.
-async fn send(client: &HttpClient, method: Method, url: &str, body: &Value) -> Option<Value> {
-    let body = if body.is_null() {
-        Body::Empty
-    } else {
-        Body::from(body.to_string())
-    };
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
-        .body(body)
-        .expect("a request");
-    let response = client.request(request).await.ok()?;
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.ok()?.to_bytes();
-    let text = String::from_utf8_lossy(&body);
-    assert_eq!(status, 200, "{text}");
-    Some(serde_json::from_str(&text).expect("JSON"))
-}
-
-/// The ids of the users whose last write has a response, and what is stored for each.
-type Known = Mutex<BTreeMap<String, Option<Value>>>;
-
-/// Creates, replaces and deletes users until the service is killed. Calls `responded` after each
-/// response.
-async fn write(url: &str, name: &str, known: &Known, responded: impl Fn()) -> Option<()> {
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    for number in 0.. {
-        let id = format!("{name}-{number}");
-        let path = format!("{url}/{id}");
-        let users = [1, 2].map(|version| json!({"id": id, "version": version}));
-        let steps = [
-            (Method::POST, url, &users[0], Some(&users[0])),
-            (Method::PUT, path.as_str(), &users[1], Some(&users[1])),
-            (Method::DELETE, path.as_str(), &Value::Null, None),
-        ];
-        for (method, url, body, stored) in steps.into_iter().take(2 + number % 2) {
-            known.lock().expect("a map").remove(&id);
-            send(&client, method, url, body).await?;
-            known
-                .lock()
-                .expect("a map")
-                .insert(id.clone(), stored.cloned());
-            responded();
-        }
-    }
-    None
-}
-
-/// Asserts that the stored users are those of the responses so far.
-async fn check(service: &Running, known: &Known) {
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let list = send(&client, Method::GET, &service.url, &Value::Null)
-        .await
-        .expect("a list");
-    let users = list.as_array().expect("a list");
-    let stored: BTreeMap<_, _> = users
-        .iter()
-        .map(|user| (user["id"].as_str(), user))
-        .collect();
-    for (id, user) in &*known.lock().expect("a map") {
-        assert_eq!(
-            stored.get(&Some(id.as_str())).copied(),
-            user.as_ref(),
-            "{id}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_killed_service_loses_no_write_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("users.db");
     let known = Known::default();
-    for round in 0..10 {
+    for round in 0..5 {
         let mut service = Running::start(&data).await;
-        check(&service, &known).await;
-        let (enough, left) = (Notify::new(), AtomicUsize::new(fastrand::usize(20..60)));
-        let responded = || {
-            if left.fetch_sub(1, Relaxed) == 1 {
+        check(&service.url, &known).await;
+        let (enough, left) = (Notify::new(), Cell::new(fastrand::usize(20..60)));
+        let responded = |has_response: bool| {
+            left.set(left.get().saturating_sub(1));
+            if left.get() == 1 {
                 enough.notify_one();
             }
+            has_response
         };
         let names: Vec<_> = (0..6).map(|writer| format!("{round}-{writer}")).collect();
         let writers = names
             .iter()
-            .map(|name| write(&service.url, name, &known, responded));
+            .map(|name| write(&service.url, name, usize::MAX, &known, responded));
         let kill = async {
             enough.notified().await;
             service.process.kill().await.expect("the service is killed");
@@ -293,16 +202,10 @@ async fn a_killed_service_loses_no_write_and_leaves_no_process() {
         service.functions_ended().await;
     }
     let mut service = Running::start(&data).await;
-    check(&service, &known).await;
-    let id = service
-        .process
-        .id()
-        .and_then(|id| Pid::from_raw(id.try_into().ok()?));
-    kill_process(id.expect("an id"), Signal::TERM).expect("the service is told to stop");
+    check(&service.url, &known).await;
+    let id = service.process.id().expect("it runs");
+    let id = Pid::from_raw(id.try_into().expect("an id")).expect("an id");
+    kill_process(id, Signal::TERM).expect("the service is told to stop");
     assert!(service.process.wait().await.expect("it stops").success());
     assert!(Process::all(&service.endpoint).is_empty());
-    println!(
-        "{} users with a known state",
-        known.lock().expect("a map").len()
-    );
 }

@@ -399,6 +399,10 @@ async fn each_call_is_a_subsegment_of_a_sampled_trace() {
             "{name}: {subsegment}"
         );
     }
+    let trace = trace_header(true);
+    api.send_traced(Method::GET, "/users?email=a@b", "", &trace)
+        .await;
+    assert_eq!(daemon.receive()["aws"]["index_name"], "email-index");
     let id = subsegment["id"].as_str().expect("an id");
     let is_hexadecimal = id.bytes().all(|digit| digit.is_ascii_hexdigit());
     assert!(id.len() == 16 && is_hexadecimal, "{id}");
@@ -454,6 +458,8 @@ async fn calls_beyond_the_first_hundred_are_summarised() {
         documents[100]
     );
     assert_eq!(documents[100]["metadata"], json!({"calls": 21}));
+    let lines = api.into_request_lines().await;
+    assert_eq!(lines[0]["deleted"], json!(3000), "{}", lines[0]);
     assert_eq!(documents[100]["fault"], json!(false), "{}", documents[100]);
 }
 

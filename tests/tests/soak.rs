@@ -50,10 +50,8 @@ fn fault(invocation: u32) -> Option<Fault> {
 
 /// Returns DynamoDB's response.
 fn respond(operation: &str, fault: Option<Fault>) -> ScriptedResponse {
-    let result = one_item(
-        operation,
-        &json!({"id": {"S": "1"}, "text": {"S": "x".repeat(1000)}}),
-    );
+    let user = json!({"id": {"S": "1"}, "text": {"S": "x".repeat(1000)}});
+    let result = one_item(operation, &user);
     match fault {
         Some(Fault::Retried(response)) => response,
         Some(Fault::Rejected) => ScriptedResponse::Error(400, "AccessDeniedException"),
@@ -118,12 +116,10 @@ impl Subject {
                 Some(Fault::Rejected) => (&self.event, 500),
                 _ => (&self.event, 200),
             };
-            let reply = self
-                .api
-                .invoke(&self.operation.function, &event.to_string())
-                .await;
+            let function = &self.operation.function;
+            let reply = self.api.invoke(function, &event.to_string()).await;
             let reply = reply.expect("a response");
-            assert_eq!(reply.status, expected, "{fault:?}: {}", reply.text);
+            assert_eq!(reply.status, expected, "{fault:?}: {reply}");
             if invocation == invocations / 4 {
                 first = self.size();
             }
@@ -131,7 +127,7 @@ impl Subject {
         assert_eq!(
             self.api.processes_started(),
             1,
-            "{} was replaced",
+            "{}",
             self.operation.executable
         );
         (first, self.size())
@@ -152,26 +148,15 @@ async fn a_process_that_encounters_many_faults_does_not_grow() {
         subjects.push(Subject::start(operation).await);
     }
     let sizes = join_all(subjects.iter().map(|subject| subject.soak(invocations))).await;
-    for (
-        Subject {
-            operation: Operation { executable, .. },
-            ..
-        },
-        sizes,
-    ) in subjects.iter().zip(sizes)
-    {
-        let (Some((memory, descriptors)), Some((memory_at_end, descriptors_at_end))) = sizes else {
+    for (subject, (first, last)) in subjects.iter().zip(sizes) {
+        let executable = &subject.operation.executable;
+        let (Some(first), Some(last)) = (first, last) else {
             panic!("{executable} has exited")
         };
-        let growth = memory_at_end.saturating_sub(memory);
-        println!(
-            "{executable}: {invocations} invocations, {memory} to {memory_at_end} bytes, \
-             {descriptors} to {descriptors_at_end} descriptors"
-        );
+        // The first number is bytes, and the second is descriptors.
+        println!("{executable}: {first:?}, after {invocations} invocations {last:?}");
+        let growth = last.0.saturating_sub(first.0);
         assert!(growth <= MARGIN, "{executable} grew by {growth} bytes");
-        assert!(
-            descriptors_at_end <= descriptors,
-            "{executable} has more descriptors"
-        );
+        assert!(last.1 <= first.1, "{executable} has more descriptors");
     }
 }

@@ -270,3 +270,30 @@ fn connection_error(error: hyper::Error) -> ConnectorError {
         ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+
+    use super::*;
+    use crate::dynamodb::tls;
+
+    #[tokio::test]
+    async fn only_a_connection_that_was_used_lately_is_used_again() {
+        let server = tokio::net::TcpListener::bind(("127.0.0.1", 0));
+        let server = server.await.expect("a port");
+        let address = server.local_addr().expect("an address");
+        let url = format!("http://{address}").parse().expect("a URL");
+        let connections = Connections::new(tls::config(RootCertStore::empty()));
+        // The last time is in the future, as after the clock was set back.
+        for (seconds, is_usable) in [(85, true), (90, false), (-60, false)] {
+            let opened = connections.open(&url, MAX_IDLE);
+            opened.await.expect("a connection");
+            let age = Duration::from_secs(u64::from(i32::unsigned_abs(seconds)));
+            let now = SystemTime::now();
+            let since = if seconds > 0 { now - age } else { now + age };
+            connections.lock()[0].idle_since = since;
+            assert_eq!(connections.take_idle().is_some(), is_usable, "{seconds} s");
+        }
+    }
+}

@@ -68,3 +68,39 @@ impl Intercept for UnknownOutcomes {
 fn was_not_sent(error: &ConnectorError) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<ConnectError>)
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::config::Config;
+    use aws_sdk_dynamodb::config::retry::RetryConfig;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::dynamodb::Settings;
+
+    /// Returns whether the outcome of a call to this server is unknown.
+    async fn is_unknown(port: u16) -> bool {
+        let settings = Settings {
+            endpoint: Some(format!("http://127.0.0.1:{port}")),
+            ..Settings::default()
+        };
+        let unknown = UnknownOutcomes::default();
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let client = settings.client().expect("a client");
+        let call = client.list_tables().customize();
+        let sent = call.interceptor(unknown.clone()).config_override(once);
+        sent.send().await.expect_err("no response");
+        unknown.any()
+    }
+
+    #[tokio::test]
+    async fn the_outcome_is_known_only_if_nothing_was_sent() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = server.local_addr().expect("an address").port();
+        let reset = async { drop(server.accept().await.expect("a connection")) };
+        let (reset, ()) = tokio::join!(is_unknown(port), reset);
+        assert!(reset);
+        drop(server);
+        assert!(!is_unknown(port).await, "a refused connection");
+    }
+}
