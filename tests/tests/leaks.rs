@@ -227,7 +227,8 @@ async fn the_local_service_logs_no_body() {
     })
     .await;
     let user = json!({"id": "1", "email": OWN, OWN: OWN});
-    let invalid = format!("{{\"{OWN}\": 1e999}}");
+    // The message names the attribute that is wrong.
+    let invalid = format!("{{\"n\": 1e999, \"email\": \"{OWN}\"}}");
     api.post("/users", &user).await.assert_ok();
     api.post("/users", &user).await.fails("UserAlreadyExists");
     api.put("/users/1", invalid).await.fails("InvalidUser");
