@@ -14,20 +14,19 @@ pub fn executables() -> &'static Path {
     DIRECTORY.get_or_init(|| {
         // A test runs as `target/PROFILE/deps/NAME-HASH`.
         let test = env::current_exe().expect("the path of this test");
-        let directory = test
-            .ancestors()
-            .nth(2)
-            .expect("a directory two levels up")
-            .to_owned();
+        let directory = test.ancestors().nth(2).expect("a directory two levels up");
+        let manifest = repository::path("Cargo.toml");
+        let target = directory.parent().expect("the target directory");
         let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--bins",
-            "--manifest-path",
-        ]);
-        build.arg(repository::path("Cargo.toml"));
+        build
+            .args([
+                "build",
+                "--quiet",
+                "--workspace",
+                "--bins",
+                "--manifest-path",
+            ])
+            .args([&manifest, Path::new("--target-dir"), target]);
         // Cargo describes the test's package in environment variables. Build scripts that read
         // them, such as ring's, would rebuild everything.
         for (name, _) in env::vars_os() {
@@ -37,16 +36,11 @@ pub fn executables() -> &'static Path {
                 build.env_remove(name);
             }
         }
-        build
-            .arg("--target-dir")
-            .arg(directory.parent().expect("the target directory"));
         if directory.ends_with("release") {
             build.arg("--release");
         }
-        assert!(
-            build.status().expect("cargo runs").success(),
-            "the executables cannot be built"
-        );
-        directory
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "the executables cannot be built");
+        directory.to_owned()
     })
 }
