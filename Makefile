@@ -121,9 +121,9 @@ test-end-to-end: need-cargo need-cc ## test an API over HTTP: at API_ENDPOINT=UR
 	@scripts/test-api.sh end_to_end
 
 .PHONY: test-fuzz
-test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % are HTTP
-## requests, 20 % events, 20 % operations compared with a
-## model, 10 % DynamoDB responses. make test runs 1,000
+test-fuzz: need-cargo need-cc ## test with CASES=100000 generated cases: 50 % are
+## events, 40 % operations compared with a model, 10 %
+## DynamoDB responses. make test runs 1,000
 	@CASES="$${CASES:-100000}" cargo test --workspace --test fuzz -- --nocapture
 
 .PHONY: test-soak

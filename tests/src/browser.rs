@@ -7,6 +7,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+const OPTIONS: &str = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+                       --disable-background-networking --disable-sync \
+                       --disable-component-update --remote-debugging-pipe";
+
 /// A browser with one page. Commands and events go through pipes, and each message ends with a zero
 /// byte. The browser exits when the pipes close, so none is left running.
 #[derive(Debug)]
@@ -29,18 +33,7 @@ impl Browser {
             // Chromium reads commands from file descriptor 3, and writes to 4.
             .args(["-c", "exec \"$@\" 3<&0 4>&1 >/dev/null 2>&1", "sh"])
             .arg("chromium")
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-            ])
-            .args([
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-sync",
-            ])
-            .args(["--disable-component-update", "--remote-debugging-pipe"])
+            .args(OPTIONS.split_whitespace())
             // Only this machine's address resolves.
             .arg("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.path().display()))

@@ -70,24 +70,14 @@ impl Table {
     pub async fn put_all(&self, users: &[Value]) {
         for batch in users.chunks(25) {
             let requests = batch.iter().map(|user| {
-                let put = PutRequest::builder()
-                    .set_item(Some(item(user)))
-                    .build()
-                    .expect("a request with an item");
+                let put = PutRequest::builder().set_item(Some(item(user))).build();
+                let put = put.expect("a request with an item");
                 WriteRequest::builder().put_request(put).build()
             });
-            let sent = self
-                .client
-                .batch_write_item()
-                .request_items(&self.name, requests.collect())
-                .send()
-                .await;
-            assert_eq!(
-                sent.expect("the items are stored")
-                    .unprocessed_items
-                    .map_or(0, |items| items.len()),
-                0
-            );
+            let batch = self.client.batch_write_item();
+            let batch = batch.request_items(&self.name, requests.collect());
+            let output = batch.send().await.expect("the items are stored");
+            assert_eq!(output.unprocessed_items.unwrap_or_default().len(), 0);
         }
     }
 
@@ -105,29 +95,17 @@ impl Table {
 
     /// Returns all users in the table by id, with exact numbers.
     pub async fn all(&self) -> BTreeMap<String, Json> {
-        let mut users = BTreeMap::new();
-        let mut start = None;
-        loop {
-            let scan = self
-                .client
-                .scan()
-                .table_name(&self.name)
-                .consistent_read(true);
-            let page = scan
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .expect("the table can be read");
-            for item in page.items.unwrap_or_default() {
-                let id = item["id"].as_s().expect("a string").clone();
-                let user = Json::parse(&json(&AttributeValue::M(item))).expect("JSON");
-                users.insert(id, user);
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return users;
-            }
-        }
+        let scan = self.client.scan().table_name(&self.name);
+        let pages = scan.consistent_read(true).into_paginator().items().send();
+        let items: Vec<_> = pages.collect::<Result<_, _>>().await.expect("all pages");
+        let user = |item: HashMap<String, AttributeValue>| {
+            let id = item["id"].as_s().expect("a string").clone();
+            (
+                id,
+                Json::parse(&json(&AttributeValue::M(item))).expect("JSON"),
+            )
+        };
+        items.into_iter().map(user).collect()
     }
 }
 
@@ -166,23 +144,22 @@ pub fn engine() -> &'static str {
 /// Starts a DynamoDB server in memory that runs as long as this process, and returns its URL. Like
 /// DynamoDB Local, it accepts any credentials. The local service's DynamoDB accepts only its own.
 fn embedded() -> String {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener
-        .set_nonblocking(true)
-        .expect("a listener for tokio");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (sender, port) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            dynoxide::server::serve_on(listener, dynoxide::Database::memory().expect("a database"))
-                .await;
+            let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+            let listener = listener.expect("a free port");
+            let port = listener.local_addr().expect("an address").port();
+            sender.send(port).expect("the other thread waits");
+            let database = dynoxide::Database::memory().expect("a database");
+            dynoxide::server::serve_on(listener, database).await;
         });
     });
-    url
+    format!("http://127.0.0.1:{}", port.recv().expect("a port"))
 }
 
 /// Converts a user to an item without the code under test. Numbers must be exact as floats.

@@ -102,6 +102,7 @@ async fn each_error_of_dynamodb_has_a_meaning() {
     let rows = [
         (Json(400, too_large), "InvalidUser"),
         (Text(429, ""), "ServiceUnavailable"),
+        (Error(429, "SomethingNewException"), "ServiceUnavailable"),
         (Error(400, "LimitExceededException"), "ServiceUnavailable"),
         (
             Error(400, "TransactionConflictException"),

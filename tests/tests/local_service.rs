@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -154,6 +154,30 @@ async fn a_head_that_is_too_large_gets_an_error() {
 }
 
 /// Without its fragment, the second request would delete a user.
+#[tokio::test]
+async fn a_client_that_closes_its_side_gets_the_response() {
+    let service = service(&[]).await;
+    for (line, expected) in [
+        ("GET /test/users", "HTTP/1.1 200"),
+        ("DELETE /test/users/1", "HTTP/1.1 400"),
+        ("GET /docs/", "HTTP/1.1 "),
+    ] {
+        let address = address(service.url()).to_owned();
+        let client = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).expect("the service listens");
+            let request = format!("{line} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("it reads");
+            stream.shutdown(Shutdown::Write).expect("an open stream");
+            let mut response = Vec::new();
+            stream.read_to_end(&mut response).expect("a response");
+            String::from_utf8_lossy(&response).into_owned()
+        });
+        let response = client.await.expect("a response");
+        assert!(response.starts_with(expected), "{line}: {response:.200}");
+    }
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn a_target_with_a_fragment_is_rejected() {
     let service = service(&[]).await;

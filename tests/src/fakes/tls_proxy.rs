@@ -1,7 +1,6 @@
 //! A TLS proxy for an engine that speaks plain HTTP.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{
@@ -85,8 +84,8 @@ impl TlsProxy {
     }
 
     /// Returns the PEM file with the root that a client must trust.
-    pub fn root(&self) -> &Path {
-        self.root.path()
+    pub fn root(&self) -> &str {
+        self.root.path().to_str().expect("a path")
     }
 
     /// Returns how many connections have been opened.

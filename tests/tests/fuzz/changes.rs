@@ -194,17 +194,6 @@ fn every_member_and_element_can_be_changed() {
         ]
     );
     assert_eq!(
-        results(Change::Remove),
-        [
-            r#"{"c":3}"#,
-            r#"{"a":[{"b":[2]}],"c":3}"#,
-            r#"{"a":[1],"c":3}"#,
-            r#"{"a":[1,{}],"c":3}"#,
-            r#"{"a":[1,{"b":[]}],"c":3}"#,
-            r#"{"a":[1,{"b":[2]}]}"#,
-        ]
-    );
-    assert_eq!(
         results(Change::Add(Value::Null)),
         [
             r#"{"a":[1,{"b":[2]}],"a":null,"c":3}"#,

@@ -42,7 +42,7 @@ fn any_event_gets_a_response_that_the_contract_allows() {
     };
     fuzz(
         "events",
-        cases(20),
+        cases(50),
         workers.collect(),
         strategy,
         |operation, (shape, changes), meter| {

@@ -13,15 +13,9 @@ const CPU_LIMIT: Duration = Duration::from_secs(1);
 /// The maximum memory that a function may take, in bytes.
 const MEMORY_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// How much the memory of a function may grow from the first quarter of the values to the end, in
-/// bytes.
-const GROWTH_LIMIT: u64 = 4 * 1024 * 1024;
-
 /// A meter of what cases cost some functions of one service.
 pub(crate) struct Meter {
     watched: Vec<Watched>,
-    /// How many generated values are expected, and how many there were.
-    values: (u32, u32),
     figures: Figures,
 }
 
@@ -29,8 +23,6 @@ struct Watched {
     executable: &'static str,
     process: Process,
     cpu: Duration,
-    /// The memory of the process after a quarter of the values, in bytes.
-    memory: u64,
 }
 
 /// The totals and the maxima of what cases cost.
@@ -40,7 +32,6 @@ pub(crate) struct Figures {
     cpu: Duration,
     most_cpu: Duration,
     peak_memory: u64,
-    growth: u64,
 }
 
 impl Meter {
@@ -73,19 +64,12 @@ impl Meter {
                 executable,
                 cpu: process.cpu().unwrap_or_default(),
                 process,
-                memory: u64::MAX,
             }));
         }
         Self {
             watched,
-            values: (0, 0),
             figures: Figures::default(),
         }
-    }
-
-    /// Sets how many generated values there will be.
-    pub(crate) fn expect(&mut self, values: u32) {
-        self.values.0 = values;
     }
 
     /// Counts a case, and checks what it cost.
@@ -118,31 +102,6 @@ impl Meter {
         Ok(())
     }
 
-    /// Counts a generated value, and checks that memory does not grow.
-    pub(crate) fn finish_value(&mut self) -> Result<(), TestCaseError> {
-        let (expected, number) = &mut self.values;
-        *number += 1;
-        for Watched {
-            executable,
-            process,
-            memory: before,
-            ..
-        } in &mut self.watched
-        {
-            if *number == expected.div_ceil(4) {
-                *before = process.memory().unwrap_or(u64::MAX);
-            } else if number == expected {
-                let growth = process.memory().unwrap_or_default().saturating_sub(*before);
-                prop_assert!(
-                    growth <= GROWTH_LIMIT,
-                    "{executable} grew by {growth} bytes"
-                );
-                self.figures.growth = self.figures.growth.max(growth);
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn figures(&self) -> Figures {
         self.figures
     }
@@ -151,23 +110,16 @@ impl Meter {
 impl Figures {
     /// Prints the figures of several threads as one line.
     pub(crate) fn print(kind: &str, elapsed: Duration, threads: &[Self]) {
-        const MB: u64 = 1024 * 1024;
         let cases: u32 = threads.iter().map(|thread| thread.cases).sum();
         let cpu: Duration = threads.iter().map(|thread| thread.cpu).sum();
-        let most = |figure: fn(&Self) -> u64| threads.iter().map(figure).max().unwrap_or_default();
-        let most_cpu = threads
-            .iter()
-            .map(|thread| thread.most_cpu)
-            .max()
-            .unwrap_or_default();
+        let most_cpu = threads.iter().map(|thread| thread.most_cpu).max();
+        let peak = threads.iter().map(|thread| thread.peak_memory).max();
         println!(
-            "{kind}: {cases} cases in {:.0} s; CPU of a case: {:.1} ms on average, {} ms at most; \
-             memory of a function: {} MB at most, with {} KB of growth",
-            elapsed.as_secs_f64(),
-            cpu.as_secs_f64() * 1000.0 / f64::from(cases.max(1)),
-            most_cpu.as_millis(),
-            most(|thread| thread.peak_memory).div_ceil(MB),
-            most(|thread| thread.growth) / 1024,
+            "{kind}: {cases} cases in {elapsed:.0?}; CPU of a case: {:.1?} on average, {:.0?} at \
+             most; memory of a function: {} MB at most",
+            cpu / cases.max(1),
+            most_cpu.unwrap_or_default(),
+            peak.unwrap_or_default().div_ceil(1024 * 1024),
         );
     }
 }

@@ -401,7 +401,7 @@ fn each_operation_returns_and_stores_what_the_model_does() {
     };
     fuzz(
         "operations",
-        cases(20) / LENGTH,
+        cases(40) / LENGTH,
         workers.collect(),
         strategy,
         test,
