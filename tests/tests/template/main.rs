@@ -174,6 +174,23 @@ fn the_documentation_and_the_load_have_each_operation() {
 fn the_table_has_the_keys_that_the_store_uses() {
     let table = template().table;
     assert_eq!(table.name, "user-profiles");
+    for (file, before) in [
+        (
+            "crates/users-core/src/process/environment.rs",
+            "TABLE: &str = \"",
+        ),
+        ("scripts/import-table.sh", "table="),
+        ("scripts/deploy-role.yaml", ":table/"),
+    ] {
+        let text = repository::text(file);
+        let mut names = text.split(before).skip(1);
+        let is_named = names.all(|rest| rest.starts_with(&table.name));
+        assert!(
+            is_named,
+            "{file}: {before} is not followed by template.yaml's {}",
+            table.name
+        );
+    }
     let attributes: BTreeSet<_> = table
         .attribute_definitions
         .iter()
