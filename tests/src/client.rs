@@ -13,7 +13,7 @@ use lambda_http::http::{Request, Response};
 use tokio::time::timeout;
 
 /// How long a response may take. API Gateway waits for 29 seconds, and the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A client that keeps connections open.
 #[derive(Clone)]

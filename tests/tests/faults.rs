@@ -319,9 +319,10 @@ async fn a_member_that_dynamodb_adds_is_ignored() {
             let mut response = one_item(operation, &json!({"id": {"S": "1"}}));
             response["NewMember"] = json!({"A": [1]});
             let body = response.to_string();
-            match has_checksum {
-                true => with_checksum(&body, crc32(&body)),
-                false => Json(200, response),
+            if has_checksum {
+                with_checksum(&body, crc32(&body))
+            } else {
+                Json(200, response)
             }
         };
         let (_dynamodb, api) = Api::scripted(script).await;

@@ -12,7 +12,7 @@ const RESPONSE: usize = 6_291_556;
 
 /// Responds to a scan of this many users of the same size. They have an id, and these members.
 fn scan(users: usize, members: &str, size: usize, request: &Value) -> ScriptedResponse {
-    let number = |value: &Value| value.as_str().map(|text| text.parse::<usize>());
+    let number = |value: &Value| value.as_str().map(str::parse::<usize>);
     let start = match number(&request["ExclusiveStartKey"]["id"]["S"]) {
         Some(id) => id.expect("an id") + 1,
         None => 0,

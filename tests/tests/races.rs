@@ -153,9 +153,9 @@ async fn only_one_of_many_clients_creates_a_user() {
             replies.iter().partition(|reply| reply.status == 200);
         assert_eq!(created.len(), 1);
         assert_eq!(table.stored(user).await, Some(created[0].json()));
-        others
-            .iter()
-            .for_each(|reply| reply.fails("UserAlreadyExists"));
+        for reply in others {
+            reply.fails("UserAlreadyExists");
+        }
     }
 }
 

@@ -208,9 +208,10 @@ async fn converse(mut stream: BufReader<TcpStream>, shared: &Shared) -> Option<(
                 return None;
             }
         };
-        let wait = match shared.spares_waits.load(Relaxed) {
-            true => "x-amz-retry-after: 1\r\n",
-            false => "",
+        let wait = if shared.spares_waits.load(Relaxed) {
+            "x-amz-retry-after: 1\r\n"
+        } else {
+            ""
         };
         let length = body.len();
         let head = format!(
