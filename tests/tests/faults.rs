@@ -207,6 +207,11 @@ async fn what_a_retry_finds_is_not_mistaken_for_the_truth() {
             vec![Error(400, THROTTLED), Json(200, json!({}))],
             Err("UserNotFound"),
         ),
+        (
+            delete.clone(),
+            vec![Error(500, THROTTLED), Json(200, json!({}))],
+            unavailable(),
+        ),
         (delete, vec![Reset, Json(200, json!({}))], unavailable()),
     ];
     iter(rows)
@@ -303,13 +308,19 @@ async fn an_endless_list_ends_with_the_invocation() {
 #[tokio::test]
 async fn a_page_that_continues_where_it_began_is_refused() {
     let same = json!({"Items": [{"id": {"S": "1"}}], "LastEvaluatedKey": {"id": {"S": "1"}}});
-    let script = move |operation: &str, _: &Value| match operation {
-        "Scan" => Json(200, same.clone()),
-        _ => Json(200, json!({"UnprocessedItems": {}})),
+    let requests = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&requests);
+    let script = move |operation: &str, _: &Value| {
+        counter.fetch_add(1, Relaxed);
+        match operation {
+            "Scan" => Json(200, same.clone()),
+            _ => Json(200, json!({"UnprocessedItems": {}})),
+        }
     };
     let (_dynamodb, api) = Api::scripted(script).await;
     api.get("/users").await.fails("ServiceUnavailable");
     api.delete("/users").await.fails("DeleteIncomplete");
+    assert!(requests.load(Relaxed) < 150, "{requests:?}");
 }
 
 #[tokio::test]

@@ -64,6 +64,12 @@ async fn start(options: Options) -> Service {
     Service::start(options).await.expect("the service starts")
 }
 
+/// Waits for something that takes a moment, so that a test fails instead of hanging.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let outcome = timeout(Duration::from_mins(1), work).await;
+    outcome.expect("this hangs")
+}
+
 /// Returns the status and body of the response to `GET /run`, or to `POST /run` with `body`.
 async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
     let method = if body.is_some() { "POST" } else { "GET" };
@@ -72,7 +78,8 @@ async fn request(url: &str, body: Option<Vec<u8>>) -> (u16, String) {
         .body(Body::from(body.unwrap_or_default()))
         .expect("the request is valid");
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let response = client.request(request).await.expect("the service responds");
+    let response = in_time(client.request(request)).await;
+    let response = response.expect("the service responds");
     let status = response.status().as_u16();
     let body = to_bytes(Body::new(response.into_body()), usize::MAX)
         .await
@@ -120,7 +127,8 @@ impl Gate {
 
     /// Waits for the next function to connect.
     async fn next(&self) -> Waiting {
-        let (mut connection, _) = self.listener.accept().await.expect("a function connects");
+        let accepted = in_time(self.listener.accept()).await;
+        let (mut connection, _) = accepted.expect("a function connects");
         let mut line = Vec::new();
         while !line.ends_with(b" HTTP") {
             line.push(
@@ -143,7 +151,7 @@ impl Waiting {
     /// Waits until the function's process has exited.
     async fn exited(mut self) {
         // Fails if the connection is reset instead of closed.
-        let _ = self.connection.read_to_end(&mut Vec::new()).await;
+        let _ = in_time(self.connection.read_to_end(&mut Vec::new())).await;
     }
 }
 
