@@ -105,7 +105,8 @@ fn the_page_on_the_api_has_every_code_of_the_service() {
         .map(|row| (row[0].clone(), code(&row[1]).concat()))
         .collect();
     let codes = CODES.map(|(status, code)| (status.to_string(), code.to_owned()));
-    assert_eq!(documented, codes.into());
+    let page = "docs/api.md's table of codes (left), and the service's (right)";
+    assert_eq!(documented, codes.into(), "{page}");
 }
 
 #[test]
@@ -124,7 +125,8 @@ fn the_page_on_operating_has_every_variable() {
     let documented = names("docs/operating.md", "| variable | meaning | default |");
     assert_eq!(
         documented,
-        variables.into_iter().map(str::to_owned).collect()
+        variables.into_iter().map(str::to_owned).collect(),
+        "docs/operating.md's table of variables (left), and environment.rs (right)"
     );
 }
 
@@ -152,7 +154,8 @@ async fn the_page_on_operating_has_every_field_of_the_log() {
         line.keys()
             .filter(|key| *key != "deleted")
             .cloned()
-            .collect()
+            .collect(),
+        "docs/operating.md's table of fields (left), and log.rs (right)"
     );
 }
 

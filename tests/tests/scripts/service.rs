@@ -154,7 +154,8 @@ fn users_are_added_to_a_service_that_responds() {
 
 #[test]
 fn a_command_gets_a_local_service_that_ends_with_it() {
-    let answers = r#"'cargo build '*--release*) echo "{\"executable\":\"$PWD/target/release/local\"}" ;;
+    let answers = r#"'cargo build '*--release*)
+            echo "{\"executable\":\"$PWD/target/release/local\"}" ;;
         'sleep 0.1 '*) exec /usr/bin/sleep 0.1 ;;"#;
     let scripts = Scripts::new(answers);
     let service = scripts.directory.path().join("target/release/local");
