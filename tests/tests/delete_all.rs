@@ -30,6 +30,8 @@ struct Users {
     tokens: Option<(Instant, u128)>,
     /// How many scans are still to be throttled.
     throttled_scans: usize,
+    /// Whether the response to a batch takes a moment.
+    is_slow: bool,
     /// After how many batches DynamoDB fails.
     fails_after: Option<usize>,
 }
@@ -62,6 +64,8 @@ impl Fixture {
             }
         })
         .await;
+        // The deletion itself waits.
+        dynamodb.spare_waits();
         let timeout = Duration::from_secs(timeout);
         Self {
             users,
@@ -135,7 +139,12 @@ impl Users {
             None | Some([]) => json!({}),
             Some(left) => json!({"user-profiles": left}),
         };
-        ScriptedResponse::Json(200, json!({"UnprocessedItems": unprocessed}))
+        let response = json!({"UnprocessedItems": unprocessed});
+        if self.is_slow {
+            let body = response.to_string().into_bytes();
+            return ScriptedResponse::Late(Duration::from_millis(700), body);
+        }
+        ScriptedResponse::Json(200, response)
     }
 
     /// Returns how many of these writes may be processed now.
@@ -175,10 +184,15 @@ async fn a_throttled_deletion_goes_on_while_time_is_left() {
 
 #[tokio::test]
 async fn a_deletion_without_time_says_how_many_users_it_deleted() {
-    let fixture = Fixture::start(5000, 6, |users| users.maximum = Some(400)).await;
+    let fixture = Fixture::start(5000, 6, |users| {
+        users.maximum = Some(400);
+        users.is_slow = true;
+    })
+    .await;
     let deleted = fixture.is_incomplete().await;
     assert!((500..4000).contains(&deleted), "{deleted}");
     fixture.users().maximum = None;
+    fixture.users().is_slow = false;
     fixture.is_deleted().await;
     assert_eq!(fixture.users().deleted, 5000);
 }
