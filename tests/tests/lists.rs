@@ -83,6 +83,16 @@ async fn a_page_fills_a_response_but_never_exceeds_it() {
     assert!(bytes <= RESPONSE, "{bytes}");
     // The cursor can be longer than this page's, and the headers can take a kilobyte.
     assert!(bytes > RESPONSE - one - 1024, "{bytes}");
+    // If this page had as many users, it would exceed the limit by one byte.
+    let mut longer = pages[0].users();
+    let count = longer.len();
+    let text = "\"".repeat(1024) + &"x".repeat(RESPONSE - bytes + 1);
+    longer[0]["text"] = json!(text);
+    table.put(&longer[0]).await;
+    let page = api.get("/users?limit=1000").await;
+    assert!(page.bytes_on_lambda() <= RESPONSE, "{page}");
+    assert_eq!(page.users().len(), count - 1);
+
     let count: usize = pages.iter().map(|page| page.users().len()).sum();
     assert_eq!(count, users.len());
     api.send(Method::GET, "/users", "")

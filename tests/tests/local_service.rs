@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use local::{Options, Service, Template};
+use local::{Options, Service, Template, Throttle};
 use serde_json::{Value, json};
 use tests::{Browser, executables, repository};
 use tokio::io::AsyncWriteExt;
@@ -360,27 +360,36 @@ async fn the_log_says_what_a_failed_request_should_do() {
 }
 
 #[tokio::test]
-async fn a_stage_with_a_key_and_limits_enforces_both() {
+async fn a_key_and_each_limit_are_enforced() {
     // The rate is low enough that the bucket hardly refills while the test runs.
-    let parameters = [
-        ("AuthType", "API_KEY"),
-        ("RateLimit", "1"),
-        ("BurstLimit", "2"),
-    ];
-    let service = service(&parameters).await;
-    let key = format!("x-api-key: {}\r\n", service.api_key().expect("a key"));
-    for headers in ["", "x-api-key: other\r\n"] {
-        let rejected = code(&service, "GET /test/users/1", headers).await;
-        assert_eq!(rejected, (403, "InvalidApiKey".to_owned()));
+    let low = Throttle {
+        rate: 1.0,
+        burst: 2.0,
+    };
+    for limited in ["the stage", "the key", "the route"] {
+        let mut template = template(&[("AuthType", "API_KEY")]);
+        let set = |limits| Some(low).filter(|_| limits == limited);
+        template.throttle = set("the stage");
+        template.key_throttle = set("the key");
+        for route in &mut template.routes {
+            route.throttle = set("the route");
+        }
+        let options = Options::new(template, executables().to_owned());
+        let service = Service::start(options).await.expect("a local service");
+        for headers in ["", "x-api-key: other\r\n"] {
+            let rejected = code(&service, "GET /test/users/1", headers).await;
+            assert_eq!(rejected, (403, "InvalidApiKey".to_owned()));
+        }
+        let key = format!("x-api-key: {}\r\n", service.api_key().expect("a key"));
+        let mut statuses = Vec::new();
+        for _ in 0..20 {
+            statuses.push(code(&service, "GET /test/users/1", &key).await);
+        }
+        assert_eq!(statuses[0], (400, "UserNotFound".to_owned()));
+        let throttled = (429, "TooManyRequests".to_owned());
+        assert!(statuses.contains(&throttled), "{limited}: {statuses:?}");
+        service.stop().await;
     }
-    let mut statuses = Vec::new();
-    for _ in 0..20 {
-        statuses.push(code(&service, "GET /test/users/1", &key).await);
-    }
-    assert_eq!(statuses[0], (400, "UserNotFound".to_owned()));
-    let throttled = (429, "TooManyRequests".to_owned());
-    assert!(statuses.contains(&throttled), "{statuses:?}");
-    service.stop().await;
 }
 
 #[tokio::test]
