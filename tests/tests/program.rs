@@ -172,6 +172,8 @@ async fn a_saved_file_is_built_and_a_saved_template_restarts() {
     fs::write(at("crates/lib.rs"), "good").expect("a file");
     program.after("cargo | done").await;
     let template = fs::read_to_string(at("template.yaml")).expect("a template");
+    fs::write(at("template.yaml"), "Resources: [").expect("a file");
+    program.after("not restarted: ").await;
     fs::write(
         at("template.yaml"),
         template.replace("Default: test", "Default: dev"),

@@ -15,7 +15,5 @@ mod user;
 pub use api::{Part, Route, handlers, request};
 pub use dynamodb::{ConfigurationError, EMAIL_INDEX, Store, TrustError};
 pub use error::{Chain, Error};
-pub use process::{
-    ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, client, endpoint_from_env, run,
-};
+pub use process::{ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, client, run};
 pub use user::{EMAIL, ID, Key, User};

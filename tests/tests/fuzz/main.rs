@@ -1,6 +1,7 @@
-//! Tests the functions with generated events, sequences of operations and DynamoDB responses. Whatever they receive, they must return a response that the contract allows, and no
-//! process may exit or take much time or memory. `CASES` sets how many cases are tried, 1,000 by
-//! default; `make test-fuzz` tries 100,000.
+//! Tests the functions with generated events, sequences of operations and DynamoDB responses.
+//! Whatever they receive, they must return a response that the contract allows, and no process may
+//! exit or take much time or memory. `CASES` sets how many cases are tried, 1,000 by default;
+//! `make test-fuzz` tries 100,000.
 
 mod bodies;
 mod changes;

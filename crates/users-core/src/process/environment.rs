@@ -111,8 +111,7 @@ pub fn client(endpoint: Option<&str>) -> Result<Client, ConfigurationError> {
 /// Returns the URL of the DynamoDB server to use instead of AWS's, from [`ENDPOINT_VARIABLE`] or
 /// else from the SDK's own variables
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
-#[must_use]
-pub fn endpoint_from_env() -> Option<String> {
+fn endpoint_from_env() -> Option<String> {
     let of_sdk = || {
         let is_ignored = variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
             .is_some_and(|ignored| ignored.eq_ignore_ascii_case("true"));

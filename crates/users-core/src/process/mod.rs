@@ -22,9 +22,7 @@ use crate::error::{Chain, Error};
 use environment::{
     CONCURRENCY_VARIABLE, Environment, RUNTIME_API_VARIABLE, allowed_origins, variable,
 };
-pub use environment::{
-    ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, client, endpoint_from_env,
-};
+pub use environment::{ENDPOINT_VARIABLE, ORIGIN_VARIABLE, TABLE_VARIABLE, client};
 
 /// How long the warm-up before the first invocation may take.
 const WARM_UP: Duration = Duration::from_secs(1);

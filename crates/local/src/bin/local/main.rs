@@ -116,9 +116,13 @@ async fn run(matches: &ArgMatches, log: &LineLog) -> Result<End, Box<dyn std::er
     };
     log.line(banner::banner(&service, &settings, throttle));
 
+    let check = || {
+        let read = Template::read(&template_path, &settings.parameters);
+        read.map(|_| ()).map_err(|error| error.to_string())
+    };
     let end = tokio::select! {
         () = stop_requested() => End::Stop,
-        () = watch::restart_needed(changes) => End::Restart(executable),
+        () = watch::restart_needed(changes, check) => End::Restart(executable),
     };
     tokio::select! {
         () = service.stop() => {}

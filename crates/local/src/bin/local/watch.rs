@@ -60,13 +60,18 @@ impl Watch {
         })
     }
 
-    /// Builds after each change, until the service must restart.
-    async fn restart_needed(&mut self) {
+    /// Builds after each change, until the service must restart and `check` finds no reason not to.
+    async fn restart_needed(&mut self, check: impl Fn() -> Result<(), String>) {
         while self.changes.recv().await.is_some() {
             while timeout(QUIET, self.changes.recv()).await.is_ok() {}
             self.log.line("cargo | building".to_owned());
             match self.build().await {
                 Ok(true) if self.must_restart() => {
+                    if let Err(problem) = check() {
+                        self.log
+                            .line(format!("cargo | done; not restarted: {problem}"));
+                        continue;
+                    }
                     self.log
                         .line("cargo | done; the service restarts".to_owned());
                     return;
@@ -104,10 +109,10 @@ impl Watch {
     }
 }
 
-/// Waits until the service must restart, if anything is watched.
-pub(crate) async fn restart_needed(watch: Option<Watch>) {
+/// Waits until the service must restart, if anything is watched. `check` says why it cannot.
+pub(crate) async fn restart_needed(watch: Option<Watch>, check: impl Fn() -> Result<(), String>) {
     match watch {
-        Some(mut watch) => watch.restart_needed().await,
+        Some(mut watch) => watch.restart_needed(check).await,
         None => pending().await,
     }
 }
